@@ -1,0 +1,79 @@
+/* status.c - thread-local message and trail of the last failure. Fixed buffers: failing must not allocate. */
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MESSAGE_BYTES = 2048, TRAIL_BYTES = 1024 };
+
+static _Thread_local char message[MESSAGE_BYTES];
+static _Thread_local char trail[TRAIL_BYTES];
+
+static void trail_add(const char *file, int line)
+{
+    size_t used = strlen(trail);
+    snprintf(trail + used, sizeof trail - used, "%s%s:%d", used ? " < " : "", file, line);
+}
+
+oc_status oc_status_fail(oc_status code, const char *file, int line, const char *format, ...)
+{
+    char text[MESSAGE_BYTES];   /* arguments may point into `message` */
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    memcpy(message, text, sizeof message);
+    trail[0] = '\0';
+    trail_add(file, line);
+    return code;
+}
+
+oc_status oc_status_trail(oc_status code, const char *file, int line)
+{
+    trail_add(file, line);
+    return code;
+}
+
+oc_status oc_status_prefix(oc_status code, const char *format, ...)
+{
+    char text[MESSAGE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length < 0) return code;
+    size_t used = (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
+    snprintf(text + used, sizeof text - used, ": %s", message);
+    memcpy(message, text, sizeof message);
+    return code;
+}
+
+const char *oc_status_message(void)
+{
+    return message;
+}
+
+const char *oc_status_places(void)
+{
+    return trail;
+}
+
+const char *oc_status_name(oc_status code)
+{
+    static const char *const names[] = {
+#define OC_STATUS_NAME(code_, name_, exit_) [code_] = name_,
+        OC_STATUS_CODES(OC_STATUS_NAME)
+#undef OC_STATUS_NAME
+    };
+    return (size_t)code < sizeof names / sizeof *names ? names[code] : "unknown";
+}
+
+int oc_status_exit_code(oc_status code)
+{
+    static const int codes[] = {
+#define OC_STATUS_EXIT(code_, name_, exit_) [code_] = exit_,
+        OC_STATUS_CODES(OC_STATUS_EXIT)
+#undef OC_STATUS_EXIT
+    };
+    return (size_t)code < sizeof codes / sizeof *codes ? codes[code] : 1;
+}
