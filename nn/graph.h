@@ -1,0 +1,39 @@
+/* graph.h - forward and backward of the whole model for one shard of a batch, over the table of operations.
+ * One graph per worker thread, on the worker's own backend; parameters and gradients are flat vectors (shape.h) that
+ * may belong to anyone. All memory taken in open. */
+#ifndef OC_NN_GRAPH_H
+#define OC_NN_GRAPH_H
+
+#include "nn/shape.h"
+
+typedef struct oc_graph_rule {                 /* what training adds to the shape */
+    float dropout, head_dropout;
+    oc_loss_rule loss;
+    uint64_t seed;
+} oc_graph_rule;
+
+typedef struct oc_graph_batch {                /* one shard; borrowed during the call */
+    oc_tensor rows;                            /* [N,F] raw f32, of the whole dataset */
+    const int64_t *index;                      /* [count] last row of each window */
+    const int32_t *target;                     /* [count,horizons] class, -1 not counted */
+    int count;
+    uint64_t step, sample_first;               /* for dropout: optimiser step, index of the first window in the whole batch */
+} oc_graph_batch;
+
+typedef struct oc_graph oc_graph;
+size_t oc_graph_bytes(const oc_model_shape *shape, int batch_max, bool training);
+OC_MUST oc_graph_open(oc_graph **out, const oc_backend_config *config, const oc_model_shape *shape, const oc_graph_rule *rule,
+                      const double *mean, const double *scale, double clip, int batch_max, bool training);
+void oc_graph_close(oc_graph *g);
+oc_backend *oc_graph_backend(oc_graph *g);
+/* Packed weights are shared: the caller packs once a step into memory of oc_graph_packed_bytes and hands it to all. */
+size_t oc_graph_packed_bytes(oc_graph *g);
+OC_MUST oc_graph_pack(oc_graph *g, const float *flat, void *packed);
+/* Adds the shard's weighted loss sum and weight to *loss_sum, *weight_sum, writes the gradient of the loss sum to
+ * gradient [total] (overwritten). A non-finite loss is returned as it is: the caller skips the step. */
+OC_MUST oc_graph_train(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch, double *loss_sum,
+                       double *weight_sum, float *gradient);
+/* No dropout, no gradient: logits [count, horizons*3]; attention [count, heads, T] may be NULL. */
+OC_MUST oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch, float *logits, float *attention);
+
+#endif
