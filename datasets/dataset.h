@@ -7,6 +7,7 @@
 #define OC_DATASETS_DATASET_H
 
 #include <stdbool.h>
+#include "base/config.h"
 #include "base/hash.h"
 #include "datasets/labels.h"
 #include "market/features.h"
@@ -50,10 +51,9 @@ size_t oc_dataset_symbol_of(const oc_dataset *d, size_t row);
 
 /* `outcry build`: events -> features -> labels -> file. */
 typedef struct oc_build_result { uint64_t rows, features, labels; oc_hash schema, root; double rows_per_second; uint64_t events; } oc_build_result;
-struct oc_config;
-extern const struct oc_config_key oc_build_keys[];
+extern const oc_config_key oc_build_keys[];
 extern const size_t oc_build_key_count;
-OC_MUST oc_dataset_build(const struct oc_config *config, const char *out_path, oc_build_result *result);
+OC_MUST oc_dataset_build(const oc_config *config, const char *out_path, oc_build_result *result);
 
 /* `outcry verify`: hashes, then rows recomputed from late starts with garbled futures, and their labels, in bits. */
 typedef struct oc_verify_result { uint64_t rows_checked, rows_different, labels_checked, labels_different; uint32_t longest_history;
