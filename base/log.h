@@ -2,6 +2,7 @@
 #ifndef OC_BASE_LOG_H
 #define OC_BASE_LOG_H
 
+#include <stdbool.h>
 #include "base/status.h"
 
 typedef enum { OC_LOG_ERROR, OC_LOG_WARN, OC_LOG_INFO, OC_LOG_DEBUG } oc_log_level;
@@ -9,6 +10,7 @@ typedef enum { OC_LOG_ERROR, OC_LOG_WARN, OC_LOG_INFO, OC_LOG_DEBUG } oc_log_lev
 void oc_log_set_level(oc_log_level level);                            /* default INFO */
 int oc_log_level_parse(const char *name, oc_log_level *level);        /* error warn info debug; 0 where unknown */
 void oc_log(oc_log_level level, const char *format, ...) OC_PRINTF(2, 3);
-void oc_log_failure(oc_log_level level);     /* this thread's message, with its trail at debug level */
+void oc_log_failure(oc_log_level level);     /* this thread's message, a record a line; its trail at debug level */
+void oc_log_bar(bool shown);                 /* progress: a bar stands on the line, the next record clears it */
 
 #endif

@@ -9,10 +9,28 @@ enum { MESSAGE_BYTES = 2048, TRAIL_BYTES = 1024 };
 static _Thread_local char message[MESSAGE_BYTES];
 static _Thread_local char trail[TRAIL_BYTES];
 
+/* Appends what fits. */
+static size_t text_add(char *text, size_t used, size_t cap, const char *more)
+{
+    size_t length = strnlen(more, cap - 1 - used);
+    memcpy(text + used, more, length);
+    text[used + length] = '\0';
+    return used + length;
+}
+
+/* File names and values come from outside: an escape sequence in one must not reach a terminal. */
+static void message_set(char *text)
+{
+    for (char *c = text; *c; c++) {
+        if (((unsigned char)*c < 0x20 && *c != '\n') || *c == 0x7f) *c = '?';
+    }
+    memcpy(message, text, strlen(text) + 1);
+}
+
 static void trail_add(const char *file, int line)
 {
     size_t used = strlen(trail);
-    snprintf(trail + used, sizeof trail - used, "%s%s:%d", used ? " < " : "", file, line);
+    if (used + 1 < sizeof trail) snprintf(trail + used, sizeof trail - used, "%s%s:%d", used ? " < " : "", file, line);
 }
 
 oc_status oc_status_fail(oc_status code, const char *file, int line, const char *format, ...)
@@ -22,7 +40,7 @@ oc_status oc_status_fail(oc_status code, const char *file, int line, const char 
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    memcpy(message, text, sizeof message);
+    message_set(text);
     trail[0] = '\0';
     trail_add(file, line);
     return code;
@@ -43,8 +61,9 @@ oc_status oc_status_prefix(oc_status code, const char *format, ...)
     va_end(arguments);
     if (length < 0) return code;
     size_t used = (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
-    snprintf(text + used, sizeof text - used, ": %s", message);
-    memcpy(message, text, sizeof message);
+    used = text_add(text, used, sizeof text, ": ");
+    text_add(text, used, sizeof text, message);
+    message_set(text);
     return code;
 }
 

@@ -58,7 +58,8 @@ typedef enum oc_status {
         }                                                                                                              \
     } while (0)
 
-/* Sets the message and starts a new trail; returns `code`. Messages over 2,047 bytes are cut. */
+/* Sets the message and starts a new trail; returns `code`. Messages over 2,047 bytes are cut; control bytes other than
+ * the newline become '?'. */
 oc_status oc_status_fail(oc_status code, const char *file, int line, const char *format, ...) OC_PRINTF(4, 5);
 oc_status oc_status_trail(oc_status code, const char *file, int line);
 
