@@ -5,7 +5,8 @@
 #include "tools/cli.h"
 
 #define OC_COMMANDS(X)                                                                                                 \
-    X(doctor)
+    X(doctor)                                                                                                          \
+    X(bench)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;
 OC_COMMANDS(OC_COMMAND_DECLARE)

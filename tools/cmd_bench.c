@@ -1,0 +1,123 @@
+/* cmd_bench.c - outcry bench NAME: measures, beside a named peer in the same run. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bench/benches.h"
+#include "tools/commands.h"
+
+typedef struct bench_row {
+    const char *name, *text;
+    oc_status (*run)(const oc_bench_options *, oc_bench_report *);
+} bench_row;
+
+#define BENCH_DECLARE(name, function, text) oc_status oc_bench_##function(const oc_bench_options *, oc_bench_report *);
+OC_BENCHES(BENCH_DECLARE)
+#undef BENCH_DECLARE
+
+static const bench_row benches[] = {
+#define BENCH_ROW(name, function, text) {name, text, oc_bench_##function},
+    OC_BENCHES(BENCH_ROW)
+#undef BENCH_ROW
+    {NULL, NULL, NULL},
+};
+
+static const oc_cli_option options[] = {
+    {"list", NULL, NULL, false, "names the benches and what each figure means"},
+    {"seconds", "S", "2", false, "length of each timed part, seconds"},
+    {"repeats", "N", "3", false, "runs of each side; the best counts"},
+    {"threads", "N", "0", false, "threads, 0: the bench's own choice"},
+    {"hidden", "H", "0", false, "LSTM units, 0: the bench's own choice"},
+    {"steps", "T", "0", false, "window length in rows, 0: the bench's own choice"},
+    {"inputs", "F", "0", false, "features, 0: the bench's own choice"},
+    {"layers", "L", "0", false, "LSTM layers, 0: the bench's own choice"},
+    {"heads", "N", "-1", false, "attention heads, 0 leaves attention out, -1: the bench's own choice"},
+    {"batch", "B", "0", false, "windows in a batch, 0: the bench's own choice"},
+    {"peers", "FOLDER", NULL, false, "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
+    {"python", "FILE", NULL, false, "Python with the peers' packages (environment: OUTCRY_PYTHON)"},
+    {"tiny", NULL, NULL, false, "a fraction of the work, no peer: only to see that the bench still runs"},
+    {NULL, NULL, NULL, false, NULL},
+};
+
+static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
+{
+    const struct { const char *name; int min, max; int *to; } integers[] = {
+        {"repeats", 1, 100, &o->repeats}, {"threads", 0, 1024, &o->threads}, {"hidden", 0, 4096, &o->hidden},
+        {"steps", 0, 4096, &o->steps},    {"inputs", 0, 4096, &o->inputs},   {"layers", 0, 8, &o->layers},
+        {"heads", -1, 64, &o->heads},     {"batch", 0, 65536, &o->batch},
+    };
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
+        int64_t value;
+        OC_TRY(oc_cli_int(cli, integers[i].name, integers[i].min, integers[i].max, &value));
+        *integers[i].to = (int)value;
+    }
+    OC_TRY(oc_cli_real(cli, "seconds", 0.001, 3600, &o->seconds));
+    o->tiny = oc_cli_flag(cli, "tiny");
+    o->peers = oc_cli_text(cli, "peers") ? oc_cli_text(cli, "peers") : getenv("OUTCRY_PEERS");
+    o->python = oc_cli_text(cli, "python") ? oc_cli_text(cli, "python") : getenv("OUTCRY_PYTHON");
+    if (o->tiny) {
+        o->peers = NULL;
+        o->seconds = 0.02;
+        o->repeats = 1;
+    }
+    return OC_OK;
+}
+
+static json_t *number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *figure_json(const oc_bench_figure *f)
+{
+    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:s}", "figure", f->figure, "value", number_or_null(f->value), "unit", f->unit,
+                     "peer", f->peer, "peer_value", number_or_null(f->peer_value), "ratio", number_or_null(f->ratio), "note", f->note);
+}
+
+static oc_status report_print(oc_cli *cli, const oc_bench_report *r)
+{
+    if (r->count == 0) return OC_FAIL(OC_EFAILED, "the bench printed no figure");
+    json_t *all = json_array();
+    for (int i = 0; i < r->count; i++) {
+        const oc_bench_figure *f = &r->figure[i];
+        oc_cli_say(cli, "%-44s %14.6g %-10s", f->figure, f->value, f->unit);
+        if (isfinite(f->ratio)) oc_cli_say(cli, "  %s %.6g, ratio %.4g", f->peer, f->peer_value, f->ratio);
+        oc_cli_say(cli, "%s%s\n", f->note[0] ? "  # " : "", f->note);
+        if (json_array_append_new(all, figure_json(f)) != 0) return OC_FAIL(OC_EMEMORY, "no memory for the result");
+    }
+    json_t *first = figure_json(&r->figure[0]);
+    if (json_object_update(cli->result, first) != 0 || json_object_set_new(cli->result, "figures", all) != 0)
+        return OC_FAIL(OC_EMEMORY, "no memory for the result");
+    json_decref(first);
+    return OC_OK;
+}
+
+static oc_status run(oc_cli *cli)
+{
+    static oc_bench_report report;
+    oc_bench_options o = {0};
+    if (oc_cli_flag(cli, "list") || cli->argument_count == 0) {
+        for (const bench_row *b = benches; b->name; b++) oc_cli_say(cli, "%-20s %s\n", b->name, b->text);
+        return oc_cli_flag(cli, "list") ? OC_OK : OC_FAIL(OC_EUSAGE, "NAME is missing; --list names the benches");
+    }
+    OC_TRY(options_read(cli, &o));
+    for (const bench_row *b = benches; b->name; b++) {
+        if (strcmp(b->name, cli->arguments[0]) != 0) continue;
+        OC_TRY(b->run(&o, &report));
+        return report_print(cli, &report);
+    }
+    return OC_FAIL(OC_EUSAGE, "there is no bench \"%s\"; --list names them", cli->arguments[0]);
+}
+
+const oc_command oc_command_bench = {
+    .name = "bench",
+    .arguments = "NAME",
+    .arguments_max = 1,
+    .summary = "Measures a part of Outcry beside a named peer in the same run",
+    .description = "Prints one line a figure: value, unit, the peer's value and value / peer. The JSON object holds the first figure's\n"
+                   "keys and all of them under `figures`. Absolute times belong to one machine; only ratios travel.\n"
+                   "Example: outcry bench latency-window --peers PEERS --python VENV/bin/python",
+    .options = options,
+    .run = run,
+};
