@@ -19,7 +19,8 @@ typedef struct oc_model_shape {
 } oc_model_shape;
 
 typedef struct oc_parameter {
-    char name[48];                             /* lstm.weight_ih_l0 … attention.in_proj_weight … head.0.weight, head.3.bias */
+    char name[48];                             /* lstm.weight_ih_l0 …, or trunk.0.weight, trunk.2.weight … of an MLP;
+                                                * attention.in_proj_weight … head.0.weight, head.3.bias */
     int64_t dims[2];                           /* dims[1] = 1 and rank 1 for biases */
     int rank;
     size_t first, count;                       /* in the flat vector; every first is a multiple of 16 */
@@ -38,6 +39,7 @@ OC_MUST oc_model_shape_check(const oc_model_shape *shape);             /* OC_ECO
 void oc_parameters_describe(oc_parameters *out, const oc_model_shape *shape);
 const oc_parameter *oc_parameters_find(const oc_parameters *p, const char *name);   /* NULL where absent */
 void oc_parameters_init(const oc_parameters *p, uint64_t seed, float *flat);        /* counter-based: same on any machine */
+oc_tensor oc_parameters_tensor(const oc_parameters *p, const char *name, float *flat);     /* asserts that it is there */
 oc_lstm_weights oc_parameters_lstm(const oc_parameters *p, const oc_model_shape *shape, float *flat);
 oc_attention_weights oc_parameters_attention(const oc_parameters *p, const oc_model_shape *shape, float *flat);
 
