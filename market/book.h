@@ -1,5 +1,17 @@
-/* book.h - an order book by price level. Fed with LEVEL and SNAPSHOT events of one instrument; keeps up to
- * OC_BOOK_LEVELS sorted levels a side that features read as plain arrays. No allocation after init. */
+/* book.h - an order book by price level. Fed with LEVEL and SNAPSHOT events of one instrument; the best OC_BOOK_LEVELS
+ * levels of a side lie sorted in a plain array that features read. Plain data without pointers: copying saves it. No
+ * allocation.
+ *
+ * Depth: up to OC_BOOK_DEPTH levels a side are kept below the visible ones, so that the visible ones are right after
+ * deletions. Beyond that the worst level is dropped, counted, and its price becomes the side's horizon: what lies
+ * there or deeper is unknown until the next snapshot and never shown, because levels between may be missing. A side
+ * can so run short of levels; it never invents one. Why 4,096: a BTCUSDT capture holds 3,000 (spot) to 5,200
+ * (futures) levels a side after ten minutes, and an update costs the same for 64 kept levels as for 4,096, since what
+ * is near the best is at the moving end of the array (market/README.md).
+ *
+ * Snapshot: the first SNAPSHOT event of a packet clears both sides; one with lots 0 adds no level.
+ * Gap: a LEVEL event with OC_EVENT_GAP_BEFORE clears the book and sets `stale`; levels are ignored (counted in
+ * `ignored`) until the next snapshot, since nobody knows which of the old ones still stand. */
 #ifndef OC_MARKET_BOOK_H
 #define OC_MARKET_BOOK_H
 
@@ -7,19 +19,25 @@
 #include <stdint.h>
 #include "market/event.h"
 
-enum { OC_BOOK_LEVELS = 64 };      /* kept a side; deeper levels fall off and are counted in `dropped` */
+enum { OC_BOOK_LEVELS = 64, OC_BOOK_DEPTH = 4096 };      /* a side: visible, kept */
 
 typedef struct oc_book_level { int64_t ticks, lots; } oc_book_level;
 
 typedef struct oc_book_side {
     oc_book_level level[OC_BOOK_LEVELS];       /* best first */
-    uint32_t count;
+    uint32_t count;                            /* of level: min(depth, OC_BOOK_LEVELS) */
+    uint32_t depth;                            /* of store */
+    int64_t sign;                              /* 1 bid, -1 ask: sign * ticks rises towards the best */
+    int64_t horizon;                           /* sign * ticks of the best price ever dropped; INT64_MIN: none */
+    oc_book_level store[OC_BOOK_DEPTH];        /* all levels, worst first: the best end moves cheaply */
 } oc_book_side;
 
 typedef struct oc_book {
     oc_book_side bid, ask;
-    uint64_t dropped;
+    uint64_t dropped;                          /* levels that fell off or lay beyond the horizon */
+    uint64_t ignored;                          /* levels that came while stale */
     bool snapshot_open;                        /* inside a snapshot packet */
+    bool stale;                                /* events were lost: empty until the next snapshot */
 } oc_book;
 
 void oc_book_init(oc_book *b);
