@@ -1,6 +1,7 @@
 /* bundle.h - a trained model as a folder of exactly two files: bundle.json (shape, scaler, feature schema, label rule,
  * temperature, provenance, hashes) and weights.safetensors (PyTorch's names). Every byte of both is covered by a hash
- * that is checked at load: bundle.json carries the hash of the weights, and `self_hash` of itself with that field empty. */
+ * that is checked at load: bundle.json carries the hash of the weights file, and last `self_hash` of itself, taken with its
+ * own 32 digits as zeros. */
 #ifndef OC_NN_BUNDLE_H
 #define OC_NN_BUNDLE_H
 
@@ -28,13 +29,14 @@ typedef struct oc_bundle {
     uint64_t seed;
     int64_t train_steps;
     float *flat;                               /* weights, laid out by oc_parameters_describe */
-    oc_hash weights;                           /* of the tensors' bytes in table order: weights_hash */
+    oc_hash weights;                           /* weights_hash: oc_weights_hash, filled by save and load */
 } oc_bundle;
 
 OC_MUST oc_bundle_new(oc_bundle **out, const oc_model_shape *shape, size_t seen_count);     /* zeroed, arrays taken */
 void oc_bundle_close(oc_bundle *b);
 OC_MUST oc_bundle_save(oc_bundle *b, const char *folder);      /* both files atomic, weights first; fills b->weights */
 OC_MUST oc_bundle_load(oc_bundle **out, const char *folder);   /* OC_EDATA names the file and what is wrong with it */
+/* h = XXH3-128(h, XXH3-128(name)), then h = XXH3-128(h, XXH3-128(bytes)), over the tensors in table order, from zero. */
 oc_hash oc_weights_hash(const oc_parameters *p, const float *flat);
 
 #endif
