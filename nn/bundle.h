@@ -23,7 +23,8 @@ typedef struct oc_bundle {
     char labels[OC_HORIZONS_MAX][96];          /* "direction:10:0.0002" */
     double temperature[OC_HORIZONS_MAX];
     oc_hash dataset, fold;
-    char fold_name[64];
+    char fold_name[64], folds[256];            /* folds: the spec that oc_folds_open takes, so that a split can be found again */
+    int64_t fold_index, embargo_ns;
     oc_seen *seen;
     size_t seen_count;
     uint64_t seed;

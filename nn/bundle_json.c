@@ -79,8 +79,9 @@ static json_t *bundle_json(const oc_bundle *b, const oc_bundle_file *weights)
     json_t *shape = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "trunk", trunk_names[s->trunk], "steps", s->steps, "inputs",
                               s->inputs, "layers", s->layers, "hidden", s->hidden, "heads", s->heads, "horizons", s->horizons,
                               "gates", "ifgo");
-    json_t *trained = json_pack("{s:o, s:{s:s, s:o}, s:I, s:I, s:o}", "dataset", hash_json(b->dataset), "fold", "name", b->fold_name,
-                                "hash", hash_json(b->fold), "seed", (json_int_t)b->seed, "optimiser_steps",
+    json_t *trained = json_pack("{s:o, s:{s:s, s:o, s:s, s:I, s:I}, s:I, s:I, s:o}", "dataset", hash_json(b->dataset), "fold", "name",
+                                b->fold_name, "hash", hash_json(b->fold), "of", b->folds, "index", (json_int_t)b->fold_index,
+                                "embargo_ns", (json_int_t)b->embargo_ns, "seed", (json_int_t)b->seed, "optimiser_steps",
                                 (json_int_t)b->train_steps, "seen", seen_json(b));
     return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:{s:o, s:o}, s:{s:o, s:o, s:f}, s:o, s:[s,s,s], s:o, s:o, s:o, "
                      "s:{s:{s:I, s:o}}, s:s}",
@@ -194,6 +195,9 @@ static oc_status trained_read(const json_t *root, const char *where, oc_bundle *
     OC_TRY(hash_into(root, "trained.dataset", where, &b->dataset));
     OC_TRY(hash_into(root, "trained.fold.hash", where, &b->fold));
     OC_TRY(text_into(root, "trained.fold.name", where, b->fold_name, sizeof b->fold_name));
+    OC_TRY(text_into(root, "trained.fold.of", where, b->folds, sizeof b->folds));
+    OC_TRY(oc_json_int(root, "trained.fold.index", where, 0, INT32_MAX, &b->fold_index));
+    OC_TRY(oc_json_int(root, "trained.fold.embargo_ns", where, 0, INT64_MAX, &b->embargo_ns));
     OC_TRY(oc_json_int(root, "trained.seed", where, 0, INT64_MAX, &seed));
     b->seed = (uint64_t)seed;
     OC_TRY(oc_json_int(root, "trained.optimiser_steps", where, 0, INT64_MAX, &b->train_steps));
