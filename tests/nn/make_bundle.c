@@ -1,0 +1,69 @@
+/* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json, weights.safetensors,
+ * model.onnx, windows.f32, answers.f32}. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "nn/model.h"
+#include "nn/onnx.h"
+#include "nn/sample_bundle.h"
+
+enum { WINDOWS = 64 };
+
+static const oc_model_shape shapes[] = {
+    {OC_TRUNK_LSTM, 20, 7, 2, 16, 4, 1},
+    {OC_TRUNK_LSTM, 9, 5, 1, 8, 0, 3},
+    {OC_TRUNK_LSTM, 1, 3, 3, 6, 3, 2},
+    {OC_TRUNK_MLP, 4, 6, 2, 10, 0, 1},
+};
+
+static oc_status answers_write(const char *folder, const oc_bundle *b)
+{
+    char path[OC_PATH_MAX];
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    size_t count = WINDOWS * (size_t)b->shape.steps * (size_t)b->shape.inputs, answers = WINDOWS * (size_t)b->shape.horizons * 3;
+    const uint32_t key = oc_random_key(5, OC_RANDOM_TEST, 0, 0);
+    oc_model *m;
+    float *windows, *out;
+    OC_TRY(oc_memory_new_array(&windows, count, sizeof *windows, "windows"));
+    OC_TRY(oc_memory_new_array(&out, answers, sizeof *out, "answers"));
+    for (size_t i = 0; i < count; i++) windows[i] = (float)(8 * oc_random_uniform(key, i) - 4);
+    OC_TRY(oc_model_open(&m, b, &config, 16));
+    OC_TRY(oc_model_predict(m, windows, WINDOWS, out, answers));
+    oc_model_close(m);
+    OC_TRY(oc_path_join(path, sizeof path, folder, "windows.f32"));
+    OC_TRY(oc_file_write(path, windows, count * sizeof *windows));
+    OC_TRY(oc_path_join(path, sizeof path, folder, "answers.f32"));
+    OC_TRY(oc_file_write(path, out, answers * sizeof *out));
+    oc_memory_free(windows);
+    oc_memory_free(out);
+    return OC_OK;
+}
+
+static oc_status make(const char *root, size_t i)
+{
+    char folder[OC_PATH_MAX], name[16], path[OC_PATH_MAX];
+    oc_bundle *b;
+    snprintf(name, sizeof name, "%zu", i);
+    OC_TRY(oc_path_join(folder, sizeof folder, root, name));
+    OC_TRY(sample_bundle(&b, &shapes[i], 3.0f, i == 1 ? 0 : 2.5, 42 + i));
+    OC_TRY(oc_bundle_save(b, folder));
+    OC_TRY(oc_path_join(path, sizeof path, folder, "model.onnx"));
+    OC_TRY(oc_onnx_write(b, path));
+    OC_TRY(answers_write(folder, b));
+    oc_bundle_close(b);
+    return OC_OK;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) return 64;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        if (make(argv[1], i) != OC_OK) {
+            fprintf(stderr, "make_bundle: %s\n", oc_status_message());
+            return 1;
+        }
+    }
+    return 0;
+}
