@@ -11,13 +11,13 @@
  *   q = E6; q = fma(q, r, E5); … fma(q, r, E2);             Horner, (exp(r) - 1 - r) / r^2
  *   p = 1 + fma(r * r, q, r);
  * expf:    p * 2^h * 2^(n - h), h = n >> 1: two exact powers, so a denormal result is rounded once.
- * sigmoidf, z = exp(-|x|) with n <= 0: ROUND_64 in place of ROUND, 2^(n+64) by adding (bits(t) << 23) to the bits of p,
- *          then z = that * 2^-64;  y = (x < 0 ? z : 1) / (1 + z).
+ * sigmoidf, z = exp(-|x|): n is from -150 to 0, and with ROUND_191 in place of ROUND (bits(t) << 23) is the float 2^(n+64);
+ *          z = p * 2^(n+64) * 2^-64;  y = (x < 0 ? z : 1) / (1 + z).
  * tanhf:   a = |x| clipped to 9.02; u = a * a; P, Q by Horner from the highest, ending in … , 1); y = (a * P) / Q,
  *          clipped to 1; the sign bit of x.
  * logf:    x = m * 2^k, m in [sqrt(1/2), sqrt(2)); f = m - 1; s = f / (2 + f); z = s * s; R = z * (L0 + L1 z + …);
  *          h = 0.5 * f * f;  k * LN2_HIGH - ((h - fma(s, h + R, k * LN2_LOW)) - f).
- * exp, log (f64): the same with longer polynomials. */
+ * expd, logd (f64): the same with longer polynomials. */
 #include "base/mathf.h"
 
 #include <math.h>
@@ -81,8 +81,8 @@ float oc_sigmoidf(float x)
 {
     float t, a = -fabsf(x);
     a = a < OC_EXPF_MIN ? OC_EXPF_MIN : a;
-    float p = expf_core(a, OC_ROUNDF_64, &t);
-    float z = float_of_bits(bits_of_float(p) + (bits_of_float(t) << 23)) * 0x1p-64f;
+    float p = expf_core(a, OC_ROUNDF_191, &t);
+    float z = p * float_of_bits(bits_of_float(t) << 23) * 0x1p-64f;
     return (x < 0.0f ? z : 1.0f) / (1.0f + z);
 }
 
@@ -120,7 +120,7 @@ float oc_logf(float x)
     return x < 0.0f ? NAN : y;
 }
 
-double oc_exp(double x)
+double oc_expd(double x)
 {
     x = x > OC_EXP_MAX ? OC_EXP_MAX : x;
     x = x < OC_EXP_MIN ? OC_EXP_MIN : x;
@@ -140,7 +140,7 @@ double oc_exp(double x)
     return p * double_of_bits((uint64_t)(h + 1023) << 52) * double_of_bits((uint64_t)(i - h + 1023) << 52);
 }
 
-double oc_log(double x)
+double oc_logd(double x)
 {
     int denormal = x < 0x1p-1022;
     uint64_t bits = bits_of_double(denormal ? x * 0x1p52 : x) + (0x3ff0000000000000u - OC_LOG_HALF_BITS);

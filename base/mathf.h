@@ -8,7 +8,7 @@ float oc_expf(float x);            /* <= 2 ulp; 0 below -104, +inf above 88.73; 
 float oc_logf(float x);            /* <= 2 ulp; -inf at 0, NaN below */
 float oc_tanhf(float x);           /* <= 6 ulp, never over 1; a rational, half the work of two exps; odd, -0 stays */
 float oc_sigmoidf(float x);        /* 1 / (1 + exp(-x)), <= 4 ulp */
-double oc_exp(double x);           /* <= 2 ulp */
-double oc_log(double x);           /* <= 2 ulp */
+double oc_expd(double x);          /* <= 2 ulp */
+double oc_logd(double x);          /* <= 2 ulp */
 
 #endif

@@ -5,7 +5,7 @@
 
 /* Adding it rounds a small float to an integer, which then stands in the low bits: 1.5 * 2^23, 1.5 * 2^52. */
 #define OC_ROUNDF         0x1.8p23f
-#define OC_ROUNDF_64      0x1.80008p23f         /* OC_ROUNDF + 64: the low bits hold the integer + 64 */
+#define OC_ROUNDF_191     0x1.80017ep23f        /* OC_ROUNDF + 191: shifted left by 23, the bits are those of 2^(integer + 64) */
 #define OC_ROUND          0x1.8p52
 
 /* Beyond these exp is 0 or infinity, which the scaling then yields by itself. */

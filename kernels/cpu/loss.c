@@ -15,8 +15,8 @@ static term term_of(const oc_loss_rule *rule, const float *logits, int target)
     term t = {0};
     for (int c = 1; c < OC_CLASSES; c++)
         if ((double)logits[c] > largest) largest = (double)logits[c];
-    for (int c = 0; c < OC_CLASSES; c++) sum += power[c] = oc_exp((double)logits[c] - largest);
-    const double log_sum = oc_log(sum);
+    for (int c = 0; c < OC_CLASSES; c++) sum += power[c] = oc_expd((double)logits[c] - largest);
+    const double log_sum = oc_logd(sum);
     for (int c = 0; c < OC_CLASSES; c++) {
         wish[c] = (double)rule->class_weight[c] * ((c == target ? 1 - smooth : 0) + smooth / OC_CLASSES);
         all += wish[c];

@@ -1,0 +1,90 @@
+/* test_log.c - would catch: a record split over two writes, a control byte that reaches the terminal, a level that is
+ * not obeyed, a cut line without its end. */
+#include "base/capture.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+
+/* What follows the time stamp and the level of one record. */
+static const char *text_of(const char *line)
+{
+    return strlen(line) > 37 ? line + 37 : line;
+}
+
+static void test_escapes(void **state)
+{
+    (void)state;
+    static const struct { const char *text, *shown; } cases[] = {
+        {"plain", "plain\n"},      {"a\nb\tc", "a\\x0ab\\x09c\n"}, {"\033[31m", "\\x1b[31m\n"}, {"\x7f", "\\x7f\n"},
+        {"Köln €", "Köln €\n"},    {"\xff\xc3", "\\xff\\xc3\n"},   {"\xc2\x9b", "\\xc2\\x9b\n"}, {"\x9b", "\\x9b\n"}};
+    char line[4096];
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        capture c;
+        capture_begin(&c);
+        oc_log(OC_LOG_WARN, "%s", cases[i].text);
+        int first = capture_next(&c, line, sizeof line);
+        capture_end(&c);
+        assert_true(first);
+        assert_non_null(strstr(line, "Z warn "));
+        assert_string_equal(text_of(line), cases[i].shown);
+    }
+}
+
+static void test_one_write(void **state)
+{
+    (void)state;
+    char text[9000], line[9000];
+    capture c;
+    memset(text, '\001', sizeof text - 1);      /* four bytes each when escaped */
+    text[sizeof text - 1] = '\0';
+    capture_begin(&c);
+    errno = 77;
+    oc_log(OC_LOG_ERROR, "%s", text);
+    int kept = errno, first = capture_next(&c, line, sizeof line), second = capture_next(&c, text, sizeof text);
+    capture_end(&c);
+    assert_true(first && !second && kept == 77);
+    assert_true(strlen(line) > 2000 && strlen(line) <= 4096);
+    assert_int_equal(line[strlen(line) - 1], '\n');
+}
+
+static void test_levels(void **state)
+{
+    (void)state;
+    char line[4096], more[4096];
+    oc_log_level level;
+    capture c;
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        assert_true(oc_log_level_parse(names[i], &level));
+        assert_int_equal(level, i);
+    }
+    assert_false(oc_log_level_parse("verbose", &level));
+    capture_begin(&c);
+    oc_log(OC_LOG_DEBUG, "hidden");
+    int hidden = capture_next(&c, line, sizeof line);
+    oc_log_set_level(OC_LOG_DEBUG);
+    (void)OC_FAIL(OC_EDATA, "one\ntwo");
+    oc_log_failure(OC_LOG_ERROR);
+    int shown = capture_next(&c, line, sizeof line) && capture_next(&c, more, sizeof more);
+    char trail[4096] = "";
+    shown = shown && capture_next(&c, trail, sizeof trail);
+    oc_log_bar(true);
+    oc_log(OC_LOG_INFO, "after a bar");
+    char bar[4096] = "";
+    capture_next(&c, bar, sizeof bar);
+    oc_log_set_level(OC_LOG_INFO);
+    capture_end(&c);
+    assert_false(hidden);
+    assert_true(shown);
+    assert_string_equal(text_of(line), "one\n");
+    assert_string_equal(text_of(more), "two\n");
+    assert_non_null(strstr(trail, "test_log.c:"));
+    assert_int_equal(strncmp(bar, "\r\033[K", 4), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_escapes), cmocka_unit_test(test_one_write), cmocka_unit_test(test_levels)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
