@@ -7,7 +7,8 @@
 #define OC_COMMANDS(X)                                                                                                 \
     X(doctor)                                                                                                          \
     X(bench)                                                                                                           \
-    X(simulate)
+    X(simulate)                                                                                                        \
+    X(import)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;
 OC_COMMANDS(OC_COMMAND_DECLARE)
