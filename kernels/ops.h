@@ -80,7 +80,7 @@ typedef struct oc_ops {
     size_t (*lstm_packed_bytes)(oc_backend *b, const oc_lstm_shape *s);
     OC_MUST (*lstm_pack)(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_weights *w, oc_tensor packed);
     size_t (*lstm_reserve_bytes)(oc_backend *b, const oc_lstm_shape *s, bool training);   /* gates, cells, layer outputs, workspace */
-    /* x [T,B,F] -> y [T,B,H] of the last layer. dropout (between layers) NULL: none. reserve is kept for backward. */
+    /* x [T,B,F] -> y [T,B,H] of the last layer. dropout (between layers, tensor + layer) NULL: none. reserve is kept for backward. */
     OC_MUST (*lstm_forward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, const oc_dropout *dropout,
                             bool training, oc_tensor y, oc_tensor reserve);
     OC_MUST (*lstm_backward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y, oc_tensor dy,
@@ -89,17 +89,22 @@ typedef struct oc_ops {
     OC_MUST (*lstm_step)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h, oc_tensor c, oc_tensor reserve);
 
     /* Last-query attention, absorbed form: W_k folded into the query, W_v applied after pooling. [Vaswani17 eq.1]
-     * h [T,B,H] -> y [B,H]; map [B,N,T] kept for backward. */
+     * h [T,B,H] -> y [B,H]; map [B,N,T] kept for backward, its data may be NULL in inference. */
+    size_t (*attend_packed_bytes)(oc_backend *b, const oc_attention_shape *s);
+    OC_MUST (*attend_pack)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor packed);
     size_t (*attend_reserve_bytes)(oc_backend *b, const oc_attention_shape *s);
-    OC_MUST (*attend_forward)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor y, oc_tensor map, oc_tensor reserve);
+    OC_MUST (*attend_forward)(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y, oc_tensor map, oc_tensor reserve);
     OC_MUST (*attend_backward)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor map,
                                oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw, oc_tensor dh);   /* dh [T,B,H] overwritten */
 
-    /* y [B,N] = x [B,K] . w[N,K]^T + bias [N]; relu: max(0, y), NaN stays NaN */
-    OC_MUST (*linear_forward)(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor bias, bool relu, oc_tensor y);
+    /* y [B,N] = x [B,K] . w[N,K]^T from bias [N]; relu: max(0, y), NaN stays NaN */
+    size_t (*linear_packed_bytes)(oc_backend *b, int outputs, int inputs);
+    OC_MUST (*linear_pack)(oc_backend *b, oc_tensor w, oc_tensor packed);
+    OC_MUST (*linear_forward)(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
     OC_MUST (*linear_backward)(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx, oc_tensor dw, oc_tensor dbias);
                                                /* dy is overwritten by the gradient before relu; dx.data may be NULL */
-    OC_MUST (*dropout)(oc_backend *b, const oc_dropout *d, oc_tensor x);       /* in place; backward is the same call on dx */
+    /* In place; backward is the same call on dx. x [B,N]: e is the column; x [T,B,H] (dims[2] > 1): e = t * H + h */
+    OC_MUST (*dropout)(oc_backend *b, const oc_dropout *d, oc_tensor x);
 
     /* Cross entropy with class weights and label smoothing [Szegedy16], averaged as PyTorch does (over the weights of the
      * targets): logits [B,horizons*3]; target [B,horizons] i32, -1: not counted. Adds to loss_sum[0] and weight_sum[0]

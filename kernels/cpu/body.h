@@ -1,0 +1,13 @@
+/* body.h - the table of inner loops of one instruction set. isa_NAME.c includes its vec_NAME.h, defines OC_ROWS_MAX (the
+ * rows of a register tile) and OC_KERNELS_TABLE, then this. */
+#include <math.h>
+
+#include "kernels/cpu/body_cell.h"
+#include "kernels/cpu/body_product.h"
+#include "kernels/cpu/body_rows.h"
+
+const oc_cpu_kernels OC_KERNELS_TABLE = {
+#define OC_CPU_KERNELS_ROW(name, result, arguments) .name = name,
+    OC_CPU_KERNELS(OC_CPU_KERNELS_ROW)
+#undef OC_CPU_KERNELS_ROW
+};

@@ -1,0 +1,119 @@
+/* body_cell.h - one LSTM layer, one time step, any number of rows: both products, the gates and the new state of a unit
+ * without leaving the registers. Included by body.h.
+ * Strategy: a tile is R rows x U blocks of VW hidden units with all four gates, so that i, f, g, o of a unit meet in one
+ *           lane. Many rows: ROWS_MAX x 1 block, a block's weights (64 * (in + H) numbers) stay in L1 from tile to tile.
+ * Order:    pre = (x.W_ih from the bias) + (h.W_hh from 0); c = fma(f, c, i * g); h = o * tanh(c). */
+#ifndef OC_KERNELS_CPU_BODY_CELL_H
+#define OC_KERNELS_CPU_BODY_CELL_H
+
+#include "kernels/cpu/body_math.h"
+#include "kernels/cpu/kernels_cpu.h"
+
+#define OC_INLINE static inline __attribute__((always_inline))
+
+typedef struct cell_tile { int row, block, lane; } cell_tile;      /* first row, first block, first of its 16 units */
+
+/* sum[r][u][gate] = chain over k, going on from sum. w: [block][k][gate][16], already at the tile's block and lane. */
+OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const float *w, int count, const int R, const int U)
+{
+    const size_t block = (size_t)count * OC_PANEL;
+    for (int k = 0; k < count; k++, x++, w += OC_PANEL) {
+        vf in[ROWS_MAX];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) in[r] = vf_set1(x[(size_t)r * x_row]);
+#pragma GCC unroll 8
+        for (int u = 0; u < U; u++) {
+#pragma GCC unroll 4
+            for (int g = 0; g < 4; g++) {
+                vf weight = vf_load(w + (size_t)u * block + g * OC_BLOCK);
+#pragma GCC unroll 8
+                for (int r = 0; r < R; r++) sum[r * U + u][g] = vf_fma(in[r], weight, sum[r * U + u][g]);
+            }
+        }
+    }
+}
+
+/* Gates, new cell and new state of VW units of one row. */
+OC_INLINE void cell_finish(const oc_cell *cell, int row, int unit, const vf *pre)
+{
+    const size_t at = (size_t)row;
+    const int count = cell->hidden - unit;
+    vf i = vf_sigmoid(pre[0]), f = vf_sigmoid(pre[1]), g = vf_tanh(pre[2]), o = vf_sigmoid(pre[3]);
+    vf old = !cell->c ? vf_set1(0.0f) : count >= VW ? vf_load(cell->c + at * cell->c_row + unit)
+                                                    : vf_load_part(cell->c + at * cell->c_row + unit, count);
+    vf c = vf_fma(f, old, vf_mul(i, g)), h = vf_mul(o, vf_tanh(c));
+    if (count >= VW) {
+        vf_store(cell->c_out + at * cell->c_out_row + unit, c);
+        vf_store(cell->h_out + at * cell->h_out_row + unit, h);
+    } else {
+        vf_store_part(cell->c_out + at * cell->c_out_row + unit, c, count);
+        vf_store_part(cell->h_out + at * cell->h_out_row + unit, h, count);
+    }
+    if (!cell->gates) return;
+    const vf gates[4] = {i, f, g, o};
+    for (int n = 0; n < 4; n++)
+        vf_store_part(cell->gates + at * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit, gates[n],
+                      count < VW ? count : VW);
+}
+
+OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int R, const int U)
+{
+    vf pre[ROWS_MAX * 2][4], sum[ROWS_MAX * 2][4];
+    const size_t row = (size_t)t->row, block = (size_t)t->block;
+    const size_t column = block * OC_PANEL + (size_t)t->lane;
+#pragma GCC unroll 16
+    for (int n = 0; n < R * U; n++)
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) {
+            const size_t at = column + (size_t)(n % U) * OC_PANEL + (size_t)g * OC_BLOCK;
+            pre[n][g] = vf_load(cell->x ? cell->bias + at : cell->xw + (row + (size_t)(n / U)) * cell->xw_row + at);
+            sum[n][g] = vf_set1(0.0f);
+        }
+    if (cell->x)
+        cell_chain(pre, cell->x + row * cell->x_row, cell->x_row, cell->w_ih + block * (size_t)cell->inputs * OC_PANEL + t->lane,
+                   cell->inputs, R, U);
+    if (cell->h)
+        cell_chain(sum, cell->h + row * cell->h_row, cell->h_row, cell->w_hh + block * (size_t)cell->hidden * OC_PANEL + t->lane,
+                   cell->hidden, R, U);
+    else if (cell->hw)
+        for (int n = 0; n < R * U; n++)
+            for (int g = 0; g < 4; g++)
+                sum[n][g] = vf_load(cell->hw + (row + (size_t)(n / U)) * cell->hw_row + column + (size_t)(n % U) * OC_PANEL +
+                                    (size_t)g * OC_BLOCK);
+#pragma GCC unroll 16
+    for (int n = 0; n < R * U; n++) {
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) pre[n][g] = vf_add(pre[n][g], sum[n][g]);
+        cell_finish(cell, t->row + n / U, (t->block + n % U) * OC_BLOCK + t->lane, pre[n]);
+    }
+}
+
+static void cell_rows(const oc_cell *cell, const cell_tile *t, int rows)
+{
+    switch (rows) {
+    case 1: cell_tile_run(cell, t, 1, 1); break;
+    case 2: cell_tile_run(cell, t, 2, 1); break;
+#if OC_ROWS_MAX > 2
+    case 3: cell_tile_run(cell, t, 3, 1); break;
+#endif
+#if OC_ROWS_MAX > 3
+    case 4: cell_tile_run(cell, t, 4, 1); break;
+    case 5: cell_tile_run(cell, t, 5, 1); break;
+    case 6: cell_tile_run(cell, t, 6, 1); break;
+#endif
+    default: break;
+    }
+}
+
+static void cell(const oc_cell *cell)
+{
+    const int blocks = (cell->hidden + OC_BLOCK - 1) / OC_BLOCK;
+    for (int block = 0; block < blocks; block++)
+        for (int lane = 0; lane < OC_BLOCK && block * OC_BLOCK + lane < cell->hidden; lane += VW) {
+            cell_tile t = {.block = block, .lane = lane};
+            for (t.row = 0; t.row < cell->rows; t.row += ROWS_MAX)
+                cell_rows(cell, &t, cell->rows - t.row < ROWS_MAX ? cell->rows - t.row : ROWS_MAX);
+        }
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* body_rows.h - elementwise work on rows: softmax, scaling, activations, a transpose. Included by body.h.
+ * Sums over a row run in 16 lanes (lane j takes elements j, j + 16, …, ascending) and then in a fixed tree of halves,
+ * whatever the vector width, so their bits are the same on every instruction set. */
+#ifndef OC_KERNELS_CPU_BODY_ROWS_H
+#define OC_KERNELS_CPU_BODY_ROWS_H
+
+#include "kernels/cpu/body_math.h"
+#include "kernels/cpu/kernels_cpu.h"
+
+enum { SUM_LANES = 16, SUM_VECTORS = SUM_LANES / VW };
+
+static void transpose(const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row)
+{
+    enum { SIDE = 16 };
+    for (int i = 0; i < rows; i += SIDE)
+        for (int j = 0; j < columns; j += SIDE)
+            for (int a = i; a < rows && a < i + SIDE; a++)
+                for (int b = j; b < columns && b < j + SIDE; b++) to[(size_t)b * to_row + (size_t)a] = from[(size_t)a * from_row + (size_t)b];
+}
+
+static float lanes_sum(float *lane)
+{
+    for (int width = SUM_LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++) lane[j] += lane[j + width];
+    return lane[0];
+}
+
+/* A NaN does not survive in `largest` but in its own exp, and through the sum in every element. */
+static float row_largest(const float *x, int count, float scale)
+{
+    float lane[SUM_LANES], largest = -INFINITY;
+    vf most[SUM_VECTORS], factor = vf_set1(scale);
+    for (int v = 0; v < SUM_VECTORS; v++) most[v] = vf_set1(-INFINITY);
+    int i = 0;
+    for (; i + SUM_LANES <= count; i += SUM_LANES)
+        for (int v = 0; v < SUM_VECTORS; v++) most[v] = vf_max(vf_mul(vf_load(x + i + v * VW), factor), most[v]);
+    for (int v = 0; v < SUM_VECTORS; v++) vf_store(lane + v * VW, most[v]);
+    for (int j = 0; j < SUM_LANES; j++) largest = lane[j] > largest ? lane[j] : largest;
+    for (; i < count; i++) largest = x[i] * scale > largest ? x[i] * scale : largest;
+    return largest;
+}
+
+static void softmax_row(float *x, int count, float scale)
+{
+    float lane[SUM_LANES];
+    const vf factor = vf_set1(scale), largest = vf_set1(row_largest(x, count, scale));
+    vf sum[SUM_VECTORS];
+    for (int v = 0; v < SUM_VECTORS; v++) sum[v] = vf_set1(0.0f);
+    int i = 0;
+    for (; i + SUM_LANES <= count; i += SUM_LANES)
+        for (int v = 0; v < SUM_VECTORS; v++) {
+            vf e = vf_exp(vf_sub(vf_mul(vf_load(x + i + v * VW), factor), largest));
+            vf_store(x + i + v * VW, e);
+            sum[v] = vf_add(sum[v], e);
+        }
+    for (int v = 0; v < SUM_VECTORS; v++) vf_store(lane + v * VW, sum[v]);
+    for (int j = 0; i < count; i += VW, j += VW) {
+        const int left = count - i < VW ? count - i : VW;
+        vf_store_part(x + i, vf_exp(vf_sub(vf_mul(vf_load_part(x + i, left), factor), largest)), left);
+        for (int n = 0; n < left; n++) lane[j + n] += x[i + n];
+    }
+    const vf inverse = vf_set1(1.0f / lanes_sum(lane));
+    for (i = 0; i + VW <= count; i += VW) vf_store(x + i, vf_mul(vf_load(x + i), inverse));
+    if (i < count) vf_store_part(x + i, vf_mul(vf_load_part(x + i, count - i), inverse), count - i);
+}
+
+/* to = (x - mean) / scale, clipped to +-clip where clip > 0; NaN stays. Lanes past the end divide 0 by 0: nobody sees it. */
+static void scale_row(const float *x, const float *mean, const float *scale, float clip, int count, float *to)
+{
+    const vf high = vf_set1(clip), low = vf_set1(-clip);
+    for (int i = 0; i < count; i += VW) {
+        const int left = count - i;
+        vf y = vf_div(vf_sub(vf_load_part(x + i, left), vf_load_part(mean + i, left)), vf_load_part(scale + i, left));
+        if (clip > 0.0f) y = vf_max(low, vf_min(high, y));
+        vf_store_part(to + i, y, left);
+    }
+}
+
+#define ROW_FUNCTION(name, function)                                                                                   \
+    static void name(const float *x, int count, float *to)                                                             \
+    {                                                                                                                  \
+        for (int i = 0; i < count; i += VW) vf_store_part(to + i, function(vf_load_part(x + i, count - i)), count - i); \
+    }
+ROW_FUNCTION(exp_row, vf_exp)
+ROW_FUNCTION(tanh_row, vf_tanh)
+ROW_FUNCTION(sigmoid_row, vf_sigmoid)
+#undef ROW_FUNCTION
+
+static void relu_row(float *x, int count)
+{
+    for (int i = 0; i < count; i += VW)
+        vf_store_part(x + i, vf_max(vf_set1(0.0f), vf_load_part(x + i, count - i)), count - i);
+}
+
+#endif

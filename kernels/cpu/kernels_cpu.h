@@ -1,0 +1,65 @@
+/* kernels_cpu.h - the inner loops of kernels/cpu as one table per instruction set. The bodies (body_*.h) are written once
+ * over the vector layer (vec_*.h) and compiled three times (isa_*.c); what stands above them (shapes, order of calls,
+ * memory) is compiled once and calls through the table.
+ * Add an inner loop: a static function in a body_*.h, and a row in OC_CPU_KERNELS with the same name. */
+#ifndef OC_KERNELS_CPU_KERNELS_CPU_H
+#define OC_KERNELS_CPU_KERNELS_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { OC_PANEL = 64, OC_BLOCK = 16 };         /* columns of a packed panel; hidden units of a block of all four gates */
+
+/* c[i][j] (+)= sum over k of a(i,k) b(k,j): m x n, chains over ascending k, from `start`[j], or from c where `add`, or 0.
+ * a(i,k) = a[i * a_row + k * a_k]: either way round. Row k of b has its columns side by side:
+ * b(k,j) = b[(j / 64) * b_panel + k * b_k + j % 64]; plain row-major b [k][ld]: b_panel = 64, b_k = ld.
+ * Nothing outside of a, b, c is touched. c must not overlap a or b. k may be split over calls with `add`: same bits. */
+typedef struct oc_product {
+    int m, n, k;
+    const float *a;
+    size_t a_row, a_k;
+    const float *b;
+    size_t b_k, b_panel;
+    float *c;
+    size_t c_row;
+    const float *start;                        /* [n] or NULL */
+    bool add;
+} oc_product;
+
+/* One layer, one step, `rows` rows. Pre-activation = X + H, X = x.W_ih chain from the bias, H = h.W_hh chain from 0; each
+ * is either computed or read from memory in the packed column order [block][gate][16]. */
+typedef struct oc_cell {
+    int rows, inputs, hidden;
+    const float *w_ih, *w_hh, *bias;           /* packed: [block][k][gate][16], [block][gate][16] */
+    const float *x, *xw;                       /* x NULL: X is read from xw */
+    const float *h, *hw;                       /* h NULL: H is read from hw; both NULL: H is 0 (first step) */
+    const float *c;                            /* NULL: 0 */
+    float *c_out, *h_out;                      /* c_out may be c; h_out may not be h */
+    float *gates;                              /* [4][H] a row, after activation; NULL: not kept */
+    size_t x_row, xw_row, h_row, hw_row, c_row, c_out_row, h_out_row, gates_row;     /* distances; 0: the same for all rows */
+} oc_cell;
+
+#define OC_CPU_KERNELS(X)                                                                                              \
+    X(product, void, (const oc_product *p))                                                                            \
+    X(cell, void, (const oc_cell *cell))                                                                               \
+    X(transpose, void, (const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row))          \
+    X(softmax_row, void, (float *x, int count, float scale))           /* x = softmax(scale * x) */                    \
+    X(scale_row, void, (const float *x, const float *mean, const float *scale, float clip, int count, float *to))      \
+    X(exp_row, void, (const float *x, int count, float *to))                                                           \
+    X(tanh_row, void, (const float *x, int count, float *to))                                                          \
+    X(sigmoid_row, void, (const float *x, int count, float *to))                                                       \
+    X(relu_row, void, (float *x, int count))
+
+typedef struct oc_cpu_kernels {
+#define OC_CPU_KERNELS_FIELD(name, result, arguments) result (*name) arguments;
+    OC_CPU_KERNELS(OC_CPU_KERNELS_FIELD)
+#undef OC_CPU_KERNELS_FIELD
+} oc_cpu_kernels;
+
+extern const oc_cpu_kernels oc_cpu_kernels_scalar;
+#if defined(__x86_64__)
+extern const oc_cpu_kernels oc_cpu_kernels_avx2, oc_cpu_kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,30 @@
+/* ops_cpu.h - the operations of the CPU backend: oc_cpu_ROW for each row of oc_ops, in the table of backend.c. What each
+ * does is said once, in kernels/ops.h. */
+#ifndef OC_KERNELS_CPU_OPS_CPU_H
+#define OC_KERNELS_CPU_OPS_CPU_H
+
+#include "kernels/cpu/update.h"
+#include "kernels/ops.h"
+
+OC_MUST oc_cpu_gather_scale(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale, float clip, oc_tensor x);
+
+size_t oc_cpu_lstm_packed_bytes(oc_backend *b, const oc_lstm_shape *s);
+OC_MUST oc_cpu_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_weights *w, oc_tensor packed);
+size_t oc_cpu_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool training);
+OC_MUST oc_cpu_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, const oc_dropout *dropout,
+                            bool training, oc_tensor y, oc_tensor reserve);
+OC_MUST oc_cpu_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h, oc_tensor c,
+                         oc_tensor reserve);
+
+size_t oc_cpu_attend_packed_bytes(oc_backend *b, const oc_attention_shape *s);
+OC_MUST oc_cpu_attend_pack(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor packed);
+size_t oc_cpu_attend_reserve_bytes(oc_backend *b, const oc_attention_shape *s);
+OC_MUST oc_cpu_attend_forward(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y,
+                              oc_tensor map, oc_tensor reserve);
+
+size_t oc_cpu_linear_packed_bytes(oc_backend *b, int outputs, int inputs);
+OC_MUST oc_cpu_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);
+OC_MUST oc_cpu_linear_forward(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
+OC_MUST oc_cpu_softmax(oc_backend *b, int horizons, const float *temperature, oc_tensor logits, oc_tensor probabilities);
+
+#endif

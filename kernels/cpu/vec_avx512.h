@@ -1,0 +1,44 @@
+/* vec_avx512.h - the vector layer at 16 lanes, AVX-512 F, DQ, BW, VL. What each name means: vec_scalar.h. */
+#ifndef OC_KERNELS_CPU_VEC_H
+#define OC_KERNELS_CPU_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum { VW = 16, ROWS_MAX = 6 };                /* 6 rows x 4 vectors: 24 sums, 4 weights, broadcasts: 32 registers */
+typedef __m512 vf;
+typedef __m512i vi;
+typedef __mmask16 vm;
+
+static inline __mmask16 vm_lanes(int count)
+{
+    return count <= 0 ? (__mmask16)0 : (__mmask16)(0xffffu >> (16 - (count < 16 ? count : 16)));
+}
+
+static inline vf vf_set1(float x) { return _mm512_set1_ps(x); }
+static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+static inline vf vf_load_part(const float *p, int count) { return _mm512_maskz_loadu_ps(vm_lanes(count), p); }
+static inline void vf_store_part(float *p, vf x, int count) { _mm512_mask_storeu_ps(p, vm_lanes(count), x); }
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+static inline vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vm vf_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
+
+static inline vi vi_of(vf x) { return _mm512_castps_si512(x); }
+static inline vf vf_of(vi x) { return _mm512_castsi512_ps(x); }
+static inline vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
+static inline vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+static inline vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+static inline vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+static inline vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+static inline vi vi_shift_left(vi a, int count) { return _mm512_slli_epi32(a, (unsigned)count); }
+static inline vi vi_shift_right(vi a, int count) { return _mm512_srai_epi32(a, (unsigned)count); }
+
+#endif
