@@ -9,7 +9,6 @@
 #include "kernels/cpu/body_math.h"
 #include "kernels/cpu/kernels_cpu.h"
 
-#define OC_INLINE static inline __attribute__((always_inline))
 
 typedef struct cell_tile { int row, block, lane; } cell_tile;      /* first row, first block, first of its 16 units */
 

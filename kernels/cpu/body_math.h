@@ -33,8 +33,8 @@ static inline vf vf_sigmoid(vf x)
 {
     vf t, a = vf_of(vi_or(vi_of(x), vi_set1(INT32_MIN)));
     a = vf_max(vf_set1(OC_EXPF_MIN), a);
-    vf p = vf_exp_core(a, OC_ROUNDF_64, &t);
-    vf z = vf_mul(vf_of(vi_add(vi_of(p), vi_shift_left(vi_of(t), 23))), vf_set1(0x1p-64f)), one = vf_set1(1.0f);
+    vf p = vf_exp_core(a, OC_ROUNDF_191, &t);
+    vf z = vf_mul(vf_mul(p, vf_of(vi_shift_left(vi_of(t), 23))), vf_set1(0x1p-64f)), one = vf_set1(1.0f);
     return vf_div(vf_select(vf_less(x, vf_set1(0.0f)), z, one), vf_add(one, z));
 }
 

@@ -7,7 +7,6 @@
 
 #include "kernels/cpu/kernels_cpu.h"
 
-#define OC_INLINE static inline __attribute__((always_inline))
 
 typedef struct product_tile { const float *a, *b; float *c; const float *start; int part; } product_tile;
 

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#define OC_INLINE static inline __attribute__((always_inline))
 enum { VW = 16, ROWS_MAX = 6 };                /* 6 rows x 4 vectors: 24 sums, 4 weights, broadcasts: 32 registers */
 typedef __m512 vf;
 typedef __m512i vi;

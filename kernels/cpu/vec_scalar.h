@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define OC_INLINE static inline __attribute__((always_inline))
 enum { VW = 1, ROWS_MAX = 2 };                 /* lanes; rows of a register tile of four vectors */
 typedef float vf;
 typedef int32_t vi;
