@@ -1,0 +1,107 @@
+/* predictions.c - a split through a model, in fixed pieces that workers take by number. */
+#include "evaluate/predictions.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/team.h"
+#include "nn/model.h"
+
+enum { BATCH = 256, THREADS_MAX = 256 };
+
+oc_status oc_predictions_labels(const oc_bundle *bundle, const oc_dataset *d, const char *model,
+                                const oc_dataset_label **labels)
+{
+    char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
+    if (!oc_hash_equal(bundle->schema, d->schema) || (size_t)bundle->shape.inputs != d->width)
+        return OC_FAIL(
+            OC_EDATA,
+            "%s was trained on features with schema %s; %s has schema %s: build the dataset with the same features",
+            model, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
+    for (int h = 0; h < bundle->shape.horizons; h++) {
+        labels[h] = oc_dataset_label_find(d, bundle->labels[h]);
+        if (!labels[h])
+            return OC_FAIL(OC_EDATA, "%s has no label %s, which %s predicts", d->path, bundle->labels[h], model);
+    }
+    return OC_OK;
+}
+
+typedef struct job {
+    const oc_dataset *d;
+    oc_model *model[THREADS_MAX];
+    oc_status status[THREADS_MAX];
+    char message[THREADS_MAX][256];
+    oc_predictions *out;
+} job;
+
+static void work(void *context, int worker, int workers)
+{
+    job *j = context;
+    size_t pieces = (j->out->count + BATCH - 1) / BATCH, stride = (size_t)j->out->horizons * 3;
+    for (size_t piece = (size_t)worker; piece < pieces; piece += (size_t)workers) {
+        size_t first = piece * BATCH, count = j->out->count - first < BATCH ? j->out->count - first : BATCH;
+        j->status[worker] = oc_model_predict_rows(j->model[worker], j->d->x, j->d->rows, j->out->row + first, count,
+                                                  j->out->probabilities + first * stride, count * stride);
+        if (j->status[worker] != OC_OK) {
+            strncpy(j->message[worker], oc_status_message(), sizeof j->message[worker] - 1);
+            return;
+        }
+    }
+}
+
+static oc_status predict(job *j, const oc_bundle *bundle, int threads)
+{
+    oc_team *team = NULL;
+    oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    oc_status status = OC_OK;
+    for (int w = 0; w < threads && status == OC_OK; w++) status = oc_model_open(&j->model[w], bundle, &config, BATCH);
+    if (status == OC_OK) status = oc_team_open(&team, threads);
+    if (status == OC_OK) oc_team_run(team, work, j);
+    for (int w = 0; w < threads && status == OC_OK; w++) {
+        if (j->status[w] != OC_OK) status = OC_FAIL(j->status[w], "%s", j->message[w]);
+    }
+    oc_team_close(team);
+    for (int w = 0; w < threads; w++) oc_model_close(j->model[w]);
+    return status;
+}
+
+oc_status oc_predictions_make(oc_predictions *out, const oc_bundle *bundle, const oc_dataset *d,
+                              const oc_dataset_label *const *labels, const oc_samples *samples, int threads)
+{
+    memset(out, 0, sizeof *out);
+    if (!(threads >= 1 && threads <= THREADS_MAX))
+        return OC_FAIL(OC_ELIMIT, "%d threads: 1 to %d", threads, THREADS_MAX);
+    if (samples->count == 0) return OC_FAIL(OC_EDATA, "%s: the split holds no sample", d->path);
+    job *j = NULL;
+    oc_status status;
+    size_t horizons = (size_t)bundle->shape.horizons;
+    out->count = samples->count;
+    out->horizons = bundle->shape.horizons;
+    OC_TRY_GOTO(status, done, oc_memory_new_array(&out->row, out->count, sizeof *out->row, "predictions"));
+    OC_TRY_GOTO(status, done,
+                oc_memory_new_array(&out->probabilities, out->count * horizons * 3, sizeof(float), "predictions"));
+    OC_TRY_GOTO(status, done, oc_memory_new_array(&out->truth, out->count * horizons, 1, "predictions"));
+    OC_TRY_GOTO(status, done, oc_memory_new(&j, sizeof *j, "predictions"));
+    memcpy(out->row, samples->row, out->count * sizeof *out->row);
+    for (size_t h = 0; h < horizons; h++) {
+        for (size_t i = 0; i < out->count; i++) {
+            int64_t row = out->row[i];
+            out->truth[h * out->count + i] = labels[h]->valid[row] ? labels[h]->class_[row] : -1;
+        }
+    }
+    j->d = d;
+    j->out = out;
+    status = predict(j, bundle, threads);
+done:
+    oc_memory_free(j);
+    if (status != OC_OK) oc_predictions_free(out);
+    return status;
+}
+
+void oc_predictions_free(oc_predictions *p)
+{
+    oc_memory_free(p->row);
+    oc_memory_free(p->probabilities);
+    oc_memory_free(p->truth);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,198 @@
+/* report_study.c - a study: the verdict over folds, figures by fold with intervals, the same as charts. */
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "evaluate/report_parts.h"
+#include "evaluate/svg.h"
+
+enum { POINTS_MAX = 512 };
+
+typedef struct points {
+    double x[POINTS_MAX], y[POINTS_MAX], low[POINTS_MAX], high[POINTS_MAX];
+    size_t count;
+} points;
+
+static void point_add(points *p, double x, const json_t *interval)
+{
+    if (p->count == POINTS_MAX) return;
+    p->x[p->count] = x;
+    p->y[p->count] = oc_report_real(interval, "value");
+    p->low[p->count] = oc_report_real(interval, "low");
+    p->high[p->count++] = oc_report_real(interval, "high");
+}
+
+static const json_t *baseline_find(const json_t *test, const char *name)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(oc_report_at(test, "baselines"), i, row)
+    {
+        if (strcmp(oc_report_text(row, "name"), name) == 0) return row;
+    }
+    return NULL;
+}
+
+/* Collects one figure over folds and seeds; seeds of a fold stand side by side. */
+static void collect(const json_t *study, const char *baseline, const char *path, points *out)
+{
+    const json_t *fold, *test;
+    size_t f, s;
+    out->count = 0;
+    json_array_foreach(oc_report_at(study, "folds"), f, fold)
+    {
+        const json_t *tests = oc_report_at(fold, "tested");
+        double seeds = (double)json_array_size(tests);
+        json_array_foreach(tests, s, test)
+        {
+            const json_t *from = baseline ? baseline_find(test, baseline) : test;
+            point_add(out, (double)f + ((double)s - (seeds - 1) / 2) * 0.5 / seeds, oc_report_at(from, path));
+        }
+    }
+}
+
+typedef struct tally {
+    size_t tests, shown;
+    double mean;
+} tally;
+
+static tally tally_of(const points *p)
+{
+    tally t = {.tests = p->count};
+    for (size_t i = 0; i < p->count; i++) {
+        t.mean += p->y[i] / (double)p->count;
+        t.shown += p->low[i] > 0;
+    }
+    return t;
+}
+
+static void verdict(oc_text *t, const json_t *study)
+{
+    static const char *const names[] = {"majority", "persistence", "logistic"};
+    static points p;
+    bool every = true;
+    oc_text plain = {0};
+    for (size_t b = 0; b < 3; b++) {
+        collect(study, names[b], "skill_of_model", &p);
+        tally a = tally_of(&p);
+        every = every && a.tests > 0 && a.shown == a.tests;
+        oc_text_add(&plain, "%s over %s: mean skill %+.4f, above 0 at the 95 %% level in %zu of %zu tests",
+                    b ? "; " : "", names[b], a.mean, a.shown, a.tests);
+    }
+    oc_text_add(t, "<p class=\"verdict%s\">%s ", every ? " good" : "",
+                every ? "The model beats every baseline in every fold."
+                      : "Skill over every baseline is NOT shown in every fold.");
+    oc_text_html(t, plain.data ? plain.data : "");
+    oc_text_add(t, ".</p>\n");
+    oc_text_free(&plain);
+}
+
+static void charts(oc_text *t, const json_t *study)
+{
+    static points model, majority, persistence, logistic;
+    static const char *names[64];
+    size_t folds = json_array_size(oc_report_at(study, "folds"));
+    for (size_t f = 0; f < folds && f < 64; f++)
+        names[f] = oc_report_text(json_array_get(oc_report_at(study, "folds"), f), "fold");
+    collect(study, NULL, "intervals.accuracy", &model);
+    collect(study, "majority", "intervals.accuracy", &majority);
+    oc_svg_chart c = {
+        .title = "Accuracy by fold; one whisker a seed",
+        .x_label = "fold",
+        .y_label = "accuracy",
+        .x_names = names,
+        .x_name_count = folds < 64 ? folds : 64,
+        .x_min = 1,
+        .y_min = 1,
+        .series_count = 2,
+        .series = {{.name = "model",
+                    .x = model.x,
+                    .y = model.y,
+                    .low = model.low,
+                    .high = model.high,
+                    .count = model.count,
+                    .dots = true},
+                   {.name = "majority", .x = majority.x, .y = majority.y, .count = majority.count, .dots = true}}};
+    oc_text_add(t, "<div class=\"grid2\">");
+    oc_svg_draw(t, &c);
+    collect(study, "majority", "skill_of_model", &majority);
+    collect(study, "persistence", "skill_of_model", &persistence);
+    collect(study, "logistic", "skill_of_model", &logistic);
+    oc_svg_chart k = {.title = "Skill of the model over each baseline, by fold",
+                      .x_label = "fold",
+                      .y_label = "skill",
+                      .x_names = names,
+                      .x_name_count = c.x_name_count,
+                      .x_min = 1,
+                      .y_min = 1,
+                      .y_zero = true,
+                      .series_count = 3};
+    points *all[3] = {&majority, &persistence, &logistic};
+    static const char *const titles[3] = {"over majority", "over persistence", "over logistic"};
+    for (int s = 0; s < 3; s++) {
+        for (size_t i = 0; i < all[s]->count; i++) all[s]->x[i] += 0.05 * (s - 1);
+        k.series[s] = (oc_svg_series){.name = titles[s],
+                                      .x = all[s]->x,
+                                      .y = all[s]->y,
+                                      .low = all[s]->low,
+                                      .high = all[s]->high,
+                                      .count = all[s]->count,
+                                      .dots = true};
+    }
+    oc_svg_draw(t, &k);
+    oc_text_add(t, "</div>\n");
+}
+
+static void rows(oc_text *t, const json_t *study)
+{
+    const json_t *fold, *test;
+    size_t f, s;
+    char from[OC_TIME_TEXT], to[OC_TIME_TEXT];
+    oc_text_add(t, "<div class=\"scroll\"><table><thead><tr><th>fold</th><th>test "
+                   "from</th><th>to</th><th>trial</th><th>seed</th><th>samples</th><th>accuracy</th>"
+                   "<th>macro F1</th><th>MCC</th><th>skill over majority</th><th>over persistence</th><th>over "
+                   "logistic</th></tr></thead><tbody>\n");
+    json_array_foreach(oc_report_at(study, "folds"), f, fold)
+    {
+        json_array_foreach(oc_report_at(fold, "tested"), s, test)
+        {
+            static const char *const baselines[] = {"majority", "persistence", "logistic"};
+            static const char *const figures[] = {"intervals.accuracy", "intervals.macro_f1", "intervals.mcc"};
+            oc_time_text(json_integer_value(oc_report_at(fold, "test_first_ns")), from);
+            oc_time_text(json_integer_value(oc_report_at(fold, "test_last_ns")), to);
+            oc_text_add(t, "<tr><td>%s</td><td>%.10s</td><td>%.10s</td><td>%.0f</td><td>%s</td><td>%.0f</td>",
+                        oc_report_text(fold, "fold"), from, to, oc_report_real(fold, "chosen_trial"),
+                        oc_report_text(test, "seed"), oc_report_real(test, "samples"));
+            for (int k = 0; k < 3; k++) {
+                oc_text_add(t, "<td>");
+                oc_report_interval(t, oc_report_at(test, figures[k]));
+                oc_text_add(t, "</td>");
+            }
+            for (int b = 0; b < 3; b++) {
+                oc_text_add(t, "<td>");
+                oc_report_interval(t, oc_report_at(baseline_find(test, baselines[b]), "skill_of_model"));
+                oc_text_add(t, "</td>");
+            }
+            oc_text_add(t, "</tr>\n");
+        }
+    }
+    oc_text_add(t, "</tbody></table></div>\n");
+}
+
+oc_status oc_report_study(oc_text *t, const char *folder, const json_t *study)
+{
+    oc_text_add(t, "<h2>Walk-forward study</h2><p class=\"soft\">");
+    oc_text_html(t, folder);
+    oc_text_add(t,
+                ": %zu folds from <code>%s</code>, %zu trials, %.0f seeds, %.0f trainings; the test splits of this "
+                "data have been looked at %.0f times (ledger "
+                "<code>%s</code>).</p>\n",
+                json_array_size(oc_report_at(study, "folds")), oc_report_text(study, "folds_from"),
+                json_array_size(oc_report_at(study, "trials")), oc_report_real(study, "seeds"),
+                oc_report_real(study, "runs"), oc_report_real(study, "looks_at_test"),
+                oc_report_text(study, "ledger_hash"));
+    verdict(t, study);
+    charts(t, study);
+    rows(t, study);
+    return oc_text_finish(t, "the report");
+}

@@ -1,0 +1,48 @@
+/* cmd_study.c - outcry study: walk-forward folds, trials and seeds. */
+#include "base/log.h"
+#include "evaluate/study.h"
+#include "tools/commands.h"
+
+static const oc_cli_option options[] = {
+    {"out", "FOLDER", NULL, true, "folder of the study; an unfinished one goes on where it stopped"},
+    {NULL, NULL, NULL, false, NULL},
+};
+
+static oc_status run(oc_cli *cli)
+{
+    const oc_config_key *keys;
+    size_t count;
+    oc_config *config;
+    oc_study_result r;
+    oc_log_level level;
+    char hash[OC_HASH_TEXT];
+    OC_TRY(oc_study_keys(&keys, &count));
+    OC_TRY(oc_config_open(&config, cli->arguments[0], keys, count, cli->sets, cli->set_count));
+    if (oc_log_level_parse(oc_config_text(config, "log.level"), &level)) oc_log_set_level(level);
+    oc_status status = oc_study_run(config, oc_cli_text(cli, "out"), &r);
+    oc_config_close(config);
+    OC_TRY(status);
+    oc_cli_say(cli, "%lld runs: %lld folds, %lld trials; ledger %s\n", (long long)r.runs, (long long)r.folds,
+               (long long)r.trials, oc_hash_text(r.ledger, hash));
+    json_t *result = json_pack("{s:I, s:I, s:I, s:s}", "runs", (json_int_t)r.runs, "trials", (json_int_t)r.trials,
+                               "folds", (json_int_t)r.folds, "ledger_hash", oc_hash_text(r.ledger, hash));
+    int failed = json_object_update(cli->result, result);
+    json_decref(result);
+    return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;
+}
+
+const oc_command oc_command_study = {
+    .name = "study",
+    .arguments = "CONFIG",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .summary = "Trains and tests over walk-forward folds, trials and seeds; resumable",
+    .description =
+        "Reads a dataset and trains every trial with every seed on each fold; the trial with the best mean validation "
+        "loss of a fold is tested, the\n"
+        "others never see the test split. Every look at a test split is a line in the ledger beside the dataset.\n"
+        "Example: outcry study configs/study.yaml --set data.dataset=eurusd.h5 --out study",
+    .options = options,
+    .config = true,
+    .run = run,
+};
