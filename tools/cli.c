@@ -96,13 +96,18 @@ static error_t parse_common(int key, char *argument, struct argp_state *state)
         if (cli->set_count == OC_CLI_SETS_MAX) argp_error(state, "more than %d --set", OC_CLI_SETS_MAX);
         cli->sets[cli->set_count++] = argument;
         return 0;
-    case KEY_JSON: cli->json = true; return 0;
-    case KEY_QUIET: cli->quiet = true; return 0;
+    case KEY_JSON:
+        cli->json = true;
+        return 0;
+    case KEY_QUIET:
+        cli->quiet = true;
+        return 0;
     case KEY_LOG_LEVEL:
         if (!oc_log_level_parse(argument, &level)) argp_error(state, "--log-level is one of error, warn, info, debug");
         oc_log_set_level(level);
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -129,7 +134,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
                 argp_error(state, "--%s is missing", s->command->options[i].name);
         }
         return 0;
-    default: return parse_common(key, argument, state);
+    default:
+        return parse_common(key, argument, state);
     }
 }
 
@@ -141,12 +147,15 @@ static void options_fill(const oc_command *command, struct argp_option *out)
         const oc_cli_option *o = &command->options[i];
         char *help = NULL;
         if (asprintf(&help, "%s%s%s%s", o->help, o->standard ? " [" : "", o->standard ? o->standard : "",
-                     o->standard ? "]" : o->required ? " (required)" : "") < 0)
+                     o->standard   ? "]"
+                     : o->required ? " (required)"
+                                   : "") < 0)
             abort();
         out[n++] = (struct argp_option){o->name, KEY_FIRST + (int)i, o->argument, 0, help, 1};
     }
     if (command->config)
-        out[n++] = (struct argp_option){"set", KEY_SET, "KEY.PATH=VALUE", 0, "overrides one key of the config; repeatable", 2};
+        out[n++] =
+            (struct argp_option){"set", KEY_SET, "KEY.PATH=VALUE", 0, "overrides one key of the config; repeatable", 2};
     out[n++] = (struct argp_option){"json", KEY_JSON, NULL, 0, "one JSON object on stdout as the last line", 2};
     out[n++] = (struct argp_option){"quiet", KEY_QUIET, NULL, 0, "no progress on stderr", 2};
     out[n++] = (struct argp_option){"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info or debug [info]", 2};
@@ -155,7 +164,7 @@ static void options_fill(const oc_command *command, struct argp_option *out)
 
 static int command_run(const oc_command *command, int argc, char **argv)
 {
-    static oc_cli cli;                          /* large tables: not on the stack */
+    static oc_cli cli; /* large tables: not on the stack */
     struct argp_option options[OC_CLI_OPTIONS_MAX + 5];
     parse_state state = {&cli, command};
     char *doc = NULL, name[64];
@@ -192,9 +201,11 @@ static void usage(FILE *out)
 {
     fprintf(out, "Usage: outcry COMMAND [OPTION...]\n\n"
                  "Trains LSTM-attention models on market data, and says honestly what they are worth.\n\nCommands:\n");
-    for (size_t i = 0; i < oc_command_count; i++) fprintf(out, "  %-10s %s\n", oc_commands[i]->name, oc_commands[i]->summary);
-    fprintf(out, "\n`outcry COMMAND --help` tells the rest. Exit codes: 0 done, 1 failed, 64 usage, 65 bad input data,\n"
-                 "75 try again later, 78 bad configuration.\n");
+    for (size_t i = 0; i < oc_command_count; i++)
+        fprintf(out, "  %-10s %s\n", oc_commands[i]->name, oc_commands[i]->summary);
+    fprintf(out,
+            "\n`outcry COMMAND --help` tells the rest. Exit codes: 0 done, 1 failed, 64 usage, 65 bad input data,\n"
+            "75 try again later, 78 bad configuration.\n");
 }
 
 int main(int argc, char **argv)

@@ -20,7 +20,7 @@ static const bench_row benches[] = {
 #define BENCH_ROW(name, function, text) {name, text, oc_bench_##function},
     OC_BENCHES(BENCH_ROW)
 #undef BENCH_ROW
-    {NULL, NULL, NULL},
+        {NULL, NULL, NULL},
 };
 
 static const oc_cli_option options[] = {
@@ -34,7 +34,8 @@ static const oc_cli_option options[] = {
     {"layers", "L", "0", false, "LSTM layers, 0: the bench's own choice"},
     {"heads", "N", "-1", false, "attention heads, 0 leaves attention out, -1: the bench's own choice"},
     {"batch", "B", "0", false, "windows in a batch, 0: the bench's own choice"},
-    {"peers", "FOLDER", NULL, false, "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
+    {"peers", "FOLDER", NULL, false,
+     "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
     {"python", "FILE", NULL, false, "Python with the peers' packages (environment: OUTCRY_PYTHON)"},
     {"tiny", NULL, NULL, false, "a fraction of the work, no peer: only to see that the bench still runs"},
     {NULL, NULL, NULL, false, NULL},
@@ -42,7 +43,11 @@ static const oc_cli_option options[] = {
 
 static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
 {
-    const struct { const char *name; int min, max; int *to; } integers[] = {
+    const struct {
+        const char *name;
+        int min, max;
+        int *to;
+    } integers[] = {
         {"repeats", 1, 100, &o->repeats}, {"threads", 0, 1024, &o->threads}, {"hidden", 0, 4096, &o->hidden},
         {"steps", 0, 4096, &o->steps},    {"inputs", 0, 4096, &o->inputs},   {"layers", 0, 8, &o->layers},
         {"heads", -1, 64, &o->heads},     {"batch", 0, 65536, &o->batch},
@@ -71,8 +76,9 @@ static json_t *number_or_null(double value)
 
 static json_t *figure_json(const oc_bench_figure *f)
 {
-    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:s}", "figure", f->figure, "value", number_or_null(f->value), "unit", f->unit,
-                     "peer", f->peer, "peer_value", number_or_null(f->peer_value), "ratio", number_or_null(f->ratio), "note", f->note);
+    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:s}", "figure", f->figure, "value", number_or_null(f->value),
+                     "unit", f->unit, "peer", f->peer, "peer_value", number_or_null(f->peer_value), "ratio",
+                     number_or_null(f->ratio), "note", f->note);
 }
 
 static oc_status report_print(oc_cli *cli, const oc_bench_report *r)
@@ -115,7 +121,8 @@ const oc_command oc_command_bench = {
     .arguments = "NAME",
     .arguments_max = 1,
     .summary = "Measures a part of Outcry beside a named peer in the same run",
-    .description = "Prints one line a figure: value, unit, the peer's value and value / peer. The JSON object holds the first figure's\n"
+    .description = "Prints one line a figure: value, unit, the peer's value and value / peer. The JSON object holds "
+                   "the first figure's\n"
                    "keys and all of them under `figures`. Absolute times belong to one machine; only ratios travel.\n"
                    "Example: outcry bench latency-window --peers PEERS --python VENV/bin/python",
     .options = options,

@@ -16,8 +16,8 @@
 
 enum { ARGUMENTS_MAX = 32, LINE_BYTES = 4096 };
 
-void oc_bench_add(oc_bench_report *r, const char *figure, double value, const char *unit, const char *peer, double peer_value,
-                  const char *note)
+void oc_bench_add(oc_bench_report *r, const char *figure, double value, const char *unit, const char *peer,
+                  double peer_value, const char *note)
 {
     if (r->count == OC_BENCH_FIGURES_MAX) return;
     oc_bench_figure *f = &r->figure[r->count++];
@@ -32,12 +32,14 @@ void oc_bench_add(oc_bench_report *r, const char *figure, double value, const ch
 }
 
 /* Starts the script with stdout in a pipe; its stderr goes nowhere unless logging at debug level. */
-static oc_status peer_start(const oc_bench_options *o, const char *script, const char *const *arguments, pid_t *pid, FILE **out)
+static oc_status peer_start(const oc_bench_options *o, const char *script, const char *const *arguments, pid_t *pid,
+                            FILE **out)
 {
     const char *argv[ARGUMENTS_MAX + 3] = {o->python, script};
     int n = 2, ends[2];
     for (int i = 0; arguments[i]; i++) {
-        if (n == ARGUMENTS_MAX + 2) return OC_FAIL(OC_ELIMIT, "bench: more than %d arguments for %s", ARGUMENTS_MAX, script);
+        if (n == ARGUMENTS_MAX + 2)
+            return OC_FAIL(OC_ELIMIT, "bench: more than %d arguments for %s", ARGUMENTS_MAX, script);
         argv[n++] = arguments[i];
     }
     if (pipe(ends) != 0) return OC_FAIL(OC_EFAILED, "bench: pipe: %s", strerror(errno));
@@ -92,7 +94,8 @@ oc_status oc_bench_peer(const oc_bench_options *o, const char *script, const cha
         OC_TRY(peer_start(o, path, arguments, &pid, &out));
         peer_read(out, metric, &found);
         fclose(out);
-        while (waitpid(pid, &code, 0) < 0 && errno == EINTR) {}
+        while (waitpid(pid, &code, 0) < 0 && errno == EINTR) {
+        }
         if (!WIFEXITED(code) || WEXITSTATUS(code) != 0 || !isfinite(found)) {
             oc_log(OC_LOG_WARN, "bench: the peer %s did not print %s (status %d): left out", script, metric, code);
             continue;
