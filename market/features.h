@@ -8,9 +8,16 @@
  * `packet:N`: after every Nth; `bar`: after each bar; `trade:N`). A row's x is always finite: what is missing is
  * imputed by the feature's rule and marked in `mask`; run_length counts valid rows in a row since the last gap,
  * session break, crossed book or missing `required` feature. A window of T rows exists iff run_length >= T.
+ * A crossed book makes a row of run_length 0 with every column masked. A one-sided book, or a price outside (0, 2^40)
+ * ticks, has no mid: no row is made and run_length restarts. A gap restarts every window of its instrument; a session
+ * break restarts run_length alone (windows of prices go on across the night). QUOTE events are a book of one level.
  *
- * History: with a start that is later by at least history_events rows AND history_ns before a row, the row has the
- * same bits. Window sums are exact integers (ticks, lots, fixed-point returns); recursive averages are two overlapped
+ * History: begin a run right after any row of an instrument, with the books of that moment (oc_features_set_book; a
+ * live feed sends a snapshot), and let s be that instrument's first row of the run. Each later row t with
+ * t - s >= history_events and time(t) - time(s) >= history_ns has the same bits as in a run that began earlier. More
+ * than that: a column that is not masked is right, because until its history is there it is masked (recursive averages
+ * wait for the next boundary of their period). The first event of a source should carry OC_EVENT_GAP_BEFORE: there is
+ * nothing before it, so averages begin with it and are valid after their minimum of samples. Window sums are exact integers (ticks, lots, fixed-point returns); recursive averages are two overlapped
  * accumulators that begin at fixed multiples of the feature's own clock (rows' time), so a value depends on a bounded
  * history and never jumps. No raw price level is ever a feature: differences and ratios only. */
 #ifndef OC_MARKET_FEATURES_H
@@ -21,6 +28,7 @@
 #include <stdio.h>
 #include "base/hash.h"
 #include "base/status.h"
+#include "market/book.h"
 #include "market/event.h"
 #include "market/instrument.h"
 
@@ -54,6 +62,9 @@ typedef struct oc_feature_spec {
     size_t feature_count;
     const char *sample;                        /* "packet", "packet:N", "bar", "trade:N" */
     double bar_spread;                         /* price units, for bars; dataset stamps it "assumed" */
+    int64_t row_ns;                            /* mean time between rows, closed hours included: sets the periods of
+                                                  recursive averages (features_recursive.c). 0: 100 ms a packet, 1 s a
+                                                  trade, 1 min a bar. Bars of another length must say it */
 } oc_feature_spec;
 
 typedef struct oc_features oc_features;
@@ -61,6 +72,9 @@ OC_MUST oc_features_open(oc_features **out, const oc_feature_spec *spec, const o
                                                /* unknown names: OC_ECONFIG with the nearest known name */
 void oc_features_close(oc_features *e);
 void oc_features_reset(oc_features *e);        /* as after open */
+/* The book of an instrument now (NULL with bars), and the hand-over of a book to a run that begins late. */
+const oc_book *oc_features_book(const oc_features *e, size_t instrument);
+void oc_features_set_book(oc_features *e, size_t instrument, const oc_book *book);
 size_t oc_features_width(const oc_features *e);
 oc_hash oc_features_schema(const oc_features *e);      /* names, parameters, engine version, sampling, universe, order */
 const oc_feature_info *oc_features_info(const oc_features *e, size_t column);
