@@ -50,7 +50,8 @@ static int64_t days_from_civil(int64_t year, int month, int day)
     int64_t y = year - (month <= 2);
     int64_t cycle = floor_divide(y, 400), year_of_cycle = y - cycle * 400;
     int64_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    return cycle * CYCLE_DAYS + year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year - EPOCH_DAYS;
+    return cycle * CYCLE_DAYS + year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year -
+           EPOCH_DAYS;
 }
 
 static int month_days(int year, int month)
@@ -91,10 +92,10 @@ const char *oc_time_text(int64_t wall_ns, char *text)
 {
     int year, month, day, hour, minute, second, weekday;
     oc_time_to_civil(wall_ns, &year, &month, &day, &hour, &minute, &second, &weekday);
-    int64_t fraction = wall_ns - floor_divide(wall_ns, OC_SECOND_NS) * OC_SECOND_NS;
+    int64_t fraction = (wall_ns % OC_SECOND_NS + OC_SECOND_NS) % OC_SECOND_NS;
     char wide[96];                              /* what the compiler believes the integers could need */
-    int length = snprintf(wide, sizeof wide, "%04d-%02d-%02d %02d:%02d:%02d.%09dZ", year, month, day, hour, minute, second,
-                          (int)fraction);
+    int length = snprintf(wide, sizeof wide, "%04d-%02d-%02d %02d:%02d:%02d.%09dZ", year, month, day, hour, minute,
+                          second, (int)fraction);
     assert(length > 0 && length < OC_TIME_TEXT);
     memcpy(text, wide, (size_t)length + 1);
     return text;

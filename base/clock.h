@@ -22,7 +22,8 @@ const char *oc_time_text(int64_t wall_ns, char *text);
 
 /* Civil UTC date and time to nanoseconds since 1970; proleptic Gregorian, years 1678 to 2261; -1 result impossible:
  * returns 0 and leaves *ns alone where a field is out of range. */
-int oc_time_from_civil(int year, int month, int day, int hour, int minute, int second, int64_t fraction_ns, int64_t *ns);
+int oc_time_from_civil(int year, int month, int day, int hour, int minute, int second, int64_t fraction_ns,
+                       int64_t *ns);
 void oc_time_to_civil(int64_t ns, int *year, int *month, int *day, int *hour, int *minute, int *second, int *weekday);
                                                /* weekday: 0 Monday … 6 Sunday */
 

@@ -32,7 +32,7 @@ const char *config_show(const char *text, char out[CONFIG_SHOW_BYTES])
     size_t room = CONFIG_SHOW_BYTES - 6, length = strnlen(text, room + 1);
     bool cut = length > room;
     if (cut) length = room;
-    while (cut && length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80) length--;         /* not within a character */
+    while (cut && length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80) length--; /* not within a character */
     snprintf(out, CONFIG_SHOW_BYTES, "\"%.*s%s\"", (int)length, text, cut ? "…" : "");
     for (char *at = out; *at; at++) {
         if (*at == '\n' || *at == '\r' || *at == '\t') *at = ' ';
@@ -67,7 +67,7 @@ void config_error(oc_config *c, const char *place, const char *format, ...)
     va_end(arguments);
     size_t length = strlen(line);
     c->error_count++;
-    if (c->errors_kept + 1 != c->error_count || length >= sizeof c->errors - c->errors_used) return;    /* only counted */
+    if (c->errors_kept + 1 != c->error_count || length >= sizeof c->errors - c->errors_used) return; /* only counted */
     memcpy(c->errors + c->errors_used, line, length + 1);
     c->errors_used += length;
     c->errors_kept++;
@@ -128,8 +128,8 @@ static const char *nearest_key(const oc_config *c, const char *path)
 void config_error_unknown(oc_config *c, const char *place, const char *path)
 {
     const char *near = strlen(path) < CONFIG_PATH_MAX ? nearest_key(c, path) : NULL;
-    config_error(c, place, "%.*s is not a key%s%s%s", CONFIG_PATH_MAX, path, near ? "; did you mean " : "", near ? near : "",
-                 near ? "?" : "");
+    config_error(c, place, "%.*s is not a key%s%s%s", CONFIG_PATH_MAX, path, near ? "; did you mean " : "",
+                 near ? near : "", near ? "?" : "");
 }
 
 static void value_clear(config_value *v)
@@ -241,9 +241,14 @@ static bool is_utf8_text(const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
     while (*s) {
-        size_t more = *s < 0x80 ? 0 : *s >= 0xc2 && *s < 0xe0 ? 1 : *s >= 0xe0 && *s < 0xf0 ? 2 : *s >= 0xf0 && *s < 0xf5 ? 3 : 9;
+        size_t more = *s < 0x80                 ? 0
+                      : *s >= 0xc2 && *s < 0xe0 ? 1
+                      : *s >= 0xe0 && *s < 0xf0 ? 2
+                      : *s >= 0xf0 && *s < 0xf5 ? 3
+                                                : 9;
         if (more == 9) return false;
-        if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] >= 0xa0) || (*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] >= 0x90))
+        if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] >= 0xa0) || (*s == 0xf0 && s[1] < 0x90) ||
+            (*s == 0xf4 && s[1] >= 0x90))
             return false;                       /* overlong, surrogate, beyond Unicode */
         for (s++; more > 0; more--, s++) {
             if ((*s & 0xc0) != 0x80) return false;
@@ -288,7 +293,9 @@ static oc_status errors_finish(const oc_config *c)
     size_t more = c->error_count - c->errors_kept;
     if (c->error_count == 0) return OC_OK;
     if (c->error_count == 1) return OC_FAIL(OC_ECONFIG, "%s", c->errors + strspn(c->errors, "\n "));
-    if (more > 0) return OC_FAIL(OC_ECONFIG, "%zu errors in the configuration%s\n    and %zu more", c->error_count, c->errors, more);
+    if (more > 0)
+        return OC_FAIL(OC_ECONFIG, "%zu errors in the configuration%s\n    and %zu more", c->error_count, c->errors,
+                       more);
     return OC_FAIL(OC_ECONFIG, "%zu errors in the configuration%s", c->error_count, c->errors);
 }
 
@@ -300,7 +307,8 @@ static oc_status config_fill(oc_config *c, const char *text, size_t bytes, const
     for (size_t i = 0; i < c->key_count; i++) {
         const config_value *v = &c->values[i];
         if (!c->keys[i].standard && !v->given && !v->refused)
-            config_error(c, c->name, "%s is missing: %s", c->keys[i].key, c->keys[i].help ? c->keys[i].help : "it is required");
+            config_error(c, c->name, "%s is missing: %s", c->keys[i].key,
+                         c->keys[i].help ? c->keys[i].help : "it is required");
     }
     OC_TRY(errors_finish(c));
     return OC_OK;
@@ -329,7 +337,7 @@ oc_status oc_config_open(oc_config **out, const char *path, const oc_config_key 
     size_t bytes = 0;
     *out = NULL;
     oc_status status = path ? oc_file_read(path, CONFIG_BYTES_MAX, &text, &bytes) : OC_OK;
-    if (status == OC_EFAILED || status == OC_ELIMIT) status = OC_ECONFIG;       /* a configuration that cannot be read */
+    if (status == OC_EFAILED || status == OC_ELIMIT) status = OC_ECONFIG; /* a configuration that cannot be read */
     if (status != OC_OK) return oc_status_trail(status, __FILE__, __LINE__);
     status = oc_config_parse(out, text, bytes, path ? path : "configuration", keys, key_count, sets, set_count);
     oc_memory_free(text);

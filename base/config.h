@@ -12,7 +12,14 @@
 #include <stdio.h>
 #include "base/status.h"
 
-typedef enum { OC_CONFIG_INT, OC_CONFIG_REAL, OC_CONFIG_BOOL, OC_CONFIG_TEXT, OC_CONFIG_CHOICE, OC_CONFIG_LIST } oc_config_type;
+typedef enum {
+    OC_CONFIG_INT,
+    OC_CONFIG_REAL,
+    OC_CONFIG_BOOL,
+    OC_CONFIG_TEXT,
+    OC_CONFIG_CHOICE,
+    OC_CONFIG_LIST
+} oc_config_type;
 
 typedef struct oc_config_key {
     const char *key;
@@ -40,7 +47,7 @@ const char *oc_config_text(const oc_config *c, const char *key);               /
 size_t oc_config_count(const oc_config *c, const char *key);                  /* LIST */
 const char *oc_config_item(const oc_config *c, const char *key, size_t index);
 bool oc_config_given(const oc_config *c, const char *key);                    /* in the file or by --set */
-const char *oc_config_place(const oc_config *c, const char *key);             /* "file:line:col", "--set" or "default" */
+const char *oc_config_place(const oc_config *c, const char *key); /* "file:line:col", "--set" or "default" */
 
 /* Fails with OC_ECONFIG "place: key is VALUE: reason" for checks that a table cannot say. */
 oc_status oc_config_refuse(const oc_config *c, const char *key, const char *format, ...) OC_PRINTF(3, 4);

@@ -1,5 +1,5 @@
-/* config_dump.c - the resolved configuration as YAML, and the schema as documentation. A dump parsed again gives the same
- * dump: numbers in the shortest text that reads back equal, texts quoted unless they are plain words. */
+/* config_dump.c - the resolved configuration as YAML, and the schema as documentation. A dump parsed again gives the
+ * same dump: numbers in the shortest text that reads back equal, texts quoted unless they are plain words. */
 #include "base/config_internal.h"
 
 #include <ctype.h>
@@ -31,8 +31,8 @@ static unsigned character(const unsigned char **s)
 /* Characters that YAML's reader refuses or takes for a line break must be escaped; quotes and backslashes as well. */
 static bool is_escaped(unsigned code)
 {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == '"' || code == '\\' || code == 0x2028 || code == 0x2029 ||
-           code == 0xfeff || code == 0xfffe || code == 0xffff;
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == '"' || code == '\\' || code == 0x2028 ||
+           code == 0x2029 || code == 0xfeff || code == 0xfffe || code == 0xffff;
 }
 
 static void text_print(FILE *out, const char *text)

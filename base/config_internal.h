@@ -5,7 +5,13 @@
 
 #include "base/config.h"
 
-enum { CONFIG_BYTES_MAX = 64 << 10, CONFIG_DEPTH_MAX = 32, CONFIG_ERRORS_MAX = 100, CONFIG_PATH_MAX = 128, CONFIG_SHOW_BYTES = 72 };
+enum {
+    CONFIG_BYTES_MAX = 64 << 10,
+    CONFIG_DEPTH_MAX = 32,
+    CONFIG_ERRORS_MAX = 100,
+    CONFIG_PATH_MAX = 128,
+    CONFIG_SHOW_BYTES = 72
+};
 
 typedef struct config_value {
     char **items;                               /* one unless LIST */

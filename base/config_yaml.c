@@ -1,6 +1,6 @@
-/* config_yaml.c - walks libyaml's events. The document API is not used: it builds trees of any depth, follows aliases and
- * keeps duplicates. What is only wrong is collected and its subtree skipped; what makes the rest unreadable (syntax,
- * depth, aliases, too many errors) ends the walk. */
+/* config_yaml.c - walks libyaml's events. The document API is not used: it builds trees of any depth, follows aliases
+ * and keeps duplicates. What is only wrong is collected and its subtree skipped; what makes the rest unreadable
+ * (syntax, depth, aliases, too many errors) ends the walk. */
 #include "base/config_internal.h"
 
 #include <string.h>
@@ -59,11 +59,13 @@ static bool next(walk *w)
     }
     const yaml_event_t *e = &w->event;
     const char *what = NULL;
-    bool scalar = e->type == YAML_SCALAR_EVENT, list = e->type == YAML_SEQUENCE_START_EVENT, map = e->type == YAML_MAPPING_START_EVENT;
+    bool scalar = e->type == YAML_SCALAR_EVENT, list = e->type == YAML_SEQUENCE_START_EVENT,
+         map = e->type == YAML_MAPPING_START_EVENT;
     if (e->type == YAML_ALIAS_EVENT || (scalar && e->data.scalar.anchor) || (list && e->data.sequence_start.anchor) ||
         (map && e->data.mapping_start.anchor))
         what = "anchors and aliases are not read: write the value out";
-    else if ((scalar && e->data.scalar.tag) || (list && e->data.sequence_start.tag) || (map && e->data.mapping_start.tag))
+    else if ((scalar && e->data.scalar.tag) || (list && e->data.sequence_start.tag) ||
+             (map && e->data.mapping_start.tag))
         what = "tags are not read: write the plain value";
     w->depth += (list || map) - (e->type == YAML_SEQUENCE_END_EVENT || e->type == YAML_MAPPING_END_EVENT);
     if (w->depth > CONFIG_DEPTH_MAX) what = "is nested over 32 levels";
@@ -117,8 +119,8 @@ static oc_status list_take(walk *w, size_t index)
         if (w->event.type == YAML_SCALAR_EVENT) {
             OC_TRY(item_take(w, index));
         } else {
-            config_error(w->c, place_text(w, w->event.start_mark, place), "%s: an item is a list or a section, not a text",
-                         w->c->keys[index].key);
+            config_error(w->c, place_text(w, w->event.start_mark, place),
+                         "%s: an item is a list or a section, not a text", w->c->keys[index].key);
             skip(w);
         }
     }
@@ -189,7 +191,8 @@ static oc_status pair_take(walk *w, char *path, size_t section_length)
         section_is_new(w, path, place);         /* a section with every line commented out */
     } else {
         if (section && w->event.type != YAML_MAPPING_START_EVENT)
-            config_error(w->c, place, "%s is %s, not a section", path, scalar_value ? config_show(scalar_text(w), shown) : "a list");
+            config_error(w->c, place, "%s is %s, not a section", path,
+                         scalar_value ? config_show(scalar_text(w), shown) : "a list");
         else if (named && !section) config_error_unknown(w->c, place, path);
         skip(w);
     }

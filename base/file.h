@@ -33,7 +33,8 @@ void oc_file_map_close(oc_file_map *map);
 typedef struct oc_file_writer oc_file_writer;
 OC_MUST oc_file_writer_open(oc_file_writer **out, const char *path);
 OC_MUST oc_file_writer_add(oc_file_writer *w, const void *data, size_t bytes);        /* buffered */
-OC_MUST oc_file_writer_patch(oc_file_writer *w, uint64_t offset, const void *data, size_t bytes);  /* already written bytes */
+OC_MUST oc_file_writer_patch(oc_file_writer *w, uint64_t offset, const void *data,
+                             size_t bytes); /* already written bytes */
 uint64_t oc_file_writer_bytes(const oc_file_writer *w);
 OC_MUST oc_file_writer_commit(oc_file_writer *w);                     /* closes w, also on failure */
 void oc_file_writer_abort(oc_file_writer *w);                         /* closes w; NULL is fine */

@@ -28,7 +28,8 @@ struct oc_file_writer {
 static oc_status writer_fail(oc_file_writer *w, int reason)
 {
     if (!w->failed) w->failed = reason;
-    return OC_FAIL(OC_EFAILED, "%s: cannot write: %s; the old file, if any, is untouched", w->target, strerror(w->failed));
+    return OC_FAIL(OC_EFAILED, "%s: cannot write: %s; the old file, if any, is untouched", w->target,
+                   strerror(w->failed));
 }
 
 /* The file that a name means: behind links, so that a link stays one. A device or folder must not be renamed over. */
@@ -36,7 +37,8 @@ static oc_status target_resolve(oc_file_writer *w, const char *path, mode_t *mod
 {
     struct stat s;
     *mode = 0;
-    if (strlen(path) >= sizeof w->target) return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %d bytes", path, OC_PATH_MAX - 1);
+    if (strlen(path) >= sizeof w->target)
+        return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %d bytes", path, OC_PATH_MAX - 1);
     memcpy(w->target, path, strlen(path) + 1);
     if (stat(path, &s) != 0) return OC_OK;
     if (!S_ISREG(s.st_mode))
@@ -57,8 +59,8 @@ static oc_status temporary_open(oc_file_writer *w, mode_t mode)
     static atomic_uint serial;
     int folder = (int)folder_length(w->target);
     for (int i = 0; i < NAME_TRIES; i++) {
-        int length = snprintf(w->temporary, sizeof w->temporary, "%.*s.outcry-%ld-%u.tmp", folder, w->target, (long)getpid(),
-                              atomic_fetch_add(&serial, 1));
+        int length = snprintf(w->temporary, sizeof w->temporary, "%.*s.outcry-%ld-%u.tmp", folder, w->target,
+                              (long)getpid(), atomic_fetch_add(&serial, 1));
         if (length < 0 || (size_t)length >= sizeof w->temporary) break;
         w->fd = open(w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd < 0 && errno == EEXIST) continue;             /* left by a crash */
@@ -150,7 +152,7 @@ static oc_status folder_sync(const char *path)
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
     if (fd >= 0) close(fd);
-    if (failed && failed != EINVAL && failed != EACCES)         /* some file systems cannot, some folders are write-only */
+    if (failed && failed != EINVAL && failed != EACCES) /* some file systems cannot, some folders are write-only */
         return OC_FAIL(OC_EFAILED, "%s: cannot sync its folder: %s", path, strerror(failed));
     return OC_OK;
 }

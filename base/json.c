@@ -73,8 +73,9 @@ char *oc_json_line(const json_t *json)
 static const char *type_name(json_type type)
 {
     static const char *const names[] = {
-        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array",   [JSON_STRING] = "a string",  [JSON_INTEGER] = "an integer",
-        [JSON_REAL] = "a real",      [JSON_TRUE] = "a boolean", [JSON_FALSE] = "a boolean", [JSON_NULL] = "null"};
+        [JSON_OBJECT] = "an object",   [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "an integer", [JSON_REAL] = "a real",    [JSON_TRUE] = "a boolean",
+        [JSON_FALSE] = "a boolean",    [JSON_NULL] = "null"};
     return names[type];
 }
 
@@ -104,7 +105,8 @@ oc_status oc_json_get(const json_t *root, const char *key, const char *where, js
     *out = NULL;
     OC_TRY(find_required(root, key, where, &found));
     bool same = json_typeof(found) == type || (json_is_boolean(found) && (type == JSON_TRUE || type == JSON_FALSE));
-    if (!same) return OC_FAIL(OC_EDATA, "%s: %s is %s, not %s", where, key, type_name(json_typeof(found)), type_name(type));
+    if (!same)
+        return OC_FAIL(OC_EDATA, "%s: %s is %s, not %s", where, key, type_name(json_typeof(found)), type_name(type));
     *out = found;
     return OC_OK;
 }
@@ -125,7 +127,8 @@ oc_status oc_json_real(const json_t *root, const char *key, const char *where, d
 {
     json_t *found;
     OC_TRY(find_required(root, key, where, &found));
-    if (!json_is_number(found)) return OC_FAIL(OC_EDATA, "%s: %s is %s, not a number", where, key, type_name(json_typeof(found)));
+    if (!json_is_number(found))
+        return OC_FAIL(OC_EDATA, "%s: %s is %s, not a number", where, key, type_name(json_typeof(found)));
     double value = json_number_value(found);
     if (!(isfinite(value) && value >= min && value <= max))
         return OC_FAIL(OC_EDATA, "%s: %s is %.17g, not from %g to %g", where, key, value, min, max);
@@ -150,7 +153,8 @@ oc_status oc_json_reals(const json_t *root, const char *key, const char *where, 
     for (size_t i = 0; i < count; i++) {
         const json_t *item = json_array_get(found, i);
         if (!json_is_number(item) || !isfinite(json_number_value(item)))
-            return OC_FAIL(OC_EDATA, "%s: %s[%zu] is %s, not a finite number", where, key, i, type_name(json_typeof(item)));
+            return OC_FAIL(OC_EDATA, "%s: %s[%zu] is %s, not a finite number", where, key, i,
+                           type_name(json_typeof(item)));
         out[i] = json_number_value(item);
     }
     return OC_OK;

@@ -10,7 +10,7 @@
 
 OC_MUST oc_json_load(const char *path, size_t bytes_max, json_t **out);       /* duplicates and NUL refused: OC_EDATA */
 OC_MUST oc_json_parse(const char *text, size_t bytes, const char *name, json_t **out);
-OC_MUST oc_json_save(const char *path, const json_t *json);                   /* atomic; indented, keys in insertion order, %.17g */
+OC_MUST oc_json_save(const char *path, const json_t *json); /* atomic; indented, keys in insertion order, %.17g */
 char *oc_json_line(const json_t *json);                                       /* compact, malloc'ed: free() */
 
 /* `key` may be a path "scaler.mean"; `where` (a file name) opens the message. OC_EDATA where absent or of another type,
@@ -19,6 +19,7 @@ OC_MUST oc_json_get(const json_t *root, const char *key, const char *where, json
 OC_MUST oc_json_int(const json_t *root, const char *key, const char *where, int64_t min, int64_t max, int64_t *out);
 OC_MUST oc_json_real(const json_t *root, const char *key, const char *where, double min, double max, double *out);
 OC_MUST oc_json_text(const json_t *root, const char *key, const char *where, const char **out);
-OC_MUST oc_json_reals(const json_t *root, const char *key, const char *where, double *out, size_t count); /* exact length */
+OC_MUST oc_json_reals(const json_t *root, const char *key, const char *where, double *out,
+                      size_t count); /* exact length */
 
 #endif

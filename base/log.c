@@ -42,7 +42,10 @@ void oc_log_bar(bool shown)
 static size_t shown_bytes(const unsigned char *s)
 {
     if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7f;
-    size_t bytes = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    size_t bytes = s[0] >= 0xc2 && s[0] < 0xe0   ? 2
+                   : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                   : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                                 : 0;
     for (size_t i = 1; i < bytes; i++) {
         if ((s[i] & 0xc0) != 0x80) return 0;    /* the NUL at the end stops here too */
     }
@@ -68,7 +71,8 @@ static void record_write(oc_log_level level, const char *text)
 {
     char line[LINE_BYTES], time[OC_TIME_TEXT];
     const char *clear = atomic_exchange_explicit(&bar_shown, false, memory_order_relaxed) ? "\r\033[K" : "";
-    int length = snprintf(line, sizeof line, "%s%s %-5s ", clear, oc_time_text(oc_clock_wall_ns(), time), level_names[level]);
+    int length =
+        snprintf(line, sizeof line, "%s%s %-5s ", clear, oc_time_text(oc_clock_wall_ns(), time), level_names[level]);
     size_t used = escape(line, (size_t)length, sizeof line - 1, text);
     int reason = errno;                         /* logging leaves errno alone */
     line[used++] = '\n';

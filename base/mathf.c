@@ -11,13 +11,11 @@
  *   q = E6; q = fma(q, r, E5); … fma(q, r, E2);             Horner, (exp(r) - 1 - r) / r^2
  *   p = 1 + fma(r * r, q, r);
  * expf:    p * 2^h * 2^(n - h), h = n >> 1: two exact powers, so a denormal result is rounded once.
- * sigmoidf, z = exp(-|x|): n is from -150 to 0, and with ROUND_191 in place of ROUND (bits(t) << 23) is the float 2^(n+64);
- *          z = p * 2^(n+64) * 2^-64;  y = (x < 0 ? z : 1) / (1 + z).
- * tanhf:   a = |x| clipped to 9.02; u = a * a; P, Q by Horner from the highest, ending in … , 1); y = (a * P) / Q,
- *          clipped to 1; the sign bit of x.
- * logf:    x = m * 2^k, m in [sqrt(1/2), sqrt(2)); f = m - 1; s = f / (2 + f); z = s * s; R = z * (L0 + L1 z + …);
- *          h = 0.5 * f * f;  k * LN2_HIGH - ((h - fma(s, h + R, k * LN2_LOW)) - f).
- * expd, logd (f64): the same with longer polynomials. */
+ * sigmoidf, z = exp(-|x|): n is from -150 to 0, and with ROUND_191 in place of ROUND (bits(t) << 23) is the float
+ * 2^(n+64); z = p * 2^(n+64) * 2^-64;  y = (x < 0 ? z : 1) / (1 + z). tanhf:   a = |x| clipped to 9.02; u = a * a; P, Q
+ * by Horner from the highest, ending in … , 1); y = (a * P) / Q, clipped to 1; the sign bit of x. logf:    x = m * 2^k,
+ * m in [sqrt(1/2), sqrt(2)); f = m - 1; s = f / (2 + f); z = s * s; R = z * (L0 + L1 z + …); h = 0.5 * f * f;  k *
+ * LN2_HIGH - ((h - fma(s, h + R, k * LN2_LOW)) - f). expd, logd (f64): the same with longer polynomials. */
 #include "base/mathf.h"
 
 #include <math.h>

@@ -1,11 +1,12 @@
-/* mathf_constants.h - the numbers of mathf.c, shared with the vector forms of kernels/cpu, which do the same steps in the
- * same order (written out at the head of mathf.c) and so give the same bits. From tests/base/make_mathf_constants.py. */
+/* mathf_constants.h - the numbers of mathf.c, shared with the vector forms of kernels/cpu, which do the same steps in
+ * the same order (written out at the head of mathf.c) and so give the same bits. From
+ * tests/base/make_mathf_constants.py. */
 #ifndef OC_BASE_MATHF_CONSTANTS_H
 #define OC_BASE_MATHF_CONSTANTS_H
 
 /* Adding it rounds a small float to an integer, which then stands in the low bits: 1.5 * 2^23, 1.5 * 2^52. */
 #define OC_ROUNDF         0x1.8p23f
-#define OC_ROUNDF_191     0x1.80017ep23f        /* OC_ROUNDF + 191: shifted left by 23, the bits are those of 2^(integer + 64) */
+#define OC_ROUNDF_191     0x1.80017ep23f        /* + 191: shifted left by 23, the bits are those of 2^(integer + 64) */
 #define OC_ROUND          0x1.8p52
 
 /* Beyond these exp is 0 or infinity, which the scaling then yields by itself. */

@@ -100,8 +100,8 @@ oc_status oc_arena_take(oc_arena *arena, void *out, size_t bytes, const char *wh
     pointer_set(out, NULL);
     if (arena->sealed) return OC_FAIL(OC_EMEMORY, "%s: %s wants %zu bytes after the seal", arena->name, what, bytes);
     if (bytes > arena->bytes - arena->used || rounded > arena->bytes - arena->used)
-        return OC_FAIL(OC_EMEMORY, "%s: %s wants %zu bytes, %zu of %zu are taken", arena->name, what, bytes, arena->used,
-                       arena->bytes);
+        return OC_FAIL(OC_EMEMORY, "%s: %s wants %zu bytes, %zu of %zu are taken", arena->name, what, bytes,
+                       arena->used, arena->bytes);
     pointer_set(out, arena->base + arena->used);
     arena->used += rounded;
     return OC_OK;

@@ -37,7 +37,11 @@ static const char *short_number(double value, char *text, size_t cap)
     static const char *const units[] = {"", "k", "M", "G", "T", "P"};
     size_t unit = 0;
     for (; value >= 999.5 && unit + 1 < sizeof units / sizeof *units; unit++) value /= 1000;
-    snprintf(text, cap, "%.*f%s", value >= 99.95 || (unit == 0 && value >= 10) ? 0 : value >= 9.995 ? 1 : 2, value, units[unit]);
+    snprintf(text, cap, "%.*f%s",
+             value >= 99.95 || (unit == 0 && value >= 10) ? 0
+             : value >= 9.995                             ? 1
+                                                          : 2,
+             value, units[unit]);
     return text;
 }
 

@@ -7,7 +7,12 @@
 
 /* What a stream of numbers is for; one name a use, so that no two uses share numbers. */
 typedef enum {
-    OC_RANDOM_WEIGHTS = 1, OC_RANDOM_SHUFFLE, OC_RANDOM_DROPOUT, OC_RANDOM_BOOTSTRAP, OC_RANDOM_MARKET, OC_RANDOM_VERIFY,
+    OC_RANDOM_WEIGHTS = 1,
+    OC_RANDOM_SHUFFLE,
+    OC_RANDOM_DROPOUT,
+    OC_RANDOM_BOOTSTRAP,
+    OC_RANDOM_MARKET,
+    OC_RANDOM_VERIFY,
     OC_RANDOM_TEST
 } oc_random_use;
 

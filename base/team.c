@@ -1,6 +1,6 @@
 /* team.c - one generation counter starts a run, one counter of unfinished workers ends it. Both sides spin a little and
- * then sleep on a futex; a sleeper announces itself before the kernel compares the word again, and the waker changes the
- * word before it looks for sleepers, all sequentially consistent, so no wake-up is lost. */
+ * then sleep on a futex; a sleeper announces itself before the kernel compares the word again, and the waker changes
+ * the word before it looks for sleepers, all sequentially consistent, so no wake-up is lost. */
 #include "base/team.h"
 
 #include <assert.h>
@@ -18,7 +18,7 @@
 
 #include "base/memory.h"
 
-enum { THREADS_MAX = 1024, SPINS = 2000 };      /* about 30 µs of pauses: longer than the gap between two runs of a step */
+enum { THREADS_MAX = 1024, SPINS = 2000 }; /* about 30 µs of pauses: longer than the gap between two runs of a step */
 
 typedef struct member {
     oc_team *team;
@@ -49,7 +49,8 @@ static void pause_briefly(void)
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t expected)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);      /* a false wake-up is checked by the caller */
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL,
+            0); /* a false wake-up is checked by the caller */
 }
 
 static void futex_wake(_Atomic uint32_t *word)
@@ -149,7 +150,7 @@ oc_status oc_team_open(oc_team **out, int threads)
     oc_team *t;
     OC_TRY(oc_memory_new(&t, sizeof *t + (size_t)threads * sizeof *t->members, "thread team"));
     t->threads = threads;
-    t->spins = threads <= cores_count() ? SPINS : 0;            /* who spins without a core keeps another from working */
+    t->spins = threads <= cores_count() ? SPINS : 0; /* who spins without a core keeps another from working */
     int failed = threads_start(t);
     if (failed) {
         int started = t->started + 1;

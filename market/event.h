@@ -8,6 +8,7 @@
 #ifndef OC_MARKET_EVENT_H
 #define OC_MARKET_EVENT_H
 
+#include <assert.h>
 #include <stdint.h>
 
 typedef enum oc_event_kind {
@@ -51,6 +52,6 @@ typedef struct oc_event {
     } as;
 } oc_event;
 
-_Static_assert(sizeof(oc_event) == 88, "the .events format holds this record");
+static_assert(sizeof(oc_event) == 88, "the .events format holds this record");
 
 #endif

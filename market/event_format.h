@@ -13,12 +13,13 @@
 #define OC_MARKET_EVENT_FORMAT_H
 
 #include <stddef.h>
+#include <assert.h>
 #include <stdint.h>
 #include "base/hash.h"
 #include "market/event.h"
 #include "market/instrument.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the .events format is little-endian");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the .events format is little-endian");
 
 enum { OC_EVENT_VERSION = 1, OC_EVENT_BLOCK = 4096, OC_EVENT_ORIGIN_MAX = 4096 };
 #define OC_EVENT_MAGIC "OCEVENT\n"
@@ -48,9 +49,9 @@ typedef struct oc_event_tail {
     char magic[8];                             /* compared, so it needs no hash */
 } oc_event_tail;
 
-_Static_assert(sizeof(oc_event_head) == 32 && sizeof(oc_event_block_head) == 32, "no padding");
-_Static_assert(sizeof(oc_event_index) == 32 && sizeof(oc_event_tail) == 88, "no padding");
-_Static_assert(sizeof(oc_instrument) == 80, "no padding");
+static_assert(sizeof(oc_event_head) == 32 && sizeof(oc_event_block_head) == 32, "no padding");
+static_assert(sizeof(oc_event_index) == 32 && sizeof(oc_event_tail) == 88, "no padding");
+static_assert(sizeof(oc_instrument) == 80, "no padding");
 
 /* What every record of a file must fulfil; NULL, or what is wrong with it. `previous` NULL: the first record. */
 const char *oc_event_problem(const oc_event *event, const oc_event *previous, uint32_t instruments);

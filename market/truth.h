@@ -10,6 +10,7 @@
 #ifndef OC_MARKET_TRUTH_H
 #define OC_MARKET_TRUTH_H
 
+#include <assert.h>
 #include <stdint.h>
 #include "base/hash.h"
 #include "base/status.h"
@@ -29,7 +30,7 @@ typedef struct oc_truth_row {
     double p[3];                 /* buy, sell, hold */
 } oc_truth_row;
 
-_Static_assert(sizeof(oc_truth_info) == 168 && sizeof(oc_truth_row) == 32, "the .truth format holds these records");
+static_assert(sizeof(oc_truth_info) == 168 && sizeof(oc_truth_row) == 32, "the .truth format holds these records");
 
 typedef struct oc_truth oc_truth;
 OC_MUST oc_truth_open(oc_truth **out, const char *path);                      /* hashes and order checked: OC_EDATA */

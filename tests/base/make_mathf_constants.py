@@ -12,7 +12,8 @@ def chebyshev(function, low, high, count):
     """Monomial coefficients, ascending, of the interpolant of `function` at `count` Chebyshev nodes of [low, high]."""
     low, high = mp.mpf(low), mp.mpf(high)
     nodes = [(low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * k + 1) / (2 * count)) for k in range(count)]
-    return list(mp.lu_solve(mp.matrix([[x**i for i in range(count)] for x in nodes]), mp.matrix([function(x) for x in nodes])))
+    powers = mp.matrix([[x**i for i in range(count)] for x in nodes])
+    return list(mp.lu_solve(powers, mp.matrix([function(x) for x in nodes])))
 
 
 

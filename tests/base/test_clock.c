@@ -14,7 +14,8 @@ static void test_every_day(void **state)
         struct tm tm;
         int64_t ns;
         assert_non_null(gmtime_r(&seconds, &tm));
-        oc_time_to_civil((int64_t)seconds * OC_SECOND_NS + 999999999, &year, &month, &day, &hour, &minute, &second, &weekday);
+        oc_time_to_civil((int64_t)seconds * OC_SECOND_NS + 999999999, &year, &month, &day, &hour, &minute, &second,
+                         &weekday);
         int same = year == tm.tm_year + 1900 && month == tm.tm_mon + 1 && day == tm.tm_mday && hour == tm.tm_hour &&
                    minute == tm.tm_min && second == tm.tm_sec && weekday == (tm.tm_wday + 6) % 7;
         if (!same) fail_msg("day %lld is %d-%d-%d", (long long)d, year, month, day);
@@ -50,7 +51,8 @@ static void test_refusals(void **state)
         {1678, 1, 1, 0, 0, 0, 0, 1},    {2261, 12, 31, 23, 59, 59, 999999999, 1}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         int64_t ns = 42;
-        int good = oc_time_from_civil(cases[i].y, cases[i].mo, cases[i].d, cases[i].h, cases[i].mi, cases[i].s, cases[i].f, &ns);
+        int good = oc_time_from_civil(cases[i].y, cases[i].mo, cases[i].d, cases[i].h, cases[i].mi, cases[i].s,
+                                      cases[i].f, &ns);
         assert_int_equal(good, cases[i].good);
         if (!good) assert_int_equal(ns, 42);
     }

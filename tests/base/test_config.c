@@ -1,5 +1,5 @@
-/* test_config.c - would catch: an error without its place, the second error of a file unreported, a wrong value accepted,
- * an attack on the parser (depth, aliases, size), a dump that reads back differently. */
+/* test_config.c - would catch: an error without its place, the second error of a file unreported, a wrong value
+ * accepted, an attack on the parser (depth, aliases, size), a dump that reads back differently. */
 #include "base/cmocka_all.h"
 
 #include "base/clock.h"
@@ -27,7 +27,9 @@ static void test_values(void **state)
 {
     (void)state;
     oc_config *c;
-    must(parse(&c, "# comment\nseed: 7\ndata:\n  events: [a.events, 'b c.events']\n  names: []\nmodel: {hidden: 4096, dropout: 1e-1}\n",
+    must(parse(&c,
+               "# comment\nseed: 7\ndata:\n  events: [a.events, 'b c.events']\n  names: []\nmodel: {hidden: 4096, "
+               "dropout: 1e-1}\n",
                "model.hidden=1"));
     assert_int_equal(oc_config_int(c, "seed"), 7);
     assert_int_equal(oc_config_int(c, "model.hidden"), 1);      /* both bounds are inclusive */
@@ -114,7 +116,8 @@ static void test_wrong(void **state)
     must_fail(parse(&c, "- a\n", NULL), OC_ECONFIG, "f.yaml:1:1: the file must be a mapping");
     must_fail(parse(&c, "a\n", NULL), OC_ECONFIG, "must be a mapping");
     must_fail(parse(&c, "", NULL), OC_ECONFIG, "f.yaml: data.events is missing: event files");
-    must_fail(parse(&c, "data:\n  events:\n    - [a]\n", NULL), OC_ECONFIG, "f.yaml:3:7: data.events: an item is a list");
+    must_fail(parse(&c, "data:\n  events:\n    - [a]\n", NULL), OC_ECONFIG,
+              "f.yaml:3:7: data.events: an item is a list");
 }
 
 static size_t lines_count(const char *text)
@@ -128,9 +131,13 @@ static void test_all_errors_at_once(void **state)
 {
     (void)state;
     oc_config *c;
-    must_fail(parse(&c, "model:\n  hidden: many\n  hidden: 3\n  dropout: 7\nzebra: 1\n", "seed=x"), OC_ECONFIG, "6 errors");
-    static const char *const says[] = {"\n    f.yaml:2:11: model.hidden is \"many\"", "\n    f.yaml:3:3: model.hidden is given twice",
-                                       "\n    f.yaml:4:12: model.dropout", "\n    f.yaml:5:1: zebra", "\n    --set: seed",
+    must_fail(parse(&c, "model:\n  hidden: many\n  hidden: 3\n  dropout: 7\nzebra: 1\n", "seed=x"), OC_ECONFIG,
+              "6 errors");
+    static const char *const says[] = {"\n    f.yaml:2:11: model.hidden is \"many\"",
+                                       "\n    f.yaml:3:3: model.hidden is given twice",
+                                       "\n    f.yaml:4:12: model.dropout",
+                                       "\n    f.yaml:5:1: zebra",
+                                       "\n    --set: seed",
                                        "\n    f.yaml: data.events is missing"};
     for (size_t i = 0; i < COUNT(says); i++) assert_non_null(strstr(oc_status_message(), says[i]));
     assert_int_equal(lines_count(oc_status_message()), 7);
@@ -144,7 +151,8 @@ static void test_attacks(void **state)
 {
     (void)state;
     static char text[65537];
-    static const char *const fills[] = {"[", "{", "- ", "? ", "a: ", "[a, ", "{a: ", "\"", "#\n", "&a [*a,", "!", "|\n", "k: v\n"};
+    static const char *const fills[] = {
+        "[", "{", "- ", "? ", "a: ", "[a, ", "{a: ", "\"", "#\n", "&a [*a,", "!", "|\n", "k: v\n"};
     oc_config *c;
     for (size_t i = 0; i < COUNT(fills); i++) {
         size_t bytes = strlen(fills[i]);
@@ -165,8 +173,10 @@ static void test_attacks(void **state)
 static void test_dump(void **state)
 {
     (void)state;
-    static const char *const folds[] = {"plain.yaml", "", "null", "~", "true", "a: b", "# no", "tab\there", "line\nbreak", "ü€😀", "\"'\\",
-                                        "\xe2\x80\xa8", "\xef\xbb\xbf", "\xc2\x85", " edge ", "- x", "1.5", "\x7f\x01", "*a", "%"};
+    static const char *const folds[] = {"plain.yaml",   "",          "null",        "~",   "true",  "a: b",
+                                        "# no",         "tab\there", "line\nbreak", "ü€😀", "\"'\\", "\xe2\x80\xa8",
+                                        "\xef\xbb\xbf", "\xc2\x85",  " edge ",      "- x", "1.5",   "\x7f\x01",
+                                        "*a",           "%"};
     static const char *const drops[] = {"0", "1", "0.1", "0.30000000000000004", "1e-300", "-0.0", "4.9e-324"};
     for (size_t i = 0; i < COUNT(folds) * COUNT(drops); i++) {
         char folds_set[64], drop_set[64];
@@ -210,7 +220,8 @@ static void test_help(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_wrong), cmocka_unit_test(test_all_errors_at_once),
-                                       cmocka_unit_test(test_attacks), cmocka_unit_test(test_dump), cmocka_unit_test(test_help)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values),  cmocka_unit_test(test_wrong), cmocka_unit_test(test_all_errors_at_once),
+        cmocka_unit_test(test_attacks), cmocka_unit_test(test_dump),  cmocka_unit_test(test_help)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

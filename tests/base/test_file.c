@@ -1,5 +1,6 @@
 /* test_file.c - would catch: a replaced file that is lost or torn when the disk fills, a temporary file left behind, a
- * device renamed over, a half-appended record, a read past a limit. The full disk is RLIMIT_FSIZE with SIGXFSZ ignored. */
+ * device renamed over, a half-appended record, a read past a limit. The full disk is RLIMIT_FSIZE with SIGXFSZ ignored.
+ */
 #include "base/cmocka_all.h"
 
 #include <dirent.h>
@@ -226,10 +227,12 @@ static void test_append(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_paths, setup, teardown), cmocka_unit_test_setup_teardown(test_write_and_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_not_regular, setup, teardown), cmocka_unit_test_setup_teardown(test_map, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_writer, setup, teardown), cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_append, setup, teardown)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_paths, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_write_and_read, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_not_regular, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_map, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_writer, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_append, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

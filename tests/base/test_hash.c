@@ -44,9 +44,13 @@ static void test_streaming(void **state)
 static void test_texts(void **state)
 {
     (void)state;
-    static const struct { const char *text; bool good; } cases[] = {
-        {"0123456789abcdefFEDCBA9876543210", true}, {"0123456789abcdeffedcba987654321", false},
-        {"0123456789abcdeffedcba98765432100", false}, {"0123456789abcdeg0123456789abcdef", false}, {"", false}, {NULL, false}};
+    static const struct { const char *text; bool good;
+    } cases[] = {{"0123456789abcdefFEDCBA9876543210", true},
+                 {"0123456789abcdeffedcba987654321", false},
+                 {"0123456789abcdeffedcba98765432100", false},
+                 {"0123456789abcdeg0123456789abcdef", false},
+                 {"", false},
+                 {NULL, false}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         oc_hash hash = {1, 2};
         assert_int_equal(oc_hash_parse(cases[i].text, &hash), cases[i].good);
@@ -60,6 +64,7 @@ static void test_texts(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_values), cmocka_unit_test(test_streaming), cmocka_unit_test(test_texts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_values), cmocka_unit_test(test_streaming),
+                                       cmocka_unit_test(test_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

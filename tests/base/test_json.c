@@ -1,4 +1,5 @@
-/* test_json.c - would catch: damage accepted, an error without its place, a value of the wrong type, range or length. */
+/* test_json.c - would catch: damage accepted, an error without its place, a value of the wrong type, range or length.
+ */
 #include "base/cmocka_all.h"
 
 #include <math.h>
@@ -22,7 +23,7 @@ static void test_damage(void **state)
     char deep[2000];
     memset(deep, '[', sizeof deep);
     must_fail(oc_json_parse(deep, sizeof deep, "f.json", &json), OC_EDATA, "nested over 64");
-    memset(deep, '[', sizeof deep);             /* within a string they nest nothing; nor does an escaped quote end it */
+    memset(deep, '[', sizeof deep); /* within a string they nest nothing; nor does an escaped quote end it */
     memcpy(deep, "[\"\\\"", 4);
     memcpy(deep + 1000, "\"]", 2);
     must(oc_json_parse(deep, 1002, "f.json", &json));
@@ -32,8 +33,9 @@ static void test_damage(void **state)
 static void test_reads(void **state)
 {
     (void)state;
-    static const char text[] = "{\"scaler\": {\"mean\": [1, 2.5], \"clip\": 8, \"odd\": [1, \"x\"]}, \"lstm.weight\": 7, \"name\": \"n\","
-                               " \"big\": 9007199254740993, \"yes\": true}";
+    static const char text[] =
+        "{\"scaler\": {\"mean\": [1, 2.5], \"clip\": 8, \"odd\": [1, \"x\"]}, \"lstm.weight\": 7, \"name\": \"n\","
+        " \"big\": 9007199254740993, \"yes\": true}";
     json_t *root, *found;
     int64_t integer;
     double real, reals[2];
@@ -80,6 +82,7 @@ static void test_round_trip(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_damage), cmocka_unit_test(test_reads), cmocka_unit_test(test_round_trip)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_damage), cmocka_unit_test(test_reads),
+                                       cmocka_unit_test(test_round_trip)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

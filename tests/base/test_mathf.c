@@ -62,12 +62,17 @@ static double worst_of(float (*function)(float), double (*oracle)(double), float
 static void test_floats(void **state)
 {
     (void)state;
-    static const struct { const char *name; float (*function)(float); double (*oracle)(double); double max; bool faulty; } cases[] = {
-        {"exp", oc_expf, exp, 2, false},                /* measured 1.04 */
-        {"log", oc_logf, log_or_nan, 2, false},         /* measured 1.03 */
-        {"tanh", oc_tanhf, tanh, 6, false},             /* measured 5.20 */
-        {"sigmoid", oc_sigmoidf, sigmoid, 4, false},    /* measured 2.31 */
-        {"exp with a fault", moved, exp, 2, true}};
+    static const struct {
+        const char *name;
+        float (*function)(float);
+        double (*oracle)(double);
+        double max;
+        bool faulty;
+    } cases[] = {{"exp", oc_expf, exp, 2, false},             /* measured 1.04 */
+                 {"log", oc_logf, log_or_nan, 2, false},      /* measured 1.03 */
+                 {"tanh", oc_tanhf, tanh, 6, false},          /* measured 5.20 */
+                 {"sigmoid", oc_sigmoidf, sigmoid, 4, false}, /* measured 2.31 */
+                 {"exp with a fault", moved, exp, 2, true}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         float where = 0;
         double worst = worst_of(cases[i].function, cases[i].oracle, &where);
@@ -90,9 +95,11 @@ static void test_bounds(void **state)
     assert_true(oc_sigmoidf(INFINITY) == 1 && oc_sigmoidf(-INFINITY) == 0 && oc_sigmoidf(0) == 0.5f);
     assert_true(oc_expf(-104) == 0 && oc_expf(88.73f) == INFINITY && oc_expf(-103.9f) > 0 && oc_expf(0) == 1);
     assert_true(oc_expf(INFINITY) == INFINITY && oc_expf(-INFINITY) == 0);
-    assert_true(oc_logf(0) == -INFINITY && oc_logf(-0.0f) == -INFINITY && oc_logf(INFINITY) == INFINITY && oc_logf(1) == 0);
+    assert_true(oc_logf(0) == -INFINITY && oc_logf(-0.0f) == -INFINITY && oc_logf(INFINITY) == INFINITY &&
+                oc_logf(1) == 0);
     assert_true(isnan(oc_logf(-1)) && isnan(oc_logf(-INFINITY)) && isnan(oc_logd(-1)) && isnan(oc_logd((double)NAN)));
-    assert_true(isnan(oc_expd((double)NAN)) && oc_expd(-746) == 0 && isinf(oc_expd(709.8)) && oc_expd(0) == 1 && oc_logd(1) == 0);
+    assert_true(isnan(oc_expd((double)NAN)) && oc_expd(-746) == 0 && isinf(oc_expd(709.8)) && oc_expd(0) == 1 &&
+                oc_logd(1) == 0);
     assert_true(isinf(oc_logd(0)) && oc_logd(0) < 0 && isinf(oc_logd((double)INFINITY)));
 }
 
@@ -136,7 +143,8 @@ static void test_doubles(void **state)
         double x = -745.1 + i * (1454.8 / 400000), error;
         long double want = expl((long double)x);
         frexpl(want, &exponent);
-        error = (double)(fabsl((long double)oc_expd(x) - want) / ldexpl(1, exponent - 53 < -1074 ? -1074 : exponent - 53));
+        error =
+            (double)(fabsl((long double)oc_expd(x) - want) / ldexpl(1, exponent - 53 < -1074 ? -1074 : exponent - 53));
         if (!(error <= worst_exp)) worst_exp = error;
         const double at[] = {exp(x), 1 + (i - 200000) * 1e-7, 1 + (i - 200000) * 1e-13, 5e-324 * (1 + i * 1e5)};
         for (size_t k = 0; k < COUNT(at); k++) {
@@ -151,7 +159,7 @@ static void test_doubles(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "full") == 0) step = 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_floats), cmocka_unit_test(test_bounds), cmocka_unit_test(test_bits),
-                                       cmocka_unit_test(test_doubles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_floats), cmocka_unit_test(test_bounds),
+                                       cmocka_unit_test(test_bits), cmocka_unit_test(test_doubles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

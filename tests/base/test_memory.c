@@ -1,5 +1,5 @@
-/* test_memory.c - would catch: unaligned or dirty blocks, overflow in sizes, an arena that gives beyond its end or after
- * its seal, a count that threads lose. */
+/* test_memory.c - would catch: unaligned or dirty blocks, overflow in sizes, an arena that gives beyond its end or
+ * after its seal, a count that threads lose. */
 #include "base/cmocka_all.h"
 
 #include <pthread.h>

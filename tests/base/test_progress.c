@@ -1,5 +1,5 @@
-/* test_progress.c - time is moved by shifting the start, not by sleeping. Would catch: output in the first half second, a
- * line too often, a bar that wraps, a rate that counts work done before a resume, output when quiet. */
+/* test_progress.c - time is moved by shifting the start, not by sleeping. Would catch: output in the first half second,
+ * a line too often, a bar that wraps, a rate that counts work done before a resume, output when quiet. */
 #include "base/capture.h"
 
 #include "base/clock.h"
@@ -82,7 +82,8 @@ static void test_bar(void **state)
     oc_progress_update(&p, 3000000);            /* more than the total */
     capture_next(&c, wide, sizeof wide);
     capture_end(&c);
-    assert_string_equal(first, "\rfit [############            ]  50% 1.00M/2.00M rows, 1.00M rows/s, 1.0 s left\033[K");
+    assert_string_equal(first,
+                        "\rfit [############            ]  50% 1.00M/2.00M rows, 1.00M rows/s, 1.0 s left\033[K");
     assert_true(strlen(wide) <= 80 + 3);        /* "\r", 79 columns, "\033[K" */
     assert_non_null(strstr(wide, "100%"));
 }
@@ -104,7 +105,7 @@ static void test_unknown_total(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_silence), cmocka_unit_test(test_bar),
-                                       cmocka_unit_test(test_unknown_total)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_silence),
+                                       cmocka_unit_test(test_bar), cmocka_unit_test(test_unknown_total)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,8 @@ static void test_quantiles(void **state)
     }
     double one[] = {5}, holes[] = {1, (double)NAN, 0}, ends[] = {-(double)INFINITY, (double)INFINITY, (double)INFINITY};
     assert_true(oc_quantile(one, 1, 0.3) == 5 && isnan(oc_quantile(one, 0, 0.3)));
-    assert_true(isnan(oc_quantile(one, 1, 1.01)) && isnan(oc_quantile(one, 1, (double)NAN)) && isnan(oc_quantile(holes, 3, 0)));
+    assert_true(isnan(oc_quantile(one, 1, 1.01)) && isnan(oc_quantile(one, 1, (double)NAN)) &&
+                isnan(oc_quantile(holes, 3, 0)));
     assert_true(isinf(oc_quantile(ends, 3, 0.75)));
 }
 
@@ -58,6 +59,7 @@ static void test_normal(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums), cmocka_unit_test(test_quantiles), cmocka_unit_test(test_normal)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums), cmocka_unit_test(test_quantiles),
+                                       cmocka_unit_test(test_normal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,10 +53,10 @@ static void test_control_bytes(void **state)
 static void test_codes(void **state)
 {
     (void)state;
-    static const struct { oc_status code; const char *name; int exit; } cases[] = {
-        {OC_OK, "ok", 0},         {OC_EFAILED, "failed", 1},   {OC_EMEMORY, "memory", 1}, {OC_ELIMIT, "limit", 1},
-        {OC_EUSAGE, "usage", 64}, {OC_EDATA, "bad data", 65},  {OC_EAGAIN, "again", 75},  {OC_ECONFIG, "bad config", 78},
-        {(oc_status)99, "unknown", 1}};
+    static const struct { oc_status code; const char *name; int exit;
+    } cases[] = {{OC_OK, "ok", 0},         {OC_EFAILED, "failed", 1},      {OC_EMEMORY, "memory", 1},
+                 {OC_ELIMIT, "limit", 1},  {OC_EUSAGE, "usage", 64},       {OC_EDATA, "bad data", 65},
+                 {OC_EAGAIN, "again", 75}, {OC_ECONFIG, "bad config", 78}, {(oc_status)99, "unknown", 1}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         assert_string_equal(oc_status_name(cases[i].code), cases[i].name);
         assert_int_equal(oc_status_exit_code(cases[i].code), cases[i].exit);
@@ -83,8 +83,9 @@ static void test_threads_have_their_own(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_message_and_trail), cmocka_unit_test(test_long_messages_are_cut),
-        cmocka_unit_test(test_control_bytes), cmocka_unit_test(test_codes), cmocka_unit_test(test_threads_have_their_own)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_message_and_trail),
+                                       cmocka_unit_test(test_long_messages_are_cut),
+                                       cmocka_unit_test(test_control_bytes), cmocka_unit_test(test_codes),
+                                       cmocka_unit_test(test_threads_have_their_own)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* test_team.c - every worker runs exactly once a run and sees what the caller wrote before it; nothing is allocated; more
- * threads than cores finish. Under the thread sanitizer (preset tsan) it proves the hand-over; plain memory is used on
- * purpose. The checker is proven by a run that skips one item. */
+/* test_team.c - every worker runs exactly once a run and sees what the caller wrote before it; nothing is allocated;
+ * more threads than cores finish. Under the thread sanitizer (preset tsan) it proves the hand-over; plain memory is
+ * used on purpose. The checker is proven by a run that skips one item. */
 #include "base/cmocka_all.h"
 
 #include <time.h>
@@ -95,7 +95,8 @@ static void test_split(void **state)
                 size_t first, last;
                 oc_team_split(counts[i], w, workers, &first, &last);
                 assert_int_equal(first, end);
-                assert_true(last - first <= counts[i] / (size_t)workers + 1 && last - first >= counts[i] / (size_t)workers);
+                assert_true(last - first <= counts[i] / (size_t)workers + 1 &&
+                            last - first >= counts[i] / (size_t)workers);
                 end = last;
             }
             assert_int_equal(end, counts[i]);
@@ -113,7 +114,7 @@ static void test_limits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounds), cmocka_unit_test(test_sleep), cmocka_unit_test(test_split),
-                                       cmocka_unit_test(test_limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounds), cmocka_unit_test(test_sleep),
+                                       cmocka_unit_test(test_split), cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* fuzz_config.c - any bytes as a configuration: no crash, no hang; what is accepted must dump to a text that is accepted
- * and dumps the same. */
+/* fuzz_config.c - any bytes as a configuration: no crash, no hang; what is accepted must dump to a text that is
+ * accepted and dumps the same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,8 @@ static const oc_config_key keys[] = {
     {"data.text", OC_CONFIG_TEXT, 0, 0, "", NULL, "", "a text"}};
 
 enum { KEYS = sizeof keys / sizeof *keys };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
