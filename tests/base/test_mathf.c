@@ -1,5 +1,5 @@
 /* test_mathf.c - mathf against libm in double, and against long double for the double functions, in units of the last
- * place. Every 509th float by default; every one with the argument "full" (8 minutes). Measured over every float:
+ * place. Every 509th float by default; every one with the argument "full" (8 minutes). Measured over every 61st float:
  * see `measured` beside each bound. The harness is proven by one answer moved by ten ulp. */
 #include "base/cmocka_all.h"
 
