@@ -64,8 +64,9 @@ oc_tensor oc_tensor_make(void *data, oc_dtype dtype, int64_t d0, int64_t d1, int
 typedef struct oc_lstm_shape { int layers, batch, steps, inputs, hidden; } oc_lstm_shape;   /* batch: the largest */
 typedef struct oc_lstm_weights { oc_tensor w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_MAX], b_ih[OC_LAYERS_MAX], b_hh[OC_LAYERS_MAX]; } oc_lstm_weights;
                                                /* [4H,in] [4H,H] [4H] [4H] per layer; as gradients: the same shapes */
-/* Dropout by counter: element e of sample (sample_first + b) is kept iff its number, a pure function of (seed, step,
- * tensor, sample, e), is >= p; kept values are divided by (1 - p). The same mask on every backend. */
+/* Dropout by counter: element j of row t of sample s = sample_first + b is kept iff its number is >= p, and then divided by
+ * (1 - p). Its number is draw / 2^16, draw = bits 16 (j mod 4) … of oc_random_philox(key, s 2^22 + t ceil(N/4) + j/4) with
+ * key = oc_random_key(seed, OC_RANDOM_DROPOUT, step, tensor). The same mask on every backend. Layer l of an LSTM: tensor + l. */
 typedef struct oc_dropout { float p; uint64_t seed, step, sample_first; uint32_t tensor; } oc_dropout;
 typedef struct oc_attention_shape { int batch, steps, hidden, heads; } oc_attention_shape;
 typedef struct oc_attention_weights { oc_tensor in_w, in_b, out_w, out_b; } oc_attention_weights;  /* [3H,H] [3H] [H,H] [H] */
@@ -103,7 +104,7 @@ typedef struct oc_ops {
     OC_MUST (*linear_forward)(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
     OC_MUST (*linear_backward)(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx, oc_tensor dw, oc_tensor dbias);
                                                /* dy is overwritten by the gradient before relu; dx.data may be NULL */
-    /* In place; backward is the same call on dx. x [B,N]: e is the column; x [T,B,H] (dims[2] > 1): e = t * H + h */
+    /* In place; backward is the same call on dx. x [B,N]: t is 0; x [T,B,N] (dims[2] > 1). */
     OC_MUST (*dropout)(oc_backend *b, const oc_dropout *d, oc_tensor x);
 
     /* Cross entropy with class weights and label smoothing [Szegedy16], averaged as PyTorch does (over the weights of the

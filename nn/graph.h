@@ -20,13 +20,19 @@ typedef struct oc_graph_batch {                /* one shard; borrowed during the
     uint64_t step, sample_first;               /* for dropout: optimiser step, index of the first window in the whole batch */
 } oc_graph_batch;
 
+/* Numbers of the dropouts (oc_dropout.tensor): l after layer l of the trunk (between layers only), this one in the head. */
+enum { OC_GRAPH_DROPOUT_HEAD = OC_LAYERS_MAX };
+
 typedef struct oc_graph oc_graph;
-size_t oc_graph_bytes(const oc_model_shape *shape, int batch_max, bool training);
+/* What open would take: activations of batch_max windows, kept for backward where training. */
+OC_MUST oc_graph_bytes(const oc_backend_config *config, const oc_model_shape *shape, int batch_max, bool training, size_t *bytes);
+/* config->arena_bytes is not looked at. rule may be NULL without training. */
 OC_MUST oc_graph_open(oc_graph **out, const oc_backend_config *config, const oc_model_shape *shape, const oc_graph_rule *rule,
                       const double *mean, const double *scale, double clip, int batch_max, bool training);
 void oc_graph_close(oc_graph *g);
 oc_backend *oc_graph_backend(oc_graph *g);
-/* Packed weights are shared: the caller packs once a step into memory of oc_graph_packed_bytes and hands it to all. */
+/* Packed weights (of all layers) are shared: the caller packs once a step into memory of oc_graph_packed_bytes and hands it
+ * to all. Same flat, same bits, whichever graph packs. */
 size_t oc_graph_packed_bytes(oc_graph *g);
 OC_MUST oc_graph_pack(oc_graph *g, const float *flat, void *packed);
 /* Adds the shard's weighted loss sum and weight to *loss_sum, *weight_sum, writes the gradient of the loss sum to

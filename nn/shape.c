@@ -131,7 +131,7 @@ oc_tensor oc_parameters_tensor(const oc_parameters *p, const char *name, float *
 {
     const oc_parameter *row = oc_parameters_find(p, name);
     assert(row && "the shape has no such parameter");
-    return oc_tensor_make(flat + row->first, OC_DTYPE_F32, row->dims[0], row->dims[1], 1, 1);
+    return oc_tensor_make(flat ? flat + row->first : NULL, OC_DTYPE_F32, row->dims[0], row->dims[1], 1, 1);
 }
 
 oc_lstm_weights oc_parameters_lstm(const oc_parameters *p, const oc_model_shape *shape, float *flat)

@@ -7,6 +7,8 @@
  *   reserve   q [B][H]  q = W_q h_last + b_q                       absorbed [B][N][H]  u_n = sum_d q_nd W_k[nD + d]
  *             pooled [B][N][H]  p_n = sum_t map_nt h_t             joined [B][H]  o_nd = W_v[nD + d] . p_n + b_v
  *             map [N][Tp], columns [H][Tp]: scratch of one window, Tp = T rounded up to 16
+ *             djoined [B][H], dpooled [B][N][H], turned [H][H] (W_k transposed, head by head): of attend_backward, which
+ *             also puts the gradients of absorbed into pooled
  * scores_nt = (u_n . h_t) / sqrt(D), map = softmax over t, y = W_o joined + b_o. */
 #ifndef OC_KERNELS_CPU_ATTEND_LAYOUT_H
 #define OC_KERNELS_CPU_ATTEND_LAYOUT_H
@@ -15,7 +17,7 @@
 
 typedef struct oc_attend_layout {
     size_t ld, query, key, value, out, query_bias, value_bias, out_bias, packed_count;
-    size_t q, absorbed, pooled, joined, map, columns, reserve_count;
+    size_t q, absorbed, pooled, joined, map, columns, djoined, dpooled, turned, reserve_count;
 } oc_attend_layout;
 
 static inline oc_attend_layout oc_attend_layout_make(const oc_attention_shape *s)
@@ -35,7 +37,10 @@ static inline oc_attend_layout oc_attend_layout_make(const oc_attention_shape *s
     l.joined = l.pooled + oc_round_up(rows * heads * hidden, 16);
     l.map = l.joined + oc_round_up(rows * hidden, 16);
     l.columns = l.map + heads * steps;
-    l.reserve_count = l.columns + hidden * steps;
+    l.djoined = l.columns + hidden * steps;
+    l.dpooled = l.djoined + oc_round_up(rows * hidden, 16);
+    l.turned = l.dpooled + oc_round_up(rows * heads * hidden, 16);
+    l.reserve_count = l.turned + oc_round_up(hidden * hidden, 16);
     return l;
 }
 

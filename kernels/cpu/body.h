@@ -5,6 +5,7 @@
 #include "kernels/cpu/body_cell.h"
 #include "kernels/cpu/body_product.h"
 #include "kernels/cpu/body_rows.h"
+#include "kernels/cpu/body_backward.h"
 
 const oc_cpu_kernels OC_KERNELS_TABLE = {
 #define OC_CPU_KERNELS_ROW(name, result, arguments) .name = name,

@@ -40,6 +40,16 @@ typedef struct oc_cell {
     size_t x_row, xw_row, h_row, hw_row, c_row, c_out_row, h_out_row, gates_row;     /* distances; 0: the same for all rows */
 } oc_cell;
 
+/* Gradient of one layer's step; all rows lie side by side. gates [rows][4H], after activation, become the gradients of the
+ * pre-activations; dc [rows][H] becomes the one of the step before. dh = dy + dh, or dy where dh is NULL. */
+typedef struct oc_cell_gradient {
+    int rows, hidden;
+    float *gates;
+    const float *cells, *before;               /* c of this step and of the one before; before NULL: 0 */
+    const float *dy, *dh;
+    float *dc;
+} oc_cell_gradient;
+
 #define OC_CPU_KERNELS(X)                                                                                              \
     X(product, void, (const oc_product *p))                                                                            \
     X(cell, void, (const oc_cell *cell))                                                                               \
@@ -49,7 +59,11 @@ typedef struct oc_cell {
     X(exp_row, void, (const float *x, int count, float *to))                                                           \
     X(tanh_row, void, (const float *x, int count, float *to))                                                          \
     X(sigmoid_row, void, (const float *x, int count, float *to))                                                       \
-    X(relu_row, void, (float *x, int count))
+    X(relu_row, void, (float *x, int count))                                                                           \
+    X(cell_gradient, void, (const oc_cell_gradient *p))                                                                \
+    X(relu_gradient, void, (const float *y, float *dy, int count))                                                     \
+    X(softmax_gradient, void, (const float *map, float *dmap, int count, float scale))                                 \
+    X(dropout_row, void, (uint32_t key, uint64_t counter, uint32_t least, float factor, float *x, int count))
 
 typedef struct oc_cpu_kernels {
 #define OC_CPU_KERNELS_FIELD(name, result, arguments) result (*name) arguments;

@@ -15,16 +15,23 @@ OC_MUST oc_cpu_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor pac
                             bool training, oc_tensor y, oc_tensor reserve);
 OC_MUST oc_cpu_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h, oc_tensor c,
                          oc_tensor reserve);
+OC_MUST oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y, oc_tensor dy,
+                             const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);
 
 size_t oc_cpu_attend_packed_bytes(oc_backend *b, const oc_attention_shape *s);
 OC_MUST oc_cpu_attend_pack(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor packed);
 size_t oc_cpu_attend_reserve_bytes(oc_backend *b, const oc_attention_shape *s);
 OC_MUST oc_cpu_attend_forward(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y,
                               oc_tensor map, oc_tensor reserve);
+OC_MUST oc_cpu_attend_backward(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor map,
+                               oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw, oc_tensor dh);
 
 size_t oc_cpu_linear_packed_bytes(oc_backend *b, int outputs, int inputs);
 OC_MUST oc_cpu_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);
 OC_MUST oc_cpu_linear_forward(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
+OC_MUST oc_cpu_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx, oc_tensor dw,
+                               oc_tensor dbias);
+OC_MUST oc_cpu_dropout(oc_backend *b, const oc_dropout *d, oc_tensor x);
 OC_MUST oc_cpu_softmax(oc_backend *b, int horizons, const float *temperature, oc_tensor logits, oc_tensor probabilities);
 
 #endif
