@@ -1,10 +1,12 @@
 /* predictions.c - a split through a model, in fixed pieces that workers take by number. */
 #include "evaluate/predictions.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/team.h"
+#include "datasets/h5_predictions.h"
 #include "nn/model.h"
 
 enum { BATCH = 256, THREADS_MAX = 256 };
@@ -104,4 +106,83 @@ void oc_predictions_free(oc_predictions *p)
     oc_memory_free(p->probabilities);
     oc_memory_free(p->truth);
     memset(p, 0, sizeof *p);
+}
+
+/* Row numbers within the symbol, times and symbol indices of every sample. */
+static oc_status places_of(const oc_predictions *p, const oc_dataset *d, uint16_t *symbol, int64_t *row,
+                           int64_t *time_ns, int8_t *truth)
+{
+    size_t horizons = (size_t)p->horizons;
+    if (d->symbol_count > UINT16_MAX)
+        return OC_FAIL(OC_ELIMIT, "%s: %zu symbols, at most %d", d->path, d->symbol_count, UINT16_MAX);
+    for (size_t i = 0; i < p->count; i++) {
+        size_t at = oc_dataset_symbol_of(d, (size_t)p->row[i]);
+        symbol[i] = (uint16_t)at;
+        row[i] = p->row[i] - (int64_t)d->symbols[at].first;
+        time_ns[i] = d->time_ns[p->row[i]];
+        for (size_t h = 0; h < horizons; h++) truth[i * horizons + h] = p->truth[h * p->count + i];
+    }
+    return OC_OK;
+}
+
+/* What the bundle has seen, by the dataset's symbol numbers. */
+static oc_status seen_of(const oc_bundle *b, const oc_dataset *d, uint16_t *symbol, int64_t *first, int64_t *last)
+{
+    for (size_t k = 0; k < b->seen_count; k++) {
+        const oc_dataset_symbol *s = oc_dataset_symbol_find(d, b->seen[k].symbol);
+        if (!s) return OC_FAIL(OC_EDATA, "%s has no symbol %s, which the model has seen", d->path, b->seen[k].symbol);
+        symbol[k] = (uint16_t)(s - d->symbols);
+        first[k] = b->seen[k].first_ns;
+        last[k] = b->seen[k].last_ns;
+    }
+    return OC_OK;
+}
+
+oc_status oc_predictions_save(const oc_predictions *p, const oc_bundle *b, const oc_dataset *d, const char *split,
+                              const char *path)
+{
+    size_t n = p->count, horizons = (size_t)p->horizons, used = 0;
+    char labels[OC_HORIZONS_MAX * 97] = "", (*names)[OC_SYMBOL_BYTES];
+    uint16_t *symbol, *seen_symbol;
+    int64_t *row, *time_ns, *first, *last;
+    int8_t *truth;
+    oc_arena arena;
+    size_t bytes = oc_align_up(n * 2) + 2 * oc_align_up(n * 8) + oc_align_up(n * horizons) +
+                   oc_align_up(d->symbol_count * OC_SYMBOL_BYTES) + 3 * oc_align_up((b->seen_count + 1) * 8);
+    OC_TRY(oc_arena_init(&arena, bytes, "predictions"));
+    oc_status status;
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &symbol, n * 2, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &row, n * 8, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &time_ns, n * 8, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &truth, n * horizons, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &names, d->symbol_count * OC_SYMBOL_BYTES, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &seen_symbol, (b->seen_count + 1) * 8, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &first, (b->seen_count + 1) * 8, "predictions"));
+    OC_TRY_GOTO(status, done, oc_arena_take(&arena, &last, (b->seen_count + 1) * 8, "predictions"));
+    OC_TRY_GOTO(status, done, places_of(p, d, symbol, row, time_ns, truth));
+    OC_TRY_GOTO(status, done, seen_of(b, d, seen_symbol, first, last));
+    for (size_t s = 0; s < d->symbol_count; s++) memcpy(names[s], d->symbols[s].name, OC_SYMBOL_BYTES);
+    for (int h = 0; h < p->horizons; h++)
+        used += (size_t)snprintf(labels + used, sizeof labels - used, "%s%s", h ? "\n" : "", b->labels[h]);
+    oc_prediction_table t = {n,
+                             horizons,
+                             d->symbol_count,
+                             b->seen_count,
+                             (const char(*)[OC_SYMBOL_BYTES])names,
+                             symbol,
+                             seen_symbol,
+                             row,
+                             time_ns,
+                             first,
+                             last,
+                             p->probabilities,
+                             truth,
+                             b->weights,
+                             d->root,
+                             split,
+                             labels};
+    status = oc_prediction_table_save(&t, path);
+done:
+    oc_arena_deinit(&arena);
+    return status;
 }
