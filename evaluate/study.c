@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -147,6 +148,13 @@ static oc_status trial_train(study *s, size_t fold, size_t trial, json_t *rows, 
     return OC_OK;
 }
 
+/* 0: one a core. */
+static int threads_of(const oc_config *c)
+{
+    int64_t threads = oc_config_int(c, "threads");
+    return threads > 0 ? (int)threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 /* The chosen trial of one seed looks at the test split, once. */
 static oc_status run_evaluate(study *s, size_t fold, size_t trial, const char *seed, json_t *into)
 {
@@ -158,7 +166,7 @@ static oc_status run_evaluate(study *s, size_t fold, size_t trial, const char *s
     oc_evaluate_options o = {.model = model,
                              .out = result,
                              .split = OC_SPLIT_TEST,
-                             .threads = (int)oc_config_int(s->config, "threads"),
+                             .threads = threads_of(s->config),
                              .seed = (uint64_t)oc_config_int(s->config, "seed"),
                              .resamples = (size_t)oc_config_int(s->config, "study.resamples")};
     if (oc_path_exists(metrics_path))
