@@ -10,14 +10,17 @@
  * session break, crossed book or missing `required` feature. A window of T rows exists iff run_length >= T.
  * A crossed book makes a row of run_length 0 with every column masked. A one-sided book, or a price outside (0, 2^40)
  * ticks, has no mid: no row is made and run_length restarts. A gap restarts every window of its instrument; a session
- * break restarts run_length alone (windows of prices go on across the night). QUOTE events are a book of one level.
+ * break restarts run_length alone (windows of prices go on across the night). QUOTE events are a book of one level; where an
+ * instrument's book has more levels or waits for a snapshot, its quotes are left out and make no row.
  *
  * History: begin a run right after any row of an instrument, with the books of that moment (oc_features_set_book; a
  * live feed sends a snapshot), and let s be that instrument's first row of the run. Each later row t with
  * t - s >= history_events and time(t) - time(s) >= history_ns has the same bits as in a run that began earlier. More
  * than that: a column that is not masked is right, because until its history is there it is masked (recursive averages
- * wait for the next boundary of their period). The first event of a source should carry OC_EVENT_GAP_BEFORE: there is
- * nothing before it, so averages begin with it and are valid after their minimum of samples. Window sums are exact integers (ticks, lots, fixed-point returns); recursive averages are two overlapped
+ * wait for the next boundaries of their period, up to 2 of them). Where the stream itself begins (a dataset's first
+ * event, not a restart) call oc_features_begin: averages then begin at once, valid after their minimum of samples.
+ *
+ * Window sums are exact integers (ticks, lots, fixed-point returns); recursive averages are two overlapped
  * accumulators that begin at fixed multiples of the feature's own clock (rows' time), so a value depends on a bounded
  * history and never jumps. No raw price level is ever a feature: differences and ratios only. */
 #ifndef OC_MARKET_FEATURES_H
@@ -72,6 +75,8 @@ OC_MUST oc_features_open(oc_features **out, const oc_feature_spec *spec, const o
                                                /* unknown names: OC_ECONFIG with the nearest known name */
 void oc_features_close(oc_features *e);
 void oc_features_reset(oc_features *e);        /* as after open */
+/* After open or reset, before the first event: nothing comes before these events in any run. */
+void oc_features_begin(oc_features *e);
 /* The book of an instrument now (NULL with bars), and the hand-over of a book to a run that begins late. */
 const oc_book *oc_features_book(const oc_features *e, size_t instrument);
 void oc_features_set_book(oc_features *e, size_t instrument, const oc_book *book);

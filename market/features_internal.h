@@ -75,7 +75,7 @@ typedef struct oc_stream {
     uint64_t updates, other_updates;         /* of price; of the other's price as of the previous row */
     uint32_t packets, run_length;            /* packets or trades since the previous row */
     uint32_t other_age, other_run;           /* rows since the other's update; rows in a row with its return */
-    uint8_t quoted, opened, known_start, reserved[13];
+    uint8_t quoted, opened, known_start, pending, reserved[12];     /* pending: an event of a packet still open */
 } oc_stream;
 
 typedef struct oc_node oc_node;

@@ -21,7 +21,7 @@
 #include <string.h>
 #include "market/features_internal.h"
 
-#define TAIL 1e-7              /* measured against TA-Lib over the full history: tests/market/test_features_talib.c */
+#define TAIL 3e-8              /* measured against TA-Lib over the full history: tests/market/test_features_talib.c */
 #define TAIL_MACD 1e-8         /* a difference of two averages loses about a digit */
 
 enum { LANE_PAIRS = 4 };

@@ -62,6 +62,11 @@ void oc_features_reset(oc_features *e)
     }
 }
 
+void oc_features_begin(oc_features *e)
+{
+    for (size_t i = 0; i < e->instruments; i++) oc_features_stream(e, i)->known_start = 1;
+}
+
 /* ---- the packet ------------------------------------------------------------------------------------------------ */
 
 static void trade_add(oc_stream *s, int64_t ticks, int64_t lots, int side)
@@ -299,8 +304,10 @@ static bool bar_fine(const oc_event *ev)
 
 /* ---- the event ------------------------------------------------------------------------------------------------- */
 
-static void quote_apply(oc_book *book, const oc_event *ev)
+/* A quote is the whole book where there is none deeper: decided by the book alone, so a late start decides the same. */
+static bool quote_apply(oc_book *book, const oc_event *ev)
 {
+    if (!book || book->stale || book->bid.depth > 1 || book->ask.depth > 1) return false;
     oc_event level = *ev;
     level.kind = OC_EVENT_SNAPSHOT;
     level.flags = OC_EVENT_LAST;
@@ -315,10 +322,11 @@ static void quote_apply(oc_book *book, const oc_event *ev)
     ask.as.price.lots = ev->as.quote.ask_lots;
     oc_book_apply(book, &level);
     oc_book_apply(book, &ask);
+    return true;
 }
 
-/* Changes the stream by one event; what the packet means is decided at its end. */
-static void event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
+/* Changes the stream by one event; what the packet means is decided at its end. False: the event is left out. */
+static bool event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
 {
     oc_book *book = stream_book(e, s);
     switch (ev->kind) {
@@ -332,11 +340,11 @@ static void event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
         if (e->sample == OC_SAMPLE_TRADE) s->packets++;
         break;
     case OC_EVENT_QUOTE:
-        if (book) quote_apply(book, ev);
-        break;
+        return quote_apply(book, ev);
     default:
         if (book) oc_book_apply(book, ev);
     }
+    return true;
 }
 
 static bool row_due(const oc_features *e, oc_stream *s, const oc_event *ev, bool *two_sided, bool *crossed)
@@ -381,8 +389,10 @@ oc_status oc_features_apply(oc_features *e, const oc_event *ev, const oc_feature
             s->known_start = 1;
         }
     }
-    event_take(e, s, ev);
     bool two_sided, crossed;
+    s->pending |= event_take(e, s, ev);
+    if (!s->pending) return OC_OK;           /* nothing but quotes that were left out */
+    if (ev->flags & OC_EVENT_LAST) s->pending = 0;
     if (!row_due(e, s, ev, &two_sided, &crossed)) return OC_OK;
     row_make(e, s, ev, two_sided, crossed);
     *row = &e->row;
