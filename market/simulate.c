@@ -1,13 +1,14 @@
 /* simulate.c - the simulated traders and their book; simulate.h says what is planted, simulate_oracle.c what it is worth.
  *
- * The constants. jump 1/6 and K = 8 rows: exp(-8/6) = 26 % of the windows see no jump, and with the ones that cancel
- * "hold" comes to a third, as buy and sell do. Jumps of 3 to 5 ticks against a threshold of 0.0003: at 5,000 ticks that
- * is 1.5 ticks, and 2 ticks are the least move beyond it for every centre from 3,500 to 6,500, so the classes mean the
- * same at any price. A tick is 2 basis points: at signal 0.5 a position that follows regime * flow earns
- * 1/6 * 0.875 * 8 bp = 1.17 bp a packet and turns in jump/2 + block * 2 * 0.64 * 0.36 = 13 % of the packets, a turn
- * costing two trades of 1 bp + half a spread of 1 bp: 0.52 bp. block 1/10: a window of 60 rows misses its block in
- * 0.9^60 = 0.2 % of the cases. momentum 0.64: what flow alone says is worth 2 * 0.64 - 1 = 0.28 of the edge, which
- * lets a model begin to learn, and leaves logistic regression about a third of the gap (measured: market/README.md).
+ * The constants. jump 1/10 and K = 12 rows: 0.9^12 = 28 % of the windows see no jump, and with the ones that cancel
+ * "hold" comes to 36 %, a clear majority, so that a weak linear hint does not change decisions. Jumps of 3 to 5 ticks
+ * against a threshold of 0.0003: at 5,000 ticks that is 1.5 ticks, and 2 ticks are the least move beyond it for every
+ * centre from 3,500 to 6,500, so the classes mean the same at any price. A tick is 2 basis points: at signal 0.5 a
+ * position that follows regime * flow earns 1/10 * 0.875 * 8 bp = 0.70 bp a packet and turns in jump / 2 + block * 2 *
+ * 0.68 * 0.32 = 8 % of the packets, a turn costing two trades of 1 bp + half a spread of 1 bp: 0.32 bp. block 0.07: a
+ * window of 60 rows misses its block in 0.93^60 = 1.3 % of the cases, one of 100 rows in 0.07 %. momentum 0.68: flow
+ * alone is worth 2 * 0.68 - 1 = 0.36 of the edge, which lets a model begin to learn (with faster jumps or without this
+ * hint, a small LSTM sits on the plateau for its first 200 steps), and gives logistic regression a third of the gap.
  *
  * A packet: a block may be dealt at the touch; the market may jump (the touch is taken, what stood in the way is
  * cancelled, makers quote around the new centre) or drift by a tick; makers may widen or narrow the spread on both
@@ -28,9 +29,9 @@
 
 enum {
     EVENTS_MAX = 6 * OC_SIMULATE_LEVELS_MAX + 64,  /* of a packet: a move changes each level of a side twice at most */
-    HEAVY_MIN = 16, HEAVY_MAX = 40,                /* lots at the touch on the side that flow favours; below a block */
+    HEAVY_MIN = 24, HEAVY_MAX = 48,                /* lots at the touch on the side that flow favours; below a block */
     LIGHT_MIN = 3, LIGHT_MAX = 10,                 /* and on the other */
-    DEEP_MIN = 1, DEEP_MAX = 90
+    DEEP_MIN = 1, DEEP_MAX = 24                    /* behind the touch: little, so that any depth shows the flow */
 };
 
 static const int64_t start_ns = INT64_C(1704186000000000000);       /* 2024-01-02 09:00 UTC */
@@ -58,7 +59,7 @@ typedef struct simulation {
 oc_market_rates oc_market_rates_standard(double signal)
 {
     double rest = 1 - signal;
-    return (oc_market_rates){.jump = 1.0 / 6, .drift = 1.0 / 16, .block = 0.1, .momentum = 0.64,
+    return (oc_market_rates){.jump = 0.1, .drift = 1.0 / 16, .block = 0.07, .momentum = 0.68,
                              .edge = 1 - rest * rest * rest};
 }
 
@@ -99,7 +100,7 @@ static void touch_trade(simulation *s, side *x, int64_t lots)
 
 static int64_t deep_lots(simulation *s, size_t level)
 {
-    int64_t middle = 12 + (int64_t)(level < 8 ? level : 8) * 5;
+    int64_t middle = 6 + (int64_t)(level < 10 ? level : 10) / 2;
     return between(s, middle / 2, middle + middle / 2);
 }
 
@@ -194,7 +195,7 @@ static void small_orders(simulation *s)
     for (int64_t i = between(s, 0, 2); i > 0; i--) {
         side *x = sides[between(s, 0, 1)];
         size_t level = (size_t)between(s, 0, (int64_t)s->levels - 1);
-        int64_t lots = x->lots[level] + between(s, -9, 9);
+        int64_t lots = x->lots[level] + between(s, -4, 4);
         level_set(s, x, level, lots < DEEP_MIN ? DEEP_MIN : lots > DEEP_MAX ? DEEP_MAX : lots);
     }
 }
@@ -275,7 +276,7 @@ oc_status oc_simulate_label_parse(const char *text, uint32_t *horizon, double *t
         }
     }
     return OC_FAIL(OC_EUSAGE, "label \"%s\" is not direction:K:THRESHOLD with K from 1 to %d rows and THRESHOLD, a return, "
-                   "from 0 to below 1, as direction:8:0.0003", text, OC_SIMULATE_HORIZON_MAX);
+                   "from 0 to below 1, as direction:12:0.0003", text, OC_SIMULATE_HORIZON_MAX);
 }
 
 static oc_status options_check(const oc_simulate_options *o)

@@ -20,7 +20,7 @@ typedef struct oc_truth_info {
     uint32_t version, horizon;   /* rows */
     uint64_t rows, seed;
     double signal, threshold, best_accuracy;
-    char label[64];              /* "direction:8:0.0003" */
+    char label[64];              /* "direction:12:0.0003" */
     oc_hash events;              /* content hash of the `.events` file (oc_event_info.content) */
     oc_hash content, own;
 } oc_truth_info;

@@ -12,7 +12,7 @@ static const oc_cli_option options[] = {
     {"seed", "S", "7", false, "of all random numbers"},
     {"levels", "L", "10", false, "book levels published a side, 1 to 64"},
     {"signal", "Q", "0.5", false, "planted predictability: 0 none, prices are a random walk … 1 strong"},
-    {"label", "RULE", "direction:8:0.0003", false,
+    {"label", "RULE", "direction:12:0.0003", false,
      "direction:K:THRESHOLD, whose probabilities F.truth holds: mid K rows on against now, beyond +- THRESHOLD (a return)"},
     {0},
 };
@@ -68,7 +68,7 @@ const oc_command oc_command_simulate = {
     .summary = "Writes the events of a simulated market whose predictability is planted and known",
     .description =
         "Traders keep a limit-order book of one instrument, SIM: tick 0.01, mid from 35 to 65, spread mostly one tick (about 2 "
-        "basis points), a packet every 17 ms on average, about 6 events a packet. The direction of the next jump depends on the "
+        "basis points), a packet every 17 ms on average, about 5 events a packet. The direction of the next jump depends on the "
         "product of what the book shows now and the side of the latest block trade (64 lots or more). F.truth holds, for each "
         "row (a packet), the exact probabilities of buy, sell and hold given the published events alone; best_accuracy is the "
         "mean of the largest. The same options give the same bytes.\n\n"
