@@ -25,6 +25,11 @@ typedef struct oc_dataset_symbol {
     size_t first, rows;                        /* in the matrix */
 } oc_dataset_symbol;
 
+typedef struct oc_dataset_source {             /* an event file that the rows were made from */
+    char path[512];                            /* as given in data.events */
+    oc_hash content;
+} oc_dataset_source;
+
 typedef struct oc_dataset {
     char path[4096];
     size_t rows, width, symbol_count, label_count;
@@ -41,9 +46,14 @@ typedef struct oc_dataset {
     uint32_t history_events;                   /* longest declared history of a feature */
     int64_t history_ns;
     char *config;                              /* resolved build config (YAML) */
+    char spread_note[16];                      /* "assumed": from the config; "measured": of the book */
+    size_t source_count;
+    oc_dataset_source *source;
 } oc_dataset;
 
-OC_MUST oc_dataset_open(oc_dataset **out, const char *path);   /* every block hash and the root hash checked: OC_EDATA names the block */
+/* Every block hash and the root hash are checked before HDF5 parses anything (OC_EDATA names the block), then every value:
+ * x finite (OC_EDATA names symbol, row and feature), times rising, run_length and labels possible. Held once. */
+OC_MUST oc_dataset_open(oc_dataset **out, const char *path);
 void oc_dataset_close(oc_dataset *d);
 const oc_dataset_symbol *oc_dataset_symbol_find(const oc_dataset *d, const char *name);        /* NULL where absent */
 const oc_dataset_label *oc_dataset_label_find(const oc_dataset *d, const char *text);          /* NULL where absent */

@@ -3,9 +3,12 @@
  *   direction:DURATION:THRESHOLD     the same, DURATION like 250ms, 10s, 5m, 1h: first row at or after the base time + it
  *   smooth:K:THRESHOLD               mean of the next K mids against the base price, as in FI-2010 [Ntakaris18 eq.4]
  *   cost:K:COST                      buy or sell only if the return beats COST plus half the spread at both ends
- * THRESHOLD and COST are returns (0.0002 = 2 bp). Base price: the first mid at or after the row's time + entry_delay_ns.
- * Return = mid at the horizon / base - 1 in f64. `valid` is 0 where the span crosses a gap, a session break or the end.
- * known_ns is the time of the last row that the label looked at: changing what comes after it changes no label. */
+ * THRESHOLD and COST are returns (0.0002 = 2 bp). Base row of row n: the first row from n on whose time is at or after
+ * the time of n + entry_delay_ns (n itself where the delay is 0); K rows and DURATION count from it and its time.
+ * Return = mid at the horizon / base mid - 1 in f64, buy where it is > THRESHOLD, sell where it is < -THRESHOLD.
+ * `valid` is 0 where the span (n, horizon] crosses a gap, a session break or the end, or a price in it that is used is
+ * not finite and positive. known_ns is the time of the last row that the label looked at: changing what comes after it
+ * changes no valid label. */
 #ifndef OC_DATASETS_LABELS_H
 #define OC_DATASETS_LABELS_H
 
