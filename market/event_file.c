@@ -7,8 +7,6 @@
 #include "base/memory.h"
 #include "market/event_format.h"
 
-#define MAGNITUDE_MAX (INT64_C(1) << 60)       /* of ticks and lots: sums and differences of two stay in range */
-
 typedef struct block {
     oc_event_block_head head;
     oc_event records[OC_EVENT_BLOCK];
@@ -28,12 +26,12 @@ struct oc_event_writer {
 
 static bool magnitude_ok(int64_t value)
 {
-    return value >= -MAGNITUDE_MAX && value <= MAGNITUDE_MAX;
+    return value >= -OC_EVENT_MAGNITUDE_MAX && value <= OC_EVENT_MAGNITUDE_MAX;
 }
 
 static bool lots_ok(int64_t value)
 {
-    return value >= 0 && value <= MAGNITUDE_MAX;
+    return value >= 0 && value <= OC_EVENT_MAGNITUDE_MAX;
 }
 
 static const char *price_problem(const oc_event *e)

@@ -10,6 +10,9 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "market/event_file.h"
+#include "market/event_format.h"
+
+#define BAR_SECONDS_MAX (INT64_C(366) * 86400)
 
 static const oc_import_format formats[] = {
     {"csv", "bars, a line each: time, open, high, low, close and perhaps volume; --columns, --time-format, --delimiter", true,
@@ -122,7 +125,8 @@ bool oc_import_price(oc_import *im, oc_field field, int64_t *ticks)
     if (d.mantissa <= 0) return oc_import_refuse(im, OC_REFUSED_PRICE);
     if (d.exponent < im->line_tick) im->line_tick = d.exponent;
     if (im->measuring) return true;
-    return oc_decimal_divide(d, im->instrument.tick, ticks) || oc_import_refuse(im, OC_REFUSED_TICK);
+    if (!oc_decimal_divide(d, im->instrument.tick, ticks)) return oc_import_refuse(im, OC_REFUSED_TICK);
+    return *ticks <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_TICK);
 }
 
 bool oc_import_size(oc_import *im, oc_field field, int64_t least, int64_t *lots)
@@ -133,7 +137,8 @@ bool oc_import_size(oc_import *im, oc_field field, int64_t least, int64_t *lots)
     if (d.mantissa < 0 || (d.mantissa == 0 && least > 0)) return oc_import_refuse(im, OC_REFUSED_SIZE);
     if (d.mantissa && d.exponent < im->line_lot) im->line_lot = d.exponent;
     if (im->measuring) return true;
-    return oc_decimal_divide(d, im->instrument.lot, lots) || oc_import_refuse(im, OC_REFUSED_LOT);
+    if (!oc_decimal_divide(d, im->instrument.lot, lots)) return oc_import_refuse(im, OC_REFUSED_LOT);
+    return *lots <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_LOT);
 }
 
 void oc_import_measured(oc_import *im)
@@ -148,10 +153,12 @@ bool oc_import_utc(oc_import *im, int64_t local_ns, int64_t after_ns, int64_t *u
     int count = oc_zone_utc(&im->zone, local_ns, instants);
     if (count == 0) return oc_import_refuse(im, OC_REFUSED_TIME_GAP);
     *utc_ns = instants[0];
-    if (count == 1) return true;
-    if (!im->measuring) im->report->ambiguous_times++;
-    if (instants[0] <= after_ns) *utc_ns = instants[1];
-    return true;
+    if (count == 2) {
+        if (!im->measuring) im->report->ambiguous_times++;
+        if (instants[0] <= after_ns) *utc_ns = instants[1];
+    }
+    if (*utc_ns <= 0) return oc_import_refuse(im, OC_REFUSED_TIME_ZERO);
+    return *utc_ns <= OC_IMPORT_TIME_MAX || oc_import_refuse(im, OC_REFUSED_TIME);
 }
 
 /* -- packets -- */
@@ -237,9 +244,10 @@ static bool bar_parse(const char *text, int64_t *ns, bool *days)
     size_t length = strlen(text);
     int64_t count;
     if (length < 2 || length > 6 || !oc_field_int((oc_field){text, (uint32_t)length - 1}, &count)) return false;
-    if (count < 1 || count > 10000) return false;
+    if (count < 1) return false;
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (units[i].letter != text[length - 1]) continue;
+        if (count > BAR_SECONDS_MAX / units[i].seconds) return false;
         *ns = count * units[i].seconds * OC_SECOND_NS;
         *days = units[i].seconds >= 86400;
         return true;

@@ -32,8 +32,8 @@ enum { OC_IMPORT_PLACES = 3, OC_IMPORT_NOTES_MAX = 24, OC_IMPORT_NOTE_BYTES = 25
     X(RANGE, "open or close outside low to high")                                                                      \
     X(CROSSED, "crossed: bid not below ask")                                                                           \
     X(LEVELS, "book levels out of order or doubled")                                                                   \
-    X(TICK, "a price that is no multiple of the tick")                                                                 \
-    X(LOT, "a size that is no multiple of the lot")                                                                    \
+    X(TICK, "a price that is no multiple of the tick, or too large for it")                                            \
+    X(LOT, "a size that is no multiple of the lot, or too large for it")                                               \
     X(LONG, "a line over the length limit")                                                                            \
     X(BYTES, "control bytes in a line")                                                                                \
     X(JSON, "malformed JSON, or not of this format")                                                                   \

@@ -219,6 +219,7 @@ static bool time_take(bars *b, oc_field field, bar_time *out)
     if (!oc_timestamp_parse(l->format, field, &stamp)) return oc_import_refuse(b->im, OC_REFUSED_TIME);
     int64_t after = b->im->stamp_is_end ? b->previous_end_ns : b->previous_start_ns;
     if (stamp.ns <= 0) return oc_import_refuse(b->im, OC_REFUSED_TIME_ZERO);
+    if (stamp.ns > OC_IMPORT_TIME_MAX) return oc_import_refuse(b->im, OC_REFUSED_TIME);
     *out = (bar_time){stamp.ns, stamp.ns, stamp.is_utc};
     if (!stamp.is_utc && !oc_import_utc(b->im, stamp.ns, after, &out->utc_ns)) return false;
     return out->utc_ns > b->im->bar_ns || oc_import_refuse(b->im, OC_REFUSED_TIME_ZERO);

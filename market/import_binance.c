@@ -186,7 +186,11 @@ static oc_status update_apply(state *s, const json_t *data)
     }
     s->joining = false;
     s->update_id = last;
+    /* A refused line of another stream is no gap of the book: its flag waits for the next packet that is no update. */
+    bool elsewhere = im->gap_before && follows;
+    if (elsewhere) im->gap_before = false;
     OC_TRY(oc_import_packet(im, exchange_ns(data), s->receive_ns));
+    im->gap_before |= elsewhere;
     return OC_OK;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "market/event_format.h"
 #include "market/import_internal.h"
 #include "market/timestamp.h"
 
@@ -38,13 +39,15 @@ typedef struct message {
 static bool price_units(oc_import *im, int64_t units, int64_t *ticks)
 {
     if (units <= 0) return oc_import_refuse(im, OC_REFUSED_PRICE);
-    return oc_decimal_divide((oc_decimal){units, -4, 0}, im->instrument.tick, ticks) || oc_import_refuse(im, OC_REFUSED_TICK);
+    if (!oc_decimal_divide((oc_decimal){units, -4, 0}, im->instrument.tick, ticks)) return oc_import_refuse(im, OC_REFUSED_TICK);
+    return *ticks <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_TICK);
 }
 
 static bool size_units(oc_import *im, int64_t units, int64_t *lots)
 {
     if (units <= 0) return oc_import_refuse(im, OC_REFUSED_SIZE);
-    return oc_decimal_divide((oc_decimal){units, 0, 0}, im->instrument.lot, lots) || oc_import_refuse(im, OC_REFUSED_LOT);
+    if (!oc_decimal_divide((oc_decimal){units, 0, 0}, im->instrument.lot, lots)) return oc_import_refuse(im, OC_REFUSED_LOT);
+    return *lots <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_LOT);
 }
 
 /* "34200.015105074", at most 9 digits behind the point. */

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-enum { OUT_BYTES = 256 * 1024, IN_MAX = 1 << 20, XZ_MEMORY = 256 << 20 };
+enum { OUT_BYTES = 256 * 1024, LINE_BYTES = 4096, IN_MAX = 1 << 20, XZ_MEMORY = 256 << 20 };
 
 typedef oc_status (*fill_function)(oc_text *t);
 
@@ -26,6 +26,7 @@ struct oc_text {
     unsigned char *out;                        /* unpacked bytes */
     size_t out_at, out_count;
     char *line;
+    size_t line_cap;                           /* grows up to line_max and the NUL */
     uint32_t line_max;
     uint64_t number;
 };
@@ -123,7 +124,7 @@ oc_status oc_text_open(oc_text **out, const char *name, const void *data, size_t
         t->bytes = t->map.bytes;
     }
     OC_TRY_GOTO(status, fail, oc_memory_new(&t->out, OUT_BYTES, "text buffer"));
-    OC_TRY_GOTO(status, fail, oc_memory_new(&t->line, (size_t)line_max + 1, "line buffer"));
+    OC_TRY_GOTO(status, fail, oc_memory_grow(&t->line, &t->line_cap, LINE_BYTES, 1, "line buffer"));
     OC_TRY_GOTO(status, fail, source_choose(t));
     *out = t;
     return OC_OK;
@@ -181,6 +182,7 @@ oc_status oc_text_next(oc_text *t, oc_line *line, bool *have)
             long_line = true;
             bytes = t->line_max - length;
         }
+        OC_TRY(oc_memory_grow(&t->line, &t->line_cap, length + bytes + 1, 1, "line buffer"));
         memcpy(t->line + length, from, bytes);
         length += (uint32_t)bytes;
     }

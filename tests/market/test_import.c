@@ -114,6 +114,8 @@ static const bad_line bad_bars[] = {
     {"2020-01-02 10:00:00,1.10,1.20,1.05,1.15,100", OC_REFUSED_DUPLICATE},
     {"2020-01-02 10:00:30,1.10,1.20,1.05,1.15,100", OC_REFUSED_OVERLAP},
     {"2020-01-02 10:00:30,1.10,1.2\x01,1.05,1.15,100", OC_REFUSED_BYTES},
+    {"2201-01-02 10:00:30,1.10,1.20,1.05,1.15,100", OC_REFUSED_TIME},
+    {"2020-01-02 10:00:30,9e17,9e17,9e17,9e17,100", OC_REFUSED_TICK},
 };
 
 /* 1 where the line between two good ones had exactly the expected effect. */
@@ -478,6 +480,8 @@ static const binance_case binance_cases[] = {
     {"not an object", "1 [1]\n6 " TRADE(6, "1.5", "2"), 1, 1, 1},
     {"unknown kind", "1 {\"data\":{\"e\":\"kline\",\"s\":\"X\"}}\n6 " TRADE(6, "1.5", "2"), 1, 1, 1},
     {"another symbol", "1 {\"data\":{\"e\":\"trade\",\"s\":\"Y\"}}\n6 " TRADE(6, "1.5", "2"), 1, 0, 1},
+    {"a bad trade is no gap of the book", "1 " SNAP(10) "2 " TRADE(5, "x", "2") "3 " SPOT(11, 11, BID) "4 " TRADE(6, "1.5", "2"), 3, 1, 1},
+    {"a number too large", "1 " SNAP(10) "2 " TRADE(5, "999999999999999999", "0.001") "4 " TRADE(6, "1.5", "2"), 2, 1, 1},
     {"a bad level opens a gap", "1 " SNAP(10) "2 " SPOT(11, 11, "\"b\":[[\"x\",\"3\"]],\"a\":[]") "3 " SPOT(12, 12, BID), 2, 1, 1},
     {"levels that are no pairs", "1 " SNAP(10) "2 " SPOT(11, 11, "\"b\":[1,[]],\"a\":{}") "3 " SPOT(12, 12, BID), 2, 1, 1},
 };
@@ -499,6 +503,9 @@ static void binance_values(void **state)
 {
     (void)state;
     oc_import_options o = format("binance");
+    assert_int_equal(scan(&o, "1 " SNAP(10) "2 " TRADE(5, "x", "2") "3 " SPOT(11, 11, BID) "4 " TRADE(6, "1.5", "2")), OC_OK);
+    assert_true(got[3].kind == OC_EVENT_LEVEL && got[3].flags == OC_EVENT_LAST);               /* the book goes on */
+    assert_true(got[4].kind == OC_EVENT_TRADE && got[4].flags == (OC_EVENT_LAST | OC_EVENT_GAP_BEFORE));
     assert_int_equal(scan(&o, "1699999999000000000 " SNAP(10) "1699999999500000000 " SPOT(11, 11, "\"b\":[[\"99.0\",\"0.0\"]],\"a\":[[\"101.0\",\"2.25\"]]")
                               "1700000000000000007 " TRADE(5, "99.10", "0.50")), OC_OK);
     assert_int_equal(got_count, 3 + 2 + 1);
