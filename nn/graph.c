@@ -442,3 +442,12 @@ oc_status oc_graph_logits(oc_graph *g, const float *flat, const void *packed, co
     OC_TRY(oc_backend_wait(g->backend));
     return OC_OK;
 }
+
+oc_graph_parts oc_graph_parts_of(const oc_graph *g, const float *flat, const void *packed)
+{
+    return (oc_graph_parts){
+        .lstm = packed_part(g, PACKED_LSTM, packed), .attention = packed_part(g, PACKED_ATTENTION, packed),
+        .head = {packed_part(g, PACKED_HEAD_0, packed), packed_part(g, PACKED_HEAD_3, packed)},
+        .head_bias = {weight_at(g, "head.0", "bias", borrowed(flat)), weight_at(g, "head.3", "bias", borrowed(flat))},
+        .mean = g->mean, .scale = g->scale, .clip = g->clip};
+}

@@ -42,4 +42,8 @@ OC_MUST oc_graph_train(oc_graph *g, const float *flat, const void *packed, const
 /* No dropout, no gradient: logits [count, horizons*3]; attention [count, heads, T] may be NULL. */
 OC_MUST oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch, float *logits, float *attention);
 
+/* The parts of a graph that oc_sliding drives by itself: packed weights, head biases, the scaler. Borrowed. */
+typedef struct oc_graph_parts { oc_tensor lstm, attention, head[2], head_bias[2], mean, scale; float clip; } oc_graph_parts;
+oc_graph_parts oc_graph_parts_of(const oc_graph *g, const float *flat, const void *packed);
+
 #endif

@@ -2,6 +2,8 @@
  * without leaving the registers. Included by body.h.
  * Strategy: a tile is R rows x U blocks of VW hidden units with all four gates, so that i, f, g, o of a unit meet in one
  *           lane. Many rows: ROWS_MAX x 1 block, a block's weights (64 * (in + H) numbers) stay in L1 from tile to tile.
+ *           One row: blocks are visited in alternating direction from step to step (`reverse`), so that what is still in
+ *           L1 is used first: W_hh of 64 units is 64 KiB and streams from L2, which is the bound there.
  * Order:    pre = (x.W_ih from the bias) + (h.W_hh from 0); c = fma(f, c, i * g); h = o * tanh(c). */
 #ifndef OC_KERNELS_CPU_BODY_CELL_H
 #define OC_KERNELS_CPU_BODY_CELL_H
@@ -107,9 +109,10 @@ static void cell_rows(const oc_cell *cell, const cell_tile *t, int rows)
 static void cell(const oc_cell *cell)
 {
     const int blocks = (cell->hidden + OC_BLOCK - 1) / OC_BLOCK;
-    for (int block = 0; block < blocks; block++)
-        for (int lane = 0; lane < OC_BLOCK && block * OC_BLOCK + lane < cell->hidden; lane += VW) {
-            cell_tile t = {.block = block, .lane = lane};
+    for (int i = 0; i < blocks; i++)
+        for (int lane = 0; lane < OC_BLOCK; lane += VW) {
+            cell_tile t = {.block = cell->reverse ? blocks - 1 - i : i, .lane = lane};
+            if (t.block * OC_BLOCK + lane >= cell->hidden) break;
             for (t.row = 0; t.row < cell->rows; t.row += ROWS_MAX)
                 cell_rows(cell, &t, cell->rows - t.row < ROWS_MAX ? cell->rows - t.row : ROWS_MAX);
         }

@@ -31,6 +31,7 @@ typedef struct oc_product {
  * is either computed or read from memory in the packed column order [block][gate][16]. */
 typedef struct oc_cell {
     int rows, inputs, hidden;
+    bool reverse;                              /* the last block of units first: no bit depends on it */
     const float *w_ih, *w_hh, *bias;           /* packed: [block][k][gate][16], [block][gate][16] */
     const float *x, *xw;                       /* x NULL: X is read from xw */
     const float *h, *hw;                       /* h NULL: H is read from hw; both NULL: H is 0 (first step) */

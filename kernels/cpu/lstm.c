@@ -167,6 +167,7 @@ static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *pack
         c.c_out = reserve + m.cells + (size_t)i * oc_round_up(hidden, 16);
         for (size_t t = 0; t < (size_t)s->steps; t++) {
             c.xw = xw + t * columns;
+            c.reverse = t % 2;
             c.h = t == 0 ? NULL : out + (t - 1) * hidden;
             c.c = t == 0 ? NULL : c.c_out;
             c.h_out = out + t * hidden;

@@ -1,0 +1,192 @@
+/* model.c - a bundle that answers: the inference half of graph.c, windows in pieces, softmax with the bundle's temperature.
+ * A piece is at most PIECE windows, so that one pass (x and states of all steps) stays near L2 whatever batch_max is;
+ * blocks of 24 to 96 windows were within 4 % of each other. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+#include "nn/model_parts.h"
+
+enum { PIECE = 48 };
+
+/* Exponent bits all set: infinity or NaN. Integer work, 64 numbers at a time, so that the compiler vectorises it. */
+size_t oc_finite_prefix(const float *x, size_t count)
+{
+    enum { RUN = 64 };
+    const uint32_t exponent = 0x7f800000u;
+    size_t i = 0;
+    for (; i + RUN <= count; i += RUN) {
+        uint32_t bits[RUN], bad = 0;
+        memcpy(bits, x + i, sizeof bits);
+        for (int j = 0; j < RUN; j++) bad |= (bits[j] & exponent) == exponent;
+        if (bad) break;
+    }
+    while (i < count && isfinite(x[i])) i++;
+    return i;
+}
+
+static OC_MUST bundle_check(const oc_bundle *b)
+{
+    oc_parameters p;
+    OC_TRY(oc_model_shape_check(&b->shape));
+    oc_parameters_describe(&p, &b->shape);
+    for (size_t i = 0; i < p.count; i++) {
+        const size_t good = oc_finite_prefix(b->flat + p.row[i].first, p.row[i].count);
+        if (good < p.row[i].count)
+            return OC_FAIL(OC_EDATA, "model %s: %s[%zu] is not a finite number", b->name, p.row[i].name, good);
+    }
+    for (int i = 0; i < b->shape.horizons; i++)
+        if (!((float)b->temperature[i] > 0.0f && b->temperature[i] < 1e6))
+            return OC_FAIL(OC_EDATA, "model %s: temperature %d is %g, not above 0 and below 1e6", b->name, i, b->temperature[i]);
+    return OC_OK;
+}
+
+static OC_MUST model_fill(oc_model *m, const oc_bundle *bundle, const oc_backend_config *config)
+{
+    const oc_model_shape *s = &bundle->shape;
+    OC_TRY(oc_graph_open(&m->graph, config, s, NULL, bundle->mean, bundle->scale, bundle->clip, m->piece, false));
+    m->backend = oc_graph_backend(m->graph);
+    OC_TRY(oc_memory_new(&m->packed, oc_graph_packed_bytes(m->graph), "packed weights"));
+    OC_TRY(oc_memory_new_array(&m->index, (size_t)m->piece, sizeof *m->index, "window index"));
+    OC_TRY(oc_memory_new_array(&m->logits, (size_t)m->piece * OC_CLASSES * (size_t)s->horizons, sizeof *m->logits, "logits"));
+    for (int i = 0; i < s->horizons; i++) m->temperature[i] = (float)bundle->temperature[i];
+    OC_TRY(oc_graph_pack(m->graph, bundle->flat, m->packed));
+    return OC_OK;
+}
+
+oc_status oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backend_config *config, int batch_max)
+{
+    oc_model *m;
+    assert(out && bundle && config);
+    *out = NULL;
+    OC_TRY(bundle_check(bundle));
+    if (batch_max < 1) return OC_FAIL(OC_ELIMIT, "model %s: a batch of %d windows, not at least 1", bundle->name, batch_max);
+    OC_TRY(oc_memory_new(&m, sizeof *m, "model"));
+    m->bundle = bundle;
+    m->piece = batch_max < PIECE ? batch_max : PIECE;
+    oc_status status = model_fill(m, bundle, config);
+    if (status != OC_OK) {
+        oc_model_close(m);
+        return oc_status_trail(status, __FILE__, __LINE__);
+    }
+    *out = m;
+    return OC_OK;
+}
+
+void oc_model_close(oc_model *m)
+{
+    if (!m) return;
+    assert(m->sliding_open == 0);
+    oc_graph_close(m->graph);
+    oc_memory_free(m->packed);
+    oc_memory_free(m->index);
+    oc_memory_free(m->logits);
+    oc_memory_free(m);
+}
+
+const oc_bundle *oc_model_bundle(const oc_model *m)
+{
+    return m->bundle;
+}
+
+const oc_backend_info *oc_model_backend(const oc_model *m)
+{
+    return oc_backend_describe(m->backend);
+}
+
+/* Every window lies within the rows and holds only finite numbers. */
+static OC_MUST windows_check(const oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t first,
+                             size_t count)
+{
+    const oc_model_shape *s = &m->bundle->shape;
+    const size_t steps = (size_t)s->steps, inputs = (size_t)s->inputs;
+    for (size_t i = 0; i < count; i++) {
+        const int64_t last = last_row[i];
+        if (!(last >= s->steps - 1 && (uint64_t)last < row_count))
+            return OC_FAIL(OC_EDATA, "window %zu ends at row %lld, but windows of %d steps in %zu rows end at rows %d to %lld", first + i,
+                           (long long)last, s->steps, row_count, s->steps - 1, (long long)row_count - 1);
+        const float *window = rows + ((size_t)last + 1 - steps) * inputs;
+        const size_t good = oc_finite_prefix(window, steps * inputs);
+        if (good < steps * inputs)
+            return OC_FAIL(OC_EDATA, "window %zu: step %zu, feature %zu (%.63s) is not a finite number", first + i, good / inputs,
+                           good % inputs, m->bundle->features[good % inputs]);
+    }
+    return OC_OK;
+}
+
+static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t count, float *logits,
+                            float *attention)
+{
+    const oc_model_shape *s = &m->bundle->shape;
+    union { const float *in; float *out; } borrowed = {.in = rows};
+    const oc_graph_batch batch = {.rows = oc_tensor_make(borrowed.out, OC_DTYPE_F32, (int64_t)row_count, s->inputs, 1, 1),
+                                  .index = last_row, .count = (int)count};
+    OC_TRY(oc_graph_logits(m->graph, m->bundle->flat, m->packed, &batch, logits, attention));
+    return OC_OK;
+}
+
+oc_status oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t windows,
+                               float *logits, size_t logits_cap)
+{
+    const size_t outputs = (size_t)m->bundle->shape.horizons * OC_CLASSES, piece = (size_t)m->piece;
+    assert(logits_cap / outputs >= windows);
+    (void)logits_cap;
+    for (size_t i = 0; i < windows; i += piece) {
+        const size_t count = windows - i < piece ? windows - i : piece;
+        OC_TRY(windows_check(m, rows, row_count, last_row + i, i, count));
+        OC_TRY(piece_logits(m, rows, row_count, last_row + i, count, logits + i * outputs, NULL));
+    }
+    return OC_OK;
+}
+
+static OC_MUST piece_answer(oc_model *m, size_t count, float *probabilities)
+{
+    const int horizons = m->bundle->shape.horizons;
+    OC_TRY(oc_backend_ops(m->backend)->softmax(m->backend, horizons, m->temperature,
+                                               oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1),
+                                               oc_tensor_make(probabilities, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1)));
+    OC_TRY(oc_backend_wait(m->backend));
+    return OC_OK;
+}
+
+oc_status oc_model_predict_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t windows,
+                                float *probabilities, size_t probabilities_cap)
+{
+    const size_t outputs = (size_t)m->bundle->shape.horizons * OC_CLASSES, piece = (size_t)m->piece;
+    assert(probabilities_cap / outputs >= windows);
+    (void)probabilities_cap;
+    for (size_t i = 0; i < windows; i += piece) {
+        const size_t count = windows - i < piece ? windows - i : piece;
+        OC_TRY(windows_check(m, rows, row_count, last_row + i, i, count));
+        OC_TRY(piece_logits(m, rows, row_count, last_row + i, count, m->logits, NULL));
+        OC_TRY(piece_answer(m, count, probabilities + i * outputs));
+    }
+    return OC_OK;
+}
+
+oc_status oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, float *probabilities, size_t probabilities_cap)
+{
+    const size_t outputs = (size_t)m->bundle->shape.horizons * OC_CLASSES, piece = (size_t)m->piece;
+    const size_t steps = (size_t)m->bundle->shape.steps;
+    assert(probabilities_cap / outputs >= windows);
+    (void)probabilities_cap;
+    for (size_t i = 0; i < windows; i += piece) {
+        const size_t count = windows - i < piece ? windows - i : piece, rows = windows * steps;
+        for (size_t j = 0; j < count; j++) m->index[j] = (int64_t)((i + j + 1) * steps) - 1;
+        OC_TRY(windows_check(m, rows_raw, rows, m->index, i, count));
+        OC_TRY(piece_logits(m, rows_raw, rows, m->index, count, m->logits, NULL));
+        OC_TRY(piece_answer(m, count, probabilities + i * outputs));
+    }
+    return OC_OK;
+}
+
+oc_status oc_model_explain(oc_model *m, const float *rows_raw, float *attention, size_t attention_cap)
+{
+    const oc_model_shape *s = &m->bundle->shape;
+    const int64_t last = s->steps - 1;
+    if (s->heads == 0) return OC_FAIL(OC_EUSAGE, "model %s has no attention to show", m->bundle->name);
+    assert(attention_cap >= (size_t)s->heads * (size_t)s->steps);
+    (void)attention_cap;
+    OC_TRY(windows_check(m, rows_raw, (size_t)s->steps, &last, 0, 1));
+    OC_TRY(piece_logits(m, rows_raw, (size_t)s->steps, &last, 1, m->logits, attention));
+    return OC_OK;
+}
