@@ -16,7 +16,7 @@ typedef enum oc_event_kind {
     OC_EVENT_TRADE,              /* as.price; side of the aggressor, OC_SIDE_NONE where unknown */
     OC_EVENT_QUOTE,              /* as.quote: best bid and ask */
     OC_EVENT_LEVEL,              /* as.price: the size at this price is now size_lots (0: gone); side */
-    OC_EVENT_SNAPSHOT,           /* as.price: one level of a full book; the first of a packet clears that instrument's book */
+    OC_EVENT_SNAPSHOT,           /* as.price: one level of a full book; the first of a packet clears the book */
     OC_EVENT_ORDER_ADD,          /* as.price, order_id, side */
     OC_EVENT_ORDER_CANCEL,       /* as.price: size_lots taken off order_id */
     OC_EVENT_ORDER_EXECUTE,      /* as.price: size_lots executed of resting order_id; side of the resting order */
@@ -44,7 +44,7 @@ typedef struct oc_event {
     uint8_t flags;
     uint8_t reserved[6];         /* zero */
     union {
-        struct { int64_t ticks, lots; } price;                                         /* TRADE LEVEL SNAPSHOT ORDER_* */
+        struct { int64_t ticks, lots; } price;                                   /* TRADE LEVEL SNAPSHOT ORDER_* */
         struct { int64_t open_ticks, high_ticks, low_ticks, close_ticks, volume_lots; } bar;
         struct { int64_t bid_ticks, bid_lots, ask_ticks, ask_lots; } quote;
         struct { uint64_t series; double value; } external;

@@ -69,10 +69,16 @@ static const char *status_problem(const oc_event *e)
 }
 
 static const char *(*const kind_problem[OC_EVENT_KIND_END])(const oc_event *) = {
-    [OC_EVENT_BAR] = bar_problem,         [OC_EVENT_TRADE] = price_problem,         [OC_EVENT_QUOTE] = quote_problem,
-    [OC_EVENT_LEVEL] = price_problem,     [OC_EVENT_SNAPSHOT] = price_problem,      [OC_EVENT_ORDER_ADD] = price_problem,
-    [OC_EVENT_ORDER_CANCEL] = price_problem, [OC_EVENT_ORDER_EXECUTE] = price_problem,
-    [OC_EVENT_EXTERNAL] = external_problem, [OC_EVENT_STATUS] = status_problem,
+    [OC_EVENT_BAR] = bar_problem,
+    [OC_EVENT_TRADE] = price_problem,
+    [OC_EVENT_QUOTE] = quote_problem,
+    [OC_EVENT_LEVEL] = price_problem,
+    [OC_EVENT_SNAPSHOT] = price_problem,
+    [OC_EVENT_ORDER_ADD] = price_problem,
+    [OC_EVENT_ORDER_CANCEL] = price_problem,
+    [OC_EVENT_ORDER_EXECUTE] = price_problem,
+    [OC_EVENT_EXTERNAL] = external_problem,
+    [OC_EVENT_STATUS] = status_problem,
 };
 
 const char *oc_event_problem(const oc_event *e, const oc_event *previous, uint32_t instruments)
@@ -94,19 +100,23 @@ const char *oc_event_problem(const oc_event *e, const oc_event *previous, uint32
 oc_hash oc_event_block_hash(const oc_event_block_head *head)
 {
     const unsigned char *bytes = (const unsigned char *)head;
-    return oc_hash_bytes(bytes + sizeof head->hash, sizeof *head - sizeof head->hash + head->records * sizeof(oc_event));
+    return oc_hash_bytes(bytes + sizeof head->hash,
+                         sizeof *head - sizeof head->hash + head->records * sizeof(oc_event));
 }
 
 /* The header goes out piece by piece and through a hasher. */
-static oc_status header_write(oc_event_writer *w, const oc_instrument *instruments, const char *origin, oc_hasher *hasher)
+static oc_status header_write(oc_event_writer *w, const oc_instrument *instruments, const char *origin,
+                              oc_hasher *hasher)
 {
     static const char zeros[8];
     size_t length = strlen(origin) + 1, padding = (8 - length % 8) % 8;
-    oc_event_head head = {.version = OC_EVENT_VERSION, .record_bytes = sizeof(oc_event), .block_records = OC_EVENT_BLOCK};
+    oc_event_head head = {
+        .version = OC_EVENT_VERSION, .record_bytes = sizeof(oc_event), .block_records = OC_EVENT_BLOCK};
     memcpy(head.magic, OC_EVENT_MAGIC, sizeof head.magic);
     head.instruments = w->instruments;
     head.origin_bytes = (uint32_t)(length + padding);
-    head.header_bytes = (uint32_t)(sizeof head + w->instruments * sizeof *instruments + length + padding + sizeof(oc_hash));
+    head.header_bytes =
+        (uint32_t)(sizeof head + w->instruments * sizeof *instruments + length + padding + sizeof(oc_hash));
     const struct { const void *data; size_t bytes; } pieces[] = {
         {&head, sizeof head}, {instruments, w->instruments * sizeof *instruments}, {origin, length}, {zeros, padding}};
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
@@ -133,8 +143,8 @@ static oc_status instruments_check(const char *path, const oc_instrument *instru
     return OC_OK;
 }
 
-oc_status oc_event_writer_open(oc_event_writer **out, const char *path, const oc_instrument *instruments, uint32_t count,
-                               const char *origin)
+oc_status oc_event_writer_open(oc_event_writer **out, const char *path, const oc_instrument *instruments,
+                               uint32_t count, const char *origin)
 {
     oc_event_writer *w = NULL;
     oc_hasher *hasher = NULL;

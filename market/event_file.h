@@ -1,6 +1,7 @@
 /* event_file.h - the `.events` file: versioned header with instruments and sources, blocks of fixed records, a hash per
  * block, a trailer with the index. Read by mmap. A truncated tail, a flipped bit or a foreign version is refused with
- * the block, its offset and the time up to which the good blocks hold. Written beside its name and renamed at commit. */
+ * the block, its offset and the time up to which the good blocks hold. Written beside its name and renamed at commit.
+ */
 #ifndef OC_MARKET_EVENT_FILE_H
 #define OC_MARKET_EVENT_FILE_H
 

@@ -24,7 +24,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the .events format is 
 enum { OC_EVENT_VERSION = 1, OC_EVENT_BLOCK = 4096, OC_EVENT_ORIGIN_MAX = 4096 };
 #define OC_EVENT_MAGIC "OCEVENT\n"
 #define OC_EVENT_TAIL_MAGIC "\nOCEVEND"
-#define OC_EVENT_MAGNITUDE_MAX (INT64_C(1) << 60)      /* of ticks and lots: sums and differences of two stay in range */
+#define OC_EVENT_MAGNITUDE_MAX (INT64_C(1) << 60) /* of ticks and lots: sums and differences of two stay in range */
 
 typedef struct oc_event_head {
     char magic[8];

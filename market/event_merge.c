@@ -35,8 +35,10 @@ static oc_status instrument_join(oc_event_merge *m, const char *path, const oc_i
     for (uint32_t i = 0; i < m->instrument_count; i++) {
         if (strcmp(m->instruments[i].symbol, one->symbol) != 0) continue;
         if (memcmp(&m->instruments[i], one, sizeof *one) != 0)
-            return OC_FAIL(OC_EDATA, "%s: tick, lot or order tick of %s differ from those of an earlier file; import both "
-                           "with the same --tick and --lot", path, one->symbol);
+            return OC_FAIL(OC_EDATA,
+                           "%s: tick, lot or order tick of %s differ from those of an earlier file; import both "
+                           "with the same --tick and --lot",
+                           path, one->symbol);
         *index = i;
         return OC_OK;
     }

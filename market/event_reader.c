@@ -41,7 +41,8 @@ static extent extent_find(const oc_event_reader *r, uint64_t blocks_max)
         if (r->map.bytes - e.offset < sizeof(oc_event_block_head)) break;
         const oc_event_block_head *b = block_at(r, e.blocks);
         uint64_t bytes = sizeof *b + (uint64_t)b->records * sizeof(oc_event);
-        if (b->index != e.blocks || b->records == 0 || b->records > OC_EVENT_BLOCK || r->map.bytes - e.offset < bytes) break;
+        if (b->index != e.blocks || b->records == 0 || b->records > OC_EVENT_BLOCK || r->map.bytes - e.offset < bytes)
+            break;
         if (!oc_hash_equal(oc_event_block_hash(b), b->hash)) break;
         e.last_ns = ((const oc_event *)(b + 1))[b->records - 1].receive_ns;
         if (b->records < OC_EVENT_BLOCK) {
@@ -68,12 +69,15 @@ static oc_status header_check(oc_event_reader *r)
     const oc_event_head *h = (const oc_event_head *)(const void *)m->data;
     r->head = h;
     if (m->bytes < sizeof *h || memcmp(h->magic, OC_EVENT_MAGIC, sizeof h->magic) != 0)
-        return OC_FAIL(OC_EDATA, "%s: not an .events file (%zu bytes); make one with `outcry import` or `outcry simulate`",
+        return OC_FAIL(OC_EDATA,
+                       "%s: not an .events file (%zu bytes); make one with `outcry import` or `outcry simulate`",
                        r->path, m->bytes);
     if (h->version != OC_EVENT_VERSION || h->record_bytes != sizeof(oc_event) || h->block_records != OC_EVENT_BLOCK)
-        return OC_FAIL(OC_EDATA, "%s: format version %u with records of %u bytes in blocks of %u; this build reads version "
-                       "%d, %zu, %d. Import it again", r->path, h->version, h->record_bytes, h->block_records,
-                       OC_EVENT_VERSION, sizeof(oc_event), OC_EVENT_BLOCK);
+        return OC_FAIL(OC_EDATA,
+                       "%s: format version %u with records of %u bytes in blocks of %u; this build reads version "
+                       "%d, %zu, %d. Import it again",
+                       r->path, h->version, h->record_bytes, h->block_records, OC_EVENT_VERSION, sizeof(oc_event),
+                       OC_EVENT_BLOCK);
     if (h->instruments == 0 || h->instruments > OC_INSTRUMENTS_MAX || h->origin_bytes == 0 || h->origin_bytes % 8 != 0
         || h->origin_bytes > OC_EVENT_ORIGIN_MAX + 8 || h->header_bytes > m->bytes
         || h->header_bytes != sizeof *h + h->instruments * sizeof(oc_instrument) + h->origin_bytes + sizeof(oc_hash))
@@ -84,7 +88,8 @@ static oc_status header_check(oc_event_reader *r)
     r->info.instrument_count = h->instruments;
     r->info.instruments = (const oc_instrument *)(const void *)(h + 1);
     r->info.origin = (const char *)(r->info.instruments + h->instruments);
-    if (r->info.origin[h->origin_bytes - 1] != '\0') return OC_FAIL(OC_EDATA, "%s: the header's origin has no end", r->path);
+    if (r->info.origin[h->origin_bytes - 1] != '\0')
+        return OC_FAIL(OC_EDATA, "%s: the header's origin has no end", r->path);
     for (uint32_t i = 0; i < h->instruments; i++) {
         const char *problem = oc_instrument_problem(&r->info.instruments[i]);
         if (problem) return OC_FAIL(OC_EDATA, "%s: instrument %u: %s", r->path, i, problem);
@@ -96,13 +101,15 @@ static oc_status header_check(oc_event_reader *r)
 static bool tail_sound(oc_event_reader *r)
 {
     const oc_file_map *m = &r->map;
-    if (m->bytes < r->head->header_bytes + sizeof(oc_event_tail) || (m->bytes - r->head->header_bytes) % 8 != 0) return false;
+    if (m->bytes < r->head->header_bytes + sizeof(oc_event_tail) || (m->bytes - r->head->header_bytes) % 8 != 0)
+        return false;
     const oc_event_tail *t = (const oc_event_tail *)(const void *)(m->data + m->bytes - sizeof *t);
     r->tail = t;
     if (memcmp(t->magic, OC_EVENT_TAIL_MAGIC, sizeof t->magic) != 0) return false;
     if (!oc_hash_equal(oc_hash_bytes(t, offsetof(oc_event_tail, hash)), t->hash)) return false;
     uint64_t room = m->bytes - r->head->header_bytes - sizeof *t;
-    if (t->events > room / sizeof(oc_event) || t->blocks != (t->events + OC_EVENT_BLOCK - 1) / OC_EVENT_BLOCK) return false;
+    if (t->events > room / sizeof(oc_event) || t->blocks != (t->events + OC_EVENT_BLOCK - 1) / OC_EVENT_BLOCK)
+        return false;
     uint64_t index_bytes = t->blocks * sizeof(oc_event_index);
     if (room != t->events * sizeof(oc_event) + t->blocks * sizeof(oc_event_block_head) + index_bytes) return false;
     r->index = (const oc_event_index *)(const void *)(m->data + m->bytes - sizeof *t - index_bytes);
@@ -114,8 +121,10 @@ static oc_status tail_check(oc_event_reader *r)
     char text[160];
     if (!tail_sound(r)) {
         extent e = extent_find(r, UINT64_MAX);
-        return OC_FAIL(OC_EDATA, "%s: the end is missing or damaged: after offset %llu of %zu nothing is sure; %s. "
-                       "Import it again", r->path, (unsigned long long)e.offset, r->map.bytes, extent_text(e, text, sizeof text));
+        return OC_FAIL(OC_EDATA,
+                       "%s: the end is missing or damaged: after offset %llu of %zu nothing is sure; %s. "
+                       "Import it again",
+                       r->path, (unsigned long long)e.offset, r->map.bytes, extent_text(e, text, sizeof text));
     }
     oc_hash stored, content;
     memcpy(&stored, r->map.data + r->head->header_bytes - sizeof stored, sizeof stored);

@@ -15,13 +15,15 @@
 #define BAR_SECONDS_MAX (INT64_C(366) * 86400)
 
 static const oc_import_format formats[] = {
-    {"csv", "bars, a line each: time, open, high, low, close and perhaps volume; --columns, --time-format, --delimiter", true,
-     NULL, NULL, oc_import_bars},
-    {"metatrader", "bars exported by MetaTrader 4 or 5, tabs or commas, with or without a header; stamps are broker time", true,
-     NULL, NULL, oc_import_bars},
+    {"csv", "bars, a line each: time, open, high, low, close and perhaps volume; --columns, --time-format, --delimiter",
+     true, NULL, NULL, oc_import_bars},
+    {"metatrader",
+     "bars exported by MetaTrader 4 or 5, tabs or commas, with or without a header; stamps are broker time", true, NULL,
+     NULL, oc_import_bars},
     {"lobster", "LOBSTER message and orderbook files, in pairs; all levels", false, "0.0001", "1", oc_import_lobster},
-    {"binance", "websocket captures: receive ns, a blank, JSON of trade, bookTicker, depthUpdate, or a REST depth snapshot",
-     false, NULL, NULL, oc_import_binance},
+    {"binance",
+     "websocket captures: receive ns, a blank, JSON of trade, bookTicker, depthUpdate, or a REST depth snapshot", false,
+     NULL, NULL, oc_import_binance},
 };
 
 static const char *const reason_texts[] = {
@@ -79,7 +81,8 @@ oc_status oc_import_line(oc_import *im, oc_text *t, oc_line *line, bool *have)
         OC_TRY(oc_text_next(t, line, have));
         if (!*have) return OC_OK;
         im->at.line = line->number;
-        if (im->progress && (line->number & 1023) == 0) oc_progress_update(im->progress, im->consumed + oc_text_consumed(t));
+        if (im->progress && (line->number & 1023) == 0)
+            oc_progress_update(im->progress, im->consumed + oc_text_consumed(t));
         if (line->state == OC_LINE_GOOD && line->length == 0) continue;
         if (!im->measuring) im->report->lines++;
         im->line_tick = im->line_lot = INT32_MAX;
@@ -96,7 +99,7 @@ bool oc_import_refuse(oc_import *im, oc_import_reason reason)
     if (r->reasons[reason] < OC_IMPORT_PLACES) r->places[reason][r->reasons[reason]] = im->at;
     r->reasons[reason]++;
     r->rejected++;
-    if (reason != OC_REFUSED_DUPLICATE && reason != OC_REFUSED_SYMBOL) im->gap_before = true;     /* something is lost */
+    if (reason != OC_REFUSED_DUPLICATE && reason != OC_REFUSED_SYMBOL) im->gap_before = true; /* something is lost */
     return false;
 }
 
@@ -204,7 +207,8 @@ oc_status oc_import_packet(oc_import *im, int64_t exchange_ns, int64_t receive_n
         return OC_OK;
     }
     if (r->packets == 0) im->session_break = true;
-    im->packet[0].flags = (uint8_t)((im->gap_before ? OC_EVENT_GAP_BEFORE : 0) | (im->session_break ? OC_EVENT_SESSION_BREAK : 0));
+    im->packet[0].flags =
+        (uint8_t)((im->gap_before ? OC_EVENT_GAP_BEFORE : 0) | (im->session_break ? OC_EVENT_SESSION_BREAK : 0));
     im->packet[count - 1].flags |= OC_EVENT_LAST;
     for (size_t i = 0; i < count; i++) {
         oc_event *e = &im->packet[i];
@@ -219,7 +223,8 @@ oc_status oc_import_packet(oc_import *im, int64_t exchange_ns, int64_t receive_n
     if (r->packets++ == 0) r->first_ns = receive_ns;
     r->last_ns = receive_ns;
     r->events += count;
-    if (exchange_ns && exchange_ns != receive_ns - im->options->arrival_delay_ns) OC_TRY(offset_note(im, receive_ns - exchange_ns));
+    if (exchange_ns && exchange_ns != receive_ns - im->options->arrival_delay_ns)
+        OC_TRY(offset_note(im, receive_ns - exchange_ns));
     im->gap_before = im->session_break = false;
     im->previous_ns = receive_ns;
     im->packet_count = 0;
@@ -240,7 +245,10 @@ static const oc_import_format *format_find(const char *name)
 /* "1m", "15m", "1h", "1d", "30s". */
 static bool bar_parse(const char *text, int64_t *ns, bool *days)
 {
-    static const struct { char letter; int64_t seconds; } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
+    static const struct {
+        char letter;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
     size_t length = strlen(text);
     int64_t count;
     if (length < 2 || length > 6 || !oc_field_int((oc_field){text, (uint32_t)length - 1}, &count)) return false;
@@ -267,8 +275,10 @@ static oc_status bar_options(oc_import *im, const oc_import_format *f)
     const oc_import_options *o = im->options;
     if (!f->bars) return OC_OK;
     if (!o->bar || !o->stamp)
-        return OC_FAIL(OC_EUSAGE, "--format %s needs --bar (such as 1m) and --stamp start or end: a bar is usable only at its "
-                       "end, and the file does not say which of the two its times are", f->name);
+        return OC_FAIL(OC_EUSAGE,
+                       "--format %s needs --bar (such as 1m) and --stamp start or end: a bar is usable only at its "
+                       "end, and the file does not say which of the two its times are",
+                       f->name);
     if (!bar_parse(o->bar, &im->bar_ns, &im->bar_is_days))
         return OC_FAIL(OC_EUSAGE, "--bar is \"%s\", not a length such as 30s, 1m, 4h, 1d", o->bar);
     if (strcmp(o->stamp, "start") != 0 && strcmp(o->stamp, "end") != 0)
@@ -288,7 +298,8 @@ static oc_status options_check(oc_import *im, const oc_import_format *f)
     const char *problem = oc_instrument_problem(n);
     if (problem) return OC_FAIL(OC_EUSAGE, "--symbol is \"%s\": %s", o->symbol, problem);
     if (!(o->max_rejected >= 0 && o->max_rejected <= 1)) return OC_FAIL(OC_EUSAGE, "--max-rejected is not from 0 to 1");
-    if (o->arrival_delay_ns < 0 || o->gap_bars < 1) return OC_FAIL(OC_EUSAGE, "--arrival-delay-ns is below 0 or --gap-bars below 1");
+    if (o->arrival_delay_ns < 0 || o->gap_bars < 1)
+        return OC_FAIL(OC_EUSAGE, "--arrival-delay-ns is below 0 or --gap-bars below 1");
     const char *tick = o->tick ? o->tick : f->tick, *lot = o->lot ? o->lot : f->lot;
     if (tick) OC_TRY(unit_option("tick", tick, &n->tick));
     if (lot) OC_TRY(unit_option("lot", lot, &n->lot));
@@ -334,8 +345,10 @@ static oc_status measure(oc_import *im, const oc_import_format *f)
     r->instrument = im->instrument;
     const char *problem = oc_instrument_problem(&im->instrument);
     if (problem)
-        return OC_FAIL(OC_EDATA, "the finest increments in the data (price 1e%d, size 1e%d) cannot be used: %s; give --tick and "
-                       "--lot", (int)im->finest_tick, (int)im->finest_lot, problem);
+        return OC_FAIL(OC_EDATA,
+                       "the finest increments in the data (price 1e%d, size 1e%d) cannot be used: %s; give --tick and "
+                       "--lot",
+                       (int)im->finest_tick, (int)im->finest_lot, problem);
     return OC_OK;
 }
 
@@ -358,10 +371,12 @@ static oc_status verdict(oc_import *im)
         if (r->reasons[i] > r->reasons[worst]) worst = i;
     }
     if (r->rejected && !((double)r->rejected <= im->options->max_rejected * (double)r->lines))
-        return OC_FAIL(OC_EDATA, "%llu of %llu lines refused, more than the allowed share of %g; most often: %s, first at %s:%llu. "
-                       "Look at the input and the options, or raise --max-rejected", (unsigned long long)r->rejected,
-                       (unsigned long long)r->lines, im->options->max_rejected, reason_texts[worst],
-                       r->places[worst][0].where, (unsigned long long)r->places[worst][0].line);
+        return OC_FAIL(
+            OC_EDATA,
+            "%llu of %llu lines refused, more than the allowed share of %g; most often: %s, first at %s:%llu. "
+            "Look at the input and the options, or raise --max-rejected",
+            (unsigned long long)r->rejected, (unsigned long long)r->lines, im->options->max_rejected,
+            reason_texts[worst], r->places[worst][0].where, (unsigned long long)r->places[worst][0].line);
     if (r->events == 0) return OC_FAIL(OC_EDATA, "%s: no event in it", im->inputs[0].name);
     return OC_OK;
 }
@@ -397,7 +412,8 @@ static oc_status import_all(oc_import *im, const oc_import_format *f, sink_open 
 }
 
 static oc_status import_with(const oc_import_options *options, const oc_import_input *inputs, size_t input_count,
-                             sink_open open, oc_import_sink sink, void *context, oc_import_report *report, oc_progress *progress)
+                             sink_open open, oc_import_sink sink, void *context, oc_import_report *report,
+                             oc_progress *progress)
 {
     oc_import *im = NULL;
     oc_status status;
@@ -447,8 +463,8 @@ static oc_status file_sink_add(void *context, const oc_event *events, size_t cou
     return oc_event_writer_add(s->writer, events, count);
 }
 
-oc_status oc_import_run(const oc_import_options *options, const oc_import_input *inputs, size_t input_count, const char *out,
-                        oc_import_report *report, oc_progress *progress)
+oc_status oc_import_run(const oc_import_options *options, const oc_import_input *inputs, size_t input_count,
+                        const char *out, oc_import_report *report, oc_progress *progress)
 {
     file_sink sink = {.path = out};
     size_t used = (size_t)snprintf(sink.origin, 64, "%s", options->format ? options->format : "");
@@ -458,7 +474,8 @@ oc_status oc_import_run(const oc_import_options *options, const oc_import_input 
         if (more < 0) break;
         used += (size_t)more;
     }
-    oc_status status = import_with(options, inputs, input_count, file_sink_open, file_sink_add, &sink, report, progress);
+    oc_status status =
+        import_with(options, inputs, input_count, file_sink_open, file_sink_add, &sink, report, progress);
     if (status != OC_OK) {
         oc_event_writer_abort(sink.writer);
         return oc_status_trail(status, __FILE__, __LINE__);

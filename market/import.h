@@ -87,8 +87,8 @@ const char *oc_import_reason_text(oc_import_reason reason);
 typedef oc_status (*oc_import_sink)(void *context, const oc_event *events, size_t count);
 
 /* Fills *report also on failure, as far as it got. `progress` may be NULL. */
-OC_MUST oc_import_run(const oc_import_options *options, const oc_import_input *inputs, size_t input_count, const char *out,
-                      oc_import_report *report, oc_progress *progress);
+OC_MUST oc_import_run(const oc_import_options *options, const oc_import_input *inputs, size_t input_count,
+                      const char *out, oc_import_report *report, oc_progress *progress);
 OC_MUST oc_import_scan(const oc_import_options *options, const oc_import_input *inputs, size_t input_count,
                        oc_import_sink sink, void *context, oc_import_report *report, oc_progress *progress);
 

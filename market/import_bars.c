@@ -1,5 +1,5 @@
-/* import_bars.c - bars, a line each: generic CSV with a column map, and MetaTrader exports. A layout (delimiter, columns,
- * time format) is settled on the first lines; what was not given and had to be found is said in a note. */
+/* import_bars.c - bars, a line each: generic CSV with a column map, and MetaTrader exports. A layout (delimiter,
+ * columns, time format) is settled on the first lines; what was not given and had to be found is said in a note. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ enum { COLUMN_TIME, COLUMN_OPEN, COLUMN_HIGH, COLUMN_LOW, COLUMN_CLOSE, COLUMN_V
 typedef struct layout {
     bool settled, has_format;
     char delimiter;                            /* 0: not known yet */
-    int column[COLUMN_COUNT];                  /* index of the field, -1: none; DATE: left half of a time in two columns */
+    int column[COLUMN_COUNT]; /* index of the field, -1: none; DATE: left half of a time in two columns */
     char format[FORMAT_BYTES];
 } layout;
 
@@ -84,17 +84,21 @@ static oc_status columns_option(layout *l, const char *text, const oc_field *hea
     oc_field wanted[COLUMN_VOLUME + 1], half[2];
     uint32_t given = oc_fields_split(text, (uint32_t)strlen(text), ',', wanted, COLUMN_VOLUME + 1);
     if (given < COLUMN_VOLUME || given > COLUMN_VOLUME + 1)
-        return OC_FAIL(OC_EUSAGE, "--columns is \"%s\", not the five or six names or numbers of time,open,high,low,close[,volume]", text);
+        return OC_FAIL(OC_EUSAGE,
+                       "--columns is \"%s\", not the five or six names or numbers of time,open,high,low,close[,volume]",
+                       text);
     for (uint32_t i = 0; i < given; i++) {
         if (i == COLUMN_TIME && oc_fields_split(wanted[0].text, wanted[0].length, '+', half, 2) == 2) {
             l->column[COLUMN_DATE] = column_find(half[0], header, count);
             wanted[0] = half[1];
             if (l->column[COLUMN_DATE] < 0)
-                return OC_FAIL(OC_EUSAGE, "--columns: the input has no column \"%.*s\"", (int)half[0].length, half[0].text);
+                return OC_FAIL(OC_EUSAGE, "--columns: the input has no column \"%.*s\"", (int)half[0].length,
+                               half[0].text);
         }
         l->column[i] = column_find(wanted[i], header, count);
         if (l->column[i] < 0)
-            return OC_FAIL(OC_EUSAGE, "--columns: the input has no column \"%.*s\"; its first line has %u fields, \"%.*s\" first",
+            return OC_FAIL(OC_EUSAGE,
+                           "--columns: the input has no column \"%.*s\"; its first line has %u fields, \"%.*s\" first",
                            (int)wanted[i].length, wanted[i].text, count, count ? (int)header[0].length : 0,
                            count ? header[0].text : "");
     }
@@ -125,9 +129,10 @@ static void layout_note(oc_import *im, const layout *l, bool header)
     const int *c = l->column;
     if (c[COLUMN_DATE] >= 0) snprintf(text, sizeof text, "%d+%d", c[COLUMN_DATE] + 1, c[COLUMN_TIME] + 1);
     else snprintf(text, sizeof text, "%d", c[COLUMN_TIME] + 1);
-    oc_import_note(im, "columns found %s: time %s, open %d, high %d, low %d, close %d, volume %d (0: none); --columns sets them",
-                   header ? "by the header" : "by their order, there is no header", text, c[COLUMN_OPEN] + 1,
-                   c[COLUMN_HIGH] + 1, c[COLUMN_LOW] + 1, c[COLUMN_CLOSE] + 1, c[COLUMN_VOLUME] + 1);
+    oc_import_note(
+        im, "columns found %s: time %s, open %d, high %d, low %d, close %d, volume %d (0: none); --columns sets them",
+        header ? "by the header" : "by their order, there is no header", text, c[COLUMN_OPEN] + 1, c[COLUMN_HIGH] + 1,
+        c[COLUMN_LOW] + 1, c[COLUMN_CLOSE] + 1, c[COLUMN_VOLUME] + 1);
 }
 
 /* From the first line of the first input. *header: the line is one, not data. */
@@ -141,7 +146,8 @@ static oc_status layout_settle(bars *b, const oc_line *line, bool *header)
         OC_TRY(delimiter_option(o->delimiter, &l->delimiter));
     } else {
         l->delimiter = delimiter_find(line->text);
-        oc_import_note(b->im, "delimiter found: %s; --delimiter sets it", l->delimiter == '\t' ? "tab" : (char[]){l->delimiter, 0});
+        oc_import_note(b->im, "delimiter found: %s; --delimiter sets it",
+                       l->delimiter == '\t' ? "tab" : (char[]){l->delimiter, 0});
     }
     uint32_t count = oc_fields_split(line->text, line->length, l->delimiter, fields, COLUMNS_MAX);
     if (count > COLUMNS_MAX) return OC_FAIL(OC_EDATA, "%s:1: more than %d fields", b->im->at.where, COLUMNS_MAX);
@@ -159,8 +165,10 @@ static oc_status layout_settle(bars *b, const oc_line *line, bool *header)
         }
         for (int i = COLUMN_TIME; i <= COLUMN_CLOSE; i++) {
             if (l->column[i] < 0)
-                return OC_FAIL(OC_EDATA, "%s:1: time, open, high, low and close are not all found in \"%.120s\"; say where they "
-                               "are with --columns, and --delimiter", b->im->at.where, line->text);
+                return OC_FAIL(OC_EDATA,
+                               "%s:1: time, open, high, low and close are not all found in \"%.120s\"; say where they "
+                               "are with --columns, and --delimiter",
+                               b->im->at.where, line->text);
         }
         layout_note(b->im, l, *header);
     }
@@ -182,12 +190,14 @@ static bool fields_take(bars *b, const oc_line *line, bar_text *t)
     for (int i = 0; i < COLUMN_COUNT; i++) {
         if (l->column[i] >= (int)count) return oc_import_refuse(b->im, OC_REFUSED_FIELDS);
     }
-    for (int i = COLUMN_OPEN; i <= COLUMN_VOLUME; i++) t->value[i] = l->column[i] < 0 ? (oc_field){"0", 1} : fields[l->column[i]];
+    for (int i = COLUMN_OPEN; i <= COLUMN_VOLUME; i++)
+        t->value[i] = l->column[i] < 0 ? (oc_field){"0", 1} : fields[l->column[i]];
     t->time = fields[l->column[COLUMN_TIME]];
     if (l->column[COLUMN_DATE] >= 0) {
         oc_field date = fields[l->column[COLUMN_DATE]];
         if (date.length + t->time.length + 2 > sizeof t->joined) return oc_import_refuse(b->im, OC_REFUSED_TIME);
-        int length = snprintf(t->joined, sizeof t->joined, "%.*s %.*s", (int)date.length, date.text, (int)t->time.length, t->time.text);
+        int length = snprintf(t->joined, sizeof t->joined, "%.*s %.*s", (int)date.length, date.text,
+                              (int)t->time.length, t->time.text);
         t->time = (oc_field){t->joined, (uint32_t)length};
     }
     return true;
@@ -214,7 +224,8 @@ static bool time_take(bars *b, oc_field field, bar_time *out)
         memcpy(l->format, found, strlen(found) + 1);
         l->has_format = true;
         if (!b->im->options->time_format)
-            oc_import_note(b->im, "time format found: %s, from \"%.*s\"; --time-format sets it", found, (int)field.length, field.text);
+            oc_import_note(b->im, "time format found: %s, from \"%.*s\"; --time-format sets it", found,
+                           (int)field.length, field.text);
     }
     if (!oc_timestamp_parse(l->format, field, &stamp)) return oc_import_refuse(b->im, OC_REFUSED_TIME);
     int64_t after = b->im->stamp_is_end ? b->previous_end_ns : b->previous_start_ns;
@@ -229,7 +240,8 @@ static bool time_take(bars *b, oc_field field, bar_time *out)
 static int64_t other_end(oc_import *im, bar_time t)
 {
     int64_t step = im->stamp_is_end ? -im->bar_ns : im->bar_ns, instants[2];
-    if (!im->bar_is_days || t.is_utc || oc_zone_utc(&im->zone, t.local_ns + step, instants) == 0) return t.utc_ns + step;
+    if (!im->bar_is_days || t.is_utc || oc_zone_utc(&im->zone, t.local_ns + step, instants) == 0)
+        return t.utc_ns + step;
     return instants[0];
 }
 
@@ -312,8 +324,11 @@ oc_status oc_import_bars(oc_import *im)
 {
     bars b = {.im = im, .previous_start_ns = INT64_MIN, .previous_end_ns = INT64_MIN};
     if (im->options->time_format && !oc_timestamp_format_known(im->options->time_format))
-        return OC_FAIL(OC_EUSAGE, "--time-format is \"%s\"; it takes %%Y %%m %%d %%H %%M %%S %%z and literals, or epoch_s, epoch_ms, "
-                       "epoch_us, epoch_ns", im->options->time_format);
+        return OC_FAIL(
+            OC_EUSAGE,
+            "--time-format is \"%s\"; it takes %%Y %%m %%d %%H %%M %%S %%z and literals, or epoch_s, epoch_ms, "
+            "epoch_us, epoch_ns",
+            im->options->time_format);
     if (!im->zone_open) {
         OC_TRY(oc_zone_open(&im->zone, "UTC"));
         oc_import_note(im, "assumed: times without an offset are UTC%s; --timezone says otherwise",

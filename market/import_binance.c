@@ -2,8 +2,9 @@
  * trade, a bookTicker, a depthUpdate, or a REST depth snapshot.
  *
  * Sequence rules [BinanceDepth]: updates before the snapshot wait; the first one applied has U <= lastUpdateId + 1 <= u
- * (futures: U <= lastUpdateId <= u); then U is the last u + 1 (futures: pu is the last u). Whatever breaks them is a gap:
- * counted, flagged, and the book is stale until the next snapshot. Trades are numbered without holes; a hole is a gap. */
+ * (futures: U <= lastUpdateId <= u); then U is the last u + 1 (futures: pu is the last u). Whatever breaks them is a
+ * gap: counted, flagged, and the book is stale until the next snapshot. Trades are numbered without holes; a hole is a
+ * gap. */
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +54,8 @@ static bool symbol_check(state *s, const json_t *data)
     const oc_import_options *o = s->im->options;
     oc_field symbol;
     if (!text_get(data, "s", &symbol)) return oc_import_refuse(s->im, OC_REFUSED_JSON);
-    return oc_field_is(symbol, o->source_symbol ? o->source_symbol : o->symbol) || oc_import_refuse(s->im, OC_REFUSED_SYMBOL);
+    return oc_field_is(symbol, o->source_symbol ? o->source_symbol : o->symbol) ||
+           oc_import_refuse(s->im, OC_REFUSED_SYMBOL);
 }
 
 /* -- trade, bookTicker -- */
@@ -64,7 +66,8 @@ static oc_status trade_take(state *s, const json_t *data)
     oc_field price, size;
     int64_t id, ticks, lots;
     const json_t *maker = json_object_get(data, "m");
-    if (!text_get(data, "p", &price) || !text_get(data, "q", &size) || !id_get(data, "t", &id) || !json_is_boolean(maker)) {
+    if (!text_get(data, "p", &price) || !text_get(data, "q", &size) || !id_get(data, "t", &id) ||
+        !json_is_boolean(maker)) {
         oc_import_refuse(im, OC_REFUSED_JSON);
         return OC_OK;
     }
@@ -106,7 +109,9 @@ static oc_status quote_take(state *s, const json_t *data)
     oc_import_measured(im);
     if (im->measuring) return OC_OK;
     if (bid >= ask || id <= s->quote_id) {
-        oc_import_refuse(im, bid >= ask ? OC_REFUSED_CROSSED : id == s->quote_id ? OC_REFUSED_DUPLICATE : OC_REFUSED_TIME_BACK);
+        oc_import_refuse(im, bid >= ask          ? OC_REFUSED_CROSSED
+                             : id == s->quote_id ? OC_REFUSED_DUPLICATE
+                                                 : OC_REFUSED_TIME_BACK);
         return OC_OK;
     }
     s->quote_id = id;
@@ -128,7 +133,8 @@ static oc_status levels_take(state *s, const json_t *levels, oc_event_kind kind,
     oc_import *im = s->im;
     *good = json_is_array(levels) || oc_import_refuse(im, OC_REFUSED_JSON);
     for (size_t i = 0; *good && i < json_array_size(levels); i++) {
-        const json_t *level = json_array_get(levels, i), *price = json_array_get(level, 0), *size = json_array_get(level, 1);
+        const json_t *level = json_array_get(levels, i), *price = json_array_get(level, 0),
+                     *size = json_array_get(level, 1);
         int64_t ticks, lots;
         oc_event *e;
         *good = (json_is_string(price) && json_is_string(size)) || oc_import_refuse(im, OC_REFUSED_JSON);
@@ -168,8 +174,8 @@ static oc_status update_apply(state *s, const json_t *data)
     oc_import *im = s->im;
     int64_t first, last, before = 0;
     bool old, good;
-    if (!id_get(data, "U", &first) || !id_get(data, "u", &last) || (json_object_get(data, "pu") && !id_get(data, "pu", &before))
-        || first > last) {
+    if (!id_get(data, "U", &first) || !id_get(data, "u", &last) ||
+        (json_object_get(data, "pu") && !id_get(data, "pu", &before)) || first > last) {
         oc_import_refuse(im, OC_REFUSED_JSON);
         return OC_OK;
     }
@@ -197,7 +203,8 @@ static oc_status update_apply(state *s, const json_t *data)
 static oc_status depth_take(state *s, json_t *data)
 {
     bool good;
-    if (s->im->measuring) return sides_take(s, json_object_get(data, "b"), json_object_get(data, "a"), OC_EVENT_LEVEL, &good);
+    if (s->im->measuring)
+        return sides_take(s, json_object_get(data, "b"), json_object_get(data, "a"), OC_EVENT_LEVEL, &good);
     if (s->synced) return update_apply(s, data);
     if (s->waiting_count == WAITING_MAX) {     /* the oldest one can no longer be needed by a timely snapshot */
         json_decref(s->waiting[0]);
@@ -333,8 +340,10 @@ oc_status oc_import_binance(oc_import *im)
         oc_import_note(im, "no depth snapshot: %llu depth updates are left out; give the file with the snapshot first",
                        (unsigned long long)(s->waiting_count + s->left_out));
     else if (s->left_out)
-        oc_import_note(im, "%llu depth updates from before the snapshot are contained in it and left out", (unsigned long long)s->left_out);
-    if (s->old_snapshots) oc_import_note(im, "%llu snapshots older than the book are left out", (unsigned long long)s->old_snapshots);
+        oc_import_note(im, "%llu depth updates from before the snapshot are contained in it and left out",
+                       (unsigned long long)s->left_out);
+    if (s->old_snapshots)
+        oc_import_note(im, "%llu snapshots older than the book are left out", (unsigned long long)s->old_snapshots);
     oc_import_note(im, "sequence gaps in depth and trades: %llu", (unsigned long long)s->gaps);
     for (size_t i = 0; i < s->waiting_count; i++) json_decref(s->waiting[i]);
     oc_memory_free(s);

@@ -12,7 +12,7 @@
 #include "market/zone.h"
 
 enum { OC_IMPORT_OFFSETS_MAX = 1 << 20 };
-#define OC_IMPORT_TIME_MAX (INT64_C(7258118400) * 1000000000)  /* the year 2200: a bar and a delay later is in range too */
+#define OC_IMPORT_TIME_MAX (INT64_C(7258118400) * 1000000000)  /* the year 2200: room for a bar and a delay */
 
 typedef struct oc_import {
     const oc_import_options *options;
@@ -69,7 +69,8 @@ bool oc_import_size(oc_import *im, oc_field field, int64_t least, int64_t *lots)
 void oc_import_measured(oc_import *im);        /* the line's numbers count for tick and lot */
 void oc_import_note(oc_import *im, const char *format, ...) OC_PRINTF(2, 3);   /* only once each; not while measuring */
 
-/* Local time to UTC; refuses local times that the zone skips or that are not from 1970 to 2200; of two instants takes the earlier one that is after `after_ns`. */
+/* Local time to UTC; refuses local times that the zone skips or that are not from 1970 to 2200; of two instants takes
+ * the earlier one that is after `after_ns`. */
 bool oc_import_utc(oc_import *im, int64_t local_ns, int64_t after_ns, int64_t *utc_ns);
 
 OC_MUST oc_import_event(oc_import *im, oc_event_kind kind, oc_event **event);  /* zeroed, in the packet */

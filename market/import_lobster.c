@@ -1,5 +1,5 @@
-/* import_lobster.c - LOBSTER message and orderbook files, line by line together [LOBSTER]. A message line is a packet: a
- * TRADE where something was executed, then the levels that differ from the line before. The first line, and a line
+/* import_lobster.c - LOBSTER message and orderbook files, line by line together [LOBSTER]. A message line is a packet:
+ * a TRADE where something was executed, then the levels that differ from the line before. The first line, and a line
  * after a refused one, is the whole book as SNAPSHOT events. The file's prices are integers of 0.0001 USD, its times
  * seconds after midnight of the exchange; date from the file name or --date. */
 #include <stdio.h>
@@ -39,14 +39,16 @@ typedef struct message {
 static bool price_units(oc_import *im, int64_t units, int64_t *ticks)
 {
     if (units <= 0) return oc_import_refuse(im, OC_REFUSED_PRICE);
-    if (!oc_decimal_divide((oc_decimal){units, -4, 0}, im->instrument.tick, ticks)) return oc_import_refuse(im, OC_REFUSED_TICK);
+    if (!oc_decimal_divide((oc_decimal){units, -4, 0}, im->instrument.tick, ticks))
+        return oc_import_refuse(im, OC_REFUSED_TICK);
     return *ticks <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_TICK);
 }
 
 static bool size_units(oc_import *im, int64_t units, int64_t *lots)
 {
     if (units <= 0) return oc_import_refuse(im, OC_REFUSED_SIZE);
-    if (!oc_decimal_divide((oc_decimal){units, 0, 0}, im->instrument.lot, lots)) return oc_import_refuse(im, OC_REFUSED_LOT);
+    if (!oc_decimal_divide((oc_decimal){units, 0, 0}, im->instrument.lot, lots))
+        return oc_import_refuse(im, OC_REFUSED_LOT);
     return *lots <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_LOT);
 }
 
@@ -73,7 +75,8 @@ static bool message_read(state *s, const oc_line *line, message *m)
     }
     if (m->type < NEW_ORDER || m->type > HALT) return oc_import_refuse(im, OC_REFUSED_KIND);
     if (m->type != HALT && m->size <= 0) return oc_import_refuse(im, OC_REFUSED_SIZE);
-    if (m->type <= EXECUTE_HIDDEN && m->direction != 1 && m->direction != -1) return oc_import_refuse(im, OC_REFUSED_NUMBER);
+    if (m->type <= EXECUTE_HIDDEN && m->direction != 1 && m->direction != -1)
+        return oc_import_refuse(im, OC_REFUSED_NUMBER);
     if (!oc_import_utc(im, s->midnight_local_ns + seconds_ns, im->previous_ns, &m->time_ns)) return false;
     return m->time_ns + im->options->arrival_delay_ns >= im->previous_ns || oc_import_refuse(im, OC_REFUSED_TIME_BACK);
 }
@@ -88,7 +91,8 @@ static bool level_read(state *s, const oc_field *pair, side *out, int sign)
     if (!oc_field_int(pair[0], &price) || !oc_field_int(pair[1], &size)) return oc_import_refuse(im, OC_REFUSED_NUMBER);
     if (size == 0 && (price == DUMMY_PRICE || price == -DUMMY_PRICE)) return true;
     if (!price_units(im, price, &level.ticks) || !size_units(im, size, &level.lots)) return false;
-    if (out->count && sign * level.ticks >= sign * out->level[out->count - 1].ticks) return oc_import_refuse(im, OC_REFUSED_LEVELS);
+    if (out->count && sign * level.ticks >= sign * out->level[out->count - 1].ticks)
+        return oc_import_refuse(im, OC_REFUSED_LEVELS);
     out->level[out->count++] = level;
     return true;
 }
@@ -101,7 +105,8 @@ static bool book_read(state *s, const oc_line *line)
     if (s->levels && count != 4 * s->levels) return oc_import_refuse(im, OC_REFUSED_FIELDS);
     s->now[0].count = s->now[1].count = 0;
     for (uint32_t i = 0; i < count / 4; i++) {
-        if (!level_read(s, &s->fields[4 * i], &s->now[1], -1) || !level_read(s, &s->fields[4 * i + 2], &s->now[0], 1)) return false;
+        if (!level_read(s, &s->fields[4 * i], &s->now[1], -1) || !level_read(s, &s->fields[4 * i + 2], &s->now[0], 1))
+            return false;
     }
     if (s->now[0].count && s->now[1].count && s->now[0].level[0].ticks >= s->now[1].level[0].ticks)
         return oc_import_refuse(im, OC_REFUSED_CROSSED);
@@ -158,7 +163,8 @@ static oc_status trade_event(oc_import *im, const message *m, bool *good)
     *good = price_units(im, m->price, &ticks) && size_units(im, m->size, &lots);
     if (!*good) return OC_OK;
     OC_TRY(oc_import_event(im, OC_EVENT_TRADE, &e));
-    if (m->type != CROSS_TRADE) e->side = m->direction == 1 ? OC_SIDE_SELL : OC_SIDE_BUY;      /* the resting order's is m's */
+    if (m->type != CROSS_TRADE)
+        e->side = m->direction == 1 ? OC_SIDE_SELL : OC_SIDE_BUY; /* the resting order's is m's */
     e->order_id = m->id > 0 ? (uint64_t)m->id : 0;
     e->as.price.ticks = ticks;
     e->as.price.lots = lots;
@@ -189,7 +195,8 @@ static oc_status packet_make(state *s, const message *m)
     if (im->packet_count == 0) {               /* deeper than shown: the best level again, so that a line is a packet */
         int which = s->now[0].count ? 0 : 1;
         if (s->now[which].count)
-            OC_TRY(level_event(im, OC_EVENT_LEVEL, which, 0, s->now[which].level[0].ticks, s->now[which].level[0].lots));
+            OC_TRY(
+                level_event(im, OC_EVENT_LEVEL, which, 0, s->now[which].level[0].ticks, s->now[which].level[0].lots));
     }
     OC_TRY(oc_import_packet(im, m->time_ns, m->time_ns + im->options->arrival_delay_ns));
     memcpy(s->old, s->now, sizeof s->old);
@@ -226,7 +233,8 @@ static oc_status pair_read(state *s, oc_text *messages, oc_text *books, const ch
         OC_TRY(oc_text_next(books, &book, &have_book));
         if (have != have_book)
             return OC_FAIL(OC_EDATA, "%s ends at line %llu, before %s does: they are no pair, or one is cut",
-                           have ? book_name : message_name, (unsigned long long)im->at.line, have ? message_name : book_name);
+                           have ? book_name : message_name, (unsigned long long)im->at.line,
+                           have ? message_name : book_name);
         if (!have) return OC_OK;
         im->at.line = line.number;
         im->report->lines += !im->measuring;
@@ -265,10 +273,13 @@ static oc_status partner_name(const char *name, char *out, size_t cap)
 {
     const char *slash = strrchr(name, '/'), *at = strstr(slash ? slash : name, "_message_");
     if (!at)
-        return OC_FAIL(OC_EUSAGE, "%s: give message and orderbook files in pairs, or names with _message_ whose partner has "
-                       "_orderbook_ instead", name);
+        return OC_FAIL(OC_EUSAGE,
+                       "%s: give message and orderbook files in pairs, or names with _message_ whose partner has "
+                       "_orderbook_ instead",
+                       name);
     int length = snprintf(out, cap, "%.*s_orderbook_%s", (int)(at - name), name, at + strlen("_message_"));
-    if (length < 0 || (size_t)length >= cap) return OC_FAIL(OC_ELIMIT, "%.80s…: a path of over %zu bytes", name, cap - 1);
+    if (length < 0 || (size_t)length >= cap)
+        return OC_FAIL(OC_ELIMIT, "%.80s…: a path of over %zu bytes", name, cap - 1);
     return OC_OK;
 }
 

@@ -100,7 +100,8 @@ int oc_decimal_divide(oc_decimal value, oc_decimal unit, int64_t *count)
         *count = 0;
         return 1;
     }
-    if (unit.mantissa <= 0 || shift > TEN_WIDE_MAX - DIGITS_MAX - 1 || shift < -(TEN_WIDE_MAX - DIGITS_MAX - 1)) return 0;
+    if (unit.mantissa <= 0 || shift > TEN_WIDE_MAX - DIGITS_MAX - 1 || shift < -(TEN_WIDE_MAX - DIGITS_MAX - 1))
+        return 0;
     if (shift > 0) numerator *= ten_to(shift);
     else denominator *= ten_to(-shift);
     if (numerator % denominator != 0) return 0;

@@ -28,6 +28,6 @@ int oc_decimal_divide(oc_decimal value, oc_decimal unit, int64_t *count);      /
 int oc_decimal_text(oc_decimal d, char *text, uint32_t cap);                   /* "0.0001"; 0 where cap is too small */
 #define OC_DECIMAL_TEXT 64
 
-const char *oc_instrument_problem(const oc_instrument *instrument);            /* NULL where it is sound; else why not */
+const char *oc_instrument_problem(const oc_instrument *instrument); /* NULL where it is sound; else why not */
 
 #endif

@@ -51,11 +51,13 @@ static oc_status fill_xz(oc_text *t)
         lzma_ret code = lzma_code(&t->xz, LZMA_FINISH);
         t->consumed = t->bytes - t->xz.avail_in;
         t->ended = code == LZMA_STREAM_END;
-        if (code == LZMA_BUF_ERROR) return OC_FAIL(OC_EDATA, "%s: the xz data is cut short at byte %zu", t->name, t->bytes);
+        if (code == LZMA_BUF_ERROR)
+            return OC_FAIL(OC_EDATA, "%s: the xz data is cut short at byte %zu", t->name, t->bytes);
         if (code == LZMA_MEMLIMIT_ERROR)
             return OC_FAIL(OC_ELIMIT, "%s: unpacking would take over %d MiB", t->name, XZ_MEMORY >> 20);
         if (code != LZMA_OK && code != LZMA_STREAM_END)
-            return OC_FAIL(OC_EDATA, "%s: the xz data is damaged near byte %zu (code %d)", t->name, t->consumed, (int)code);
+            return OC_FAIL(OC_EDATA, "%s: the xz data is damaged near byte %zu (code %d)", t->name, t->consumed,
+                           (int)code);
     }
     t->out_count = OUT_BYTES - t->xz.avail_out;
     return OC_OK;
@@ -68,7 +70,8 @@ static oc_status fill_gz(oc_text *t)
     while (t->gz.avail_out == OUT_BYTES && !t->ended) {
         size_t left = t->bytes - t->consumed;
         if (left == 0) {
-            if (!t->gz_between) return OC_FAIL(OC_EDATA, "%s: the gzip data is cut short at byte %zu", t->name, t->bytes);
+            if (!t->gz_between)
+                return OC_FAIL(OC_EDATA, "%s: the gzip data is cut short at byte %zu", t->name, t->bytes);
             t->ended = true;
             break;
         }
@@ -80,7 +83,8 @@ static oc_status fill_gz(oc_text *t)
         int code = inflate(&t->gz, Z_NO_FLUSH);
         t->consumed += given - t->gz.avail_in;
         if (code != Z_OK && code != Z_STREAM_END)
-            return OC_FAIL(OC_EDATA, "%s: the gzip data is damaged near byte %zu (code %d)", t->name, t->consumed, code);
+            return OC_FAIL(OC_EDATA, "%s: the gzip data is damaged near byte %zu (code %d)", t->name, t->consumed,
+                           code);
         t->gz_between = code == Z_STREAM_END;
     }
     t->out_count = OUT_BYTES - t->gz.avail_out;

@@ -8,7 +8,8 @@
 
 typedef struct epoch { const char *name; int64_t unit_ns; uint32_t digits; } epoch;
 
-static const epoch epochs[] = {{"epoch_s", OC_SECOND_NS, 10}, {"epoch_ms", 1000000, 13}, {"epoch_us", 1000, 16}, {"epoch_ns", 1, 19}};
+static const epoch epochs[] = {
+    {"epoch_s", OC_SECOND_NS, 10}, {"epoch_ms", 1000000, 13}, {"epoch_us", 1000, 16}, {"epoch_ns", 1, 19}};
 
 static const char *const usual[] = {
     "%Y-%m-%d %H:%M:%S",   "%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d %H:%M",    "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
@@ -76,7 +77,8 @@ static bool epoch_parse(const epoch *e, oc_field field, oc_timestamp *out)
         if (!fraction_read(&c, &fraction_ns) || c.at != c.end) return false;
         field.length = (uint32_t)(point - field.text);
     }
-    if (!oc_field_int(field, &value) || value > INT64_MAX / e->unit_ns - 1 || value < INT64_MIN / e->unit_ns + 1) return false;
+    if (!oc_field_int(field, &value) || value > INT64_MAX / e->unit_ns - 1 || value < INT64_MIN / e->unit_ns + 1)
+        return false;
     *out = (oc_timestamp){value * e->unit_ns + fraction_ns, true};
     return true;
 }

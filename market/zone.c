@@ -87,9 +87,12 @@ oc_status oc_zone_open(oc_zone *z, const char *name)
     if (!folder) folder = "/usr/share/zoneinfo";
     int written = snprintf(path, sizeof path, "%s/%s", folder, name);
     bool sound = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/.") == length;
-    if (!sound || name[0] == '/' || written < 0 || (size_t)written >= sizeof path || strstr(name, "..") || !is_zone_file(path))
-        return OC_FAIL(OC_EUSAGE, "the time zone \"%s\" is not known to this machine (looked in %s; Debian: install tzdata). "
-                       "Give an IANA name such as Europe/Berlin, UTC, or an offset such as +02:00", name, folder);
+    if (!sound || name[0] == '/' || written < 0 || (size_t)written >= sizeof path || strstr(name, "..") ||
+        !is_zone_file(path))
+        return OC_FAIL(OC_EUSAGE,
+                       "the time zone \"%s\" is not known to this machine (looked in %s; Debian: install tzdata). "
+                       "Give an IANA name such as Europe/Berlin, UTC, or an offset such as +02:00",
+                       name, folder);
     return OC_OK;
 }
 

@@ -11,7 +11,7 @@ typedef struct oc_zone {
     char name[64];                             /* "UTC", "America/New_York", "+02:00" */
     int fixed;                                 /* no look-up: offset_s[0] always */
     int64_t bucket;                            /* of the cached local time */
-    int count;                                 /* offsets that fit it: 0 skipped, 1 usual, 2 the hour that comes twice */
+    int count; /* offsets that fit it: 0 skipped, 1 usual, 2 the hour that comes twice */
     int64_t offset_s[2];                       /* local - UTC; the earlier instant first */
 } oc_zone;
 

@@ -11,20 +11,25 @@ static const oc_cli_option options[] = {
     {"format", "NAME", NULL, true, "csv, metatrader, lobster or binance"},
     {"symbol", "SYM", NULL, true, "the instrument's name in the events, at most 31 characters"},
     {"out", "F.events", NULL, true, "the file to write; an old one stays as it is unless the import succeeds"},
-    {"tick", "X", NULL, false, "price increment, a decimal; prices must be exact multiples, others are refused [the finest power "
-                               "of ten in the data; lobster: 0.0001]"},
+    {"tick", "X", NULL, false,
+     "price increment, a decimal; prices must be exact multiples, others are refused [the finest power "
+     "of ten in the data; lobster: 0.0001]"},
     {"lot", "Y", NULL, false, "size increment, likewise [the finest power of ten in the data; lobster: 1]"},
     {"order-tick", "X", NULL, false, "increment in which orders may be priced, a multiple of the tick [the tick]"},
-    {"timezone", "Z", NULL, false, "of times without an offset: IANA name or +02:00 [csv, metatrader: UTC; lobster: "
-                                   "America/New_York; what is assumed is said]"},
+    {"timezone", "Z", NULL, false,
+     "of times without an offset: IANA name or +02:00 [csv, metatrader: UTC; lobster: "
+     "America/New_York; what is assumed is said]"},
     {"bar", "LENGTH", NULL, false, "length of a bar: 30s, 1m, 4h, 1d; needed by csv and metatrader"},
     {"stamp", "start|end", NULL, false, "which end of its bar a time is; needed by csv and metatrader"},
-    {"arrival-delay-ns", "NS", "0", false, "ns from the end of a bar (or an exchange time) to its receipt; not used by binance"},
+    {"arrival-delay-ns", "NS", "0", false,
+     "ns from the end of a bar (or an exchange time) to its receipt; not used by binance"},
     {"gap-bars", "N", "72", false, "so many bars missing in a row begin a new session: no window crosses it"},
-    {"columns", "LIST", NULL, false, "time,open,high,low,close[,volume] as header names or numbers from 1; time may be DATE+TIME "
-                                     "[found, and said]"},
-    {"time-format", "FORMAT", NULL, false, "%Y %m %d %H %M %S %z and literals, or epoch_s, epoch_ms, epoch_us, epoch_ns "
-                                           "[found on the first line, and said]"},
+    {"columns", "LIST", NULL, false,
+     "time,open,high,low,close[,volume] as header names or numbers from 1; time may be DATE+TIME "
+     "[found, and said]"},
+    {"time-format", "FORMAT", NULL, false,
+     "%Y %m %d %H %M %S %z and literals, or epoch_s, epoch_ms, epoch_us, epoch_ns "
+     "[found on the first line, and said]"},
     {"delimiter", "C", NULL, false, "one character, or the word tab [found, and said]"},
     {"date", "YYYY-MM-DD", NULL, false, "day of a lobster file [from its name]"},
     {"source-symbol", "SYM", NULL, false, "the symbol as a binance capture writes it [the value of --symbol]"},
@@ -38,7 +43,8 @@ static void report_say(const oc_cli *cli, const oc_import_report *r)
     for (uint32_t i = 0; i < r->note_count; i++) oc_cli_say(cli, "%s\n", r->notes[i]);
     for (int i = 0; i < OC_REFUSED_COUNT; i++) {
         if (r->reasons[i] == 0) continue;
-        oc_cli_say(cli, "refused %llu: %s, at", (unsigned long long)r->reasons[i], oc_import_reason_text((oc_import_reason)i));
+        oc_cli_say(cli, "refused %llu: %s, at", (unsigned long long)r->reasons[i],
+                   oc_import_reason_text((oc_import_reason)i));
         for (uint64_t k = 0; k < r->reasons[i] && k < OC_IMPORT_PLACES; k++)
             oc_cli_say(cli, " %s:%llu", r->places[i][k].where, (unsigned long long)r->places[i][k].line);
         oc_cli_say(cli, "%s\n", r->reasons[i] > OC_IMPORT_PLACES ? " …" : "");
@@ -47,12 +53,14 @@ static void report_say(const oc_cli *cli, const oc_import_report *r)
     if (!oc_decimal_text(r->instrument.lot, lot, sizeof lot)) lot[0] = '\0';
     oc_cli_say(cli, "%s: tick %s%s, lot %s%s\n", r->instrument.symbol, tick, r->tick_found ? " (found)" : "", lot,
                r->lot_found ? " (found)" : "");
-    oc_cli_say(cli, "%llu events in %llu packets from %llu lines, %llu refused; %s to %s\n", (unsigned long long)r->events,
-               (unsigned long long)r->packets, (unsigned long long)r->lines, (unsigned long long)r->rejected,
-               oc_time_text(r->first_ns, first), oc_time_text(r->last_ns, last));
-    oc_cli_say(cli, "gaps %llu, session breaks %llu, missing bars %llu, crossed books %llu, local times that came twice %llu\n",
-               (unsigned long long)r->gaps, (unsigned long long)r->session_breaks, (unsigned long long)r->missing_bars,
-               (unsigned long long)r->crossed, (unsigned long long)r->ambiguous_times);
+    oc_cli_say(cli, "%llu events in %llu packets from %llu lines, %llu refused; %s to %s\n",
+               (unsigned long long)r->events, (unsigned long long)r->packets, (unsigned long long)r->lines,
+               (unsigned long long)r->rejected, oc_time_text(r->first_ns, first), oc_time_text(r->last_ns, last));
+    oc_cli_say(
+        cli,
+        "gaps %llu, session breaks %llu, missing bars %llu, crossed books %llu, local times that came twice %llu\n",
+        (unsigned long long)r->gaps, (unsigned long long)r->session_breaks, (unsigned long long)r->missing_bars,
+        (unsigned long long)r->crossed, (unsigned long long)r->ambiguous_times);
     if (r->offsets)
         oc_cli_say(cli, "receive - exchange clock, %llu packets: min %.6f ms, median %.6f ms, max %.6f ms\n",
                    (unsigned long long)r->offsets, (double)r->offset_min_ns / 1e6, (double)r->offset_median_ns / 1e6,
@@ -131,18 +139,22 @@ const oc_command oc_command_import = {
     .arguments_min = 1,
     .arguments_max = OC_CLI_ARGUMENTS_MAX,
     .summary = "Turns market data files into one .events file",
-    .description =
-        "Inputs are read in the order given as one stream, also packed as .xz or .gz. Lines that are wrong are refused, counted and "
-        "named; nothing is repaired. Exit 65 where too many are.\n\n"
-        "EURUSD hourly of gym-anytrading (times are the bars' starts in UTC, ask prices):\n"
-        "  outcry import --format csv --symbol EURUSD --columns Time,Open,High,Low,Close,Volume --timezone UTC --bar 1h "
-        "--stamp start --out eurusd.events FOREX_EURUSD_1H_ASK.csv\n"
-        "MetaTrader minutes (it stamps the start of a bar with its broker's time):\n"
-        "  outcry import --format metatrader --symbol EURUSD --timezone UTC --bar 1m --stamp start --out m1.events EURUSD_M1.tsv.xz\n"
-        "LOBSTER (the orderbook file is found by its name, or give both):\n"
-        "  outcry import --format lobster --symbol GOOG --order-tick 0.01 --out goog.events GOOG_2012-06-21_34200000_57600000_message_10.csv\n"
-        "Binance, two files of one capture:\n"
-        "  outcry import --format binance --symbol BTCUSDT --out btc.events btcusdt_20240808.jsonl.xz btcusdt_20240809.jsonl.xz",
+    .description = "Inputs are read in the order given as one stream, also packed as .xz or .gz. Lines that are wrong "
+                   "are refused, counted and "
+                   "named; nothing is repaired. Exit 65 where too many are.\n\n"
+                   "EURUSD hourly of gym-anytrading (times are the bars' starts in UTC, ask prices):\n"
+                   "  outcry import --format csv --symbol EURUSD --columns Time,Open,High,Low,Close,Volume --timezone "
+                   "UTC --bar 1h "
+                   "--stamp start --out eurusd.events FOREX_EURUSD_1H_ASK.csv\n"
+                   "MetaTrader minutes (it stamps the start of a bar with its broker's time):\n"
+                   "  outcry import --format metatrader --symbol EURUSD --timezone UTC --bar 1m --stamp start --out "
+                   "m1.events EURUSD_M1.tsv.xz\n"
+                   "LOBSTER (the orderbook file is found by its name, or give both):\n"
+                   "  outcry import --format lobster --symbol GOOG --order-tick 0.01 --out goog.events "
+                   "GOOG_2012-06-21_34200000_57600000_message_10.csv\n"
+                   "Binance, two files of one capture:\n"
+                   "  outcry import --format binance --symbol BTCUSDT --out btc.events btcusdt_20240808.jsonl.xz "
+                   "btcusdt_20240809.jsonl.xz",
     .options = options,
     .run = run,
 };

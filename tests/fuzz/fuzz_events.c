@@ -44,7 +44,9 @@ static void hashes_fit(unsigned char *data, size_t bytes)
     if (bytes < sizeof head + sizeof tail) return;
     memcpy(&head, data, sizeof head);
     memcpy(&tail, data + bytes - sizeof tail, sizeof tail);
-    if (head.header_bytes < sizeof head + sizeof(oc_hash) || head.header_bytes % 8 || head.header_bytes > bytes - sizeof tail) return;
+    if (head.header_bytes < sizeof head + sizeof(oc_hash) || head.header_bytes % 8 ||
+        head.header_bytes > bytes - sizeof tail)
+        return;
     oc_hash hash = oc_hash_bytes(data, head.header_bytes - sizeof hash);
     memcpy(data + head.header_bytes - sizeof hash, &hash, sizeof hash);
     tail.header = tail.content = hash;
@@ -53,9 +55,11 @@ static void hashes_fit(unsigned char *data, size_t bytes)
     size_t index = bytes - sizeof tail - index_bytes;
     for (uint64_t b = 0; b < tail.blocks % 64; b++, index += sizeof(oc_event_index)) {
         oc_event_block_head *block = (oc_event_block_head *)(void *)(data + at);
-        if (at > bytes || bytes - at < sizeof *block || block->records > OC_EVENT_BLOCK || bytes - at < sizeof *block + block->records * sizeof(oc_event)) break;
+        if (at > bytes || bytes - at < sizeof *block || block->records > OC_EVENT_BLOCK ||
+            bytes - at < sizeof *block + block->records * sizeof(oc_event))
+            break;
         block->hash = oc_event_block_hash(block);
-        memcpy(data + index, &block->hash, sizeof block->hash);
+        memmove(data + index, &block->hash, sizeof block->hash);     /* the mutated index may lie on a block */
         tail.content = oc_hash_pair(tail.content, block->hash);
         at += sizeof *block + block->records * sizeof(oc_event);
     }

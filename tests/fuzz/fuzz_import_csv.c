@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     oc_import_options_init(&o);
     size_t k = data[0] % (sizeof sets / sizeof *sets);
     o.format = "csv", o.symbol = "X", o.max_rejected = 1;
-    o.stamp = sets[k].stamp, o.bar = sets[k].bar, o.timezone = sets[k].zone, o.columns = sets[k].columns, o.tick = sets[k].tick;
+    o.stamp = sets[k].stamp, o.bar = sets[k].bar, o.timezone = sets[k].zone, o.columns = sets[k].columns,
+    o.tick = sets[k].tick;
     o.time_format = sets[k].format;
     oc_import_input input = {"fuzz", data + 1, bytes - 1};
     fuzz_import(&o, &input, 1);

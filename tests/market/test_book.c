@@ -1,6 +1,6 @@
 /* test_book.c - random events against a naive book (an unsorted list that is searched in full).
- * Would catch: a level shown that is gone, a wrong size, wrong order, a level invented after the deep ones were dropped,
- * levels that survive a snapshot or a gap. The harness is proven by a corrupted event, which must be found. */
+ * Would catch: a level shown that is gone, a wrong size, wrong order, a level invented after the deep ones were
+ * dropped, levels that survive a snapshot or a gap. The harness is proven by a corrupted event, which must be found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -100,8 +100,8 @@ static void equals_naive(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int same = case_run(&cases[i]);
-        print_message("%s: seed %llu, %d events: %s\n", cases[i].name, (unsigned long long)cases[i].seed, cases[i].events,
-                      same ? "equal" : "different");
+        print_message("%s: seed %llu, %d events: %s\n", cases[i].name, (unsigned long long)cases[i].seed,
+                      cases[i].events, same ? "equal" : "different");
         assert_int_equal(same, cases[i].corrupt_at == 0);
     }
 }

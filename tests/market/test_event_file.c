@@ -129,7 +129,8 @@ static void every_damage_is_refused(void **state)
         data[bit / 8] = (char)(data[bit / 8] ^ 1 << bit % 8);
         damage_write(path, data, bytes);
         oc_status status = read_all(path, &read);
-        if (status != OC_EDATA || !strstr(oc_status_message(), "damage.events")) fail_msg("bit %zu: %d", bit, (int)status);
+        if (status != OC_EDATA || !strstr(oc_status_message(), "damage.events"))
+            fail_msg("bit %zu: %d", bit, (int)status);
         data[bit / 8] = (char)(data[bit / 8] ^ 1 << bit % 8);
     }
     for (size_t cut = 0; cut < bytes; cut++) {
@@ -239,7 +240,8 @@ static void merge_is_in_order(void **state)
     (void)state;
     char a[256], b[256], c[256];
     const oc_instrument turned[] = {two[1], two[0]};
-    const char *paths[] = {path_of("a.events", a, sizeof a), path_of("b.events", b, sizeof b), path_of("c.events", c, sizeof c)};
+    const char *paths[] = {path_of("a.events", a, sizeof a), path_of("b.events", b, sizeof b),
+                           path_of("c.events", c, sizeof c)};
     oc_event_writer *w;
     file_make(a, 9000, 2);
     assert_int_equal(oc_event_writer_open(&w, b, turned, 2, "b"), OC_OK);

@@ -129,18 +129,21 @@ static int bad_line_as_expected(const bad_line *c)
     if (refused && (report.reasons[c->reason] != 1 || report.places[c->reason][0].line != 2
                     || strcmp(report.places[c->reason][0].where, "t.csv") != 0))
         return 0;
-    return got[0].flags == (OC_EVENT_LAST | OC_EVENT_SESSION_BREAK) && got[1].flags == (OC_EVENT_LAST | (gap ? OC_EVENT_GAP_BEFORE : 0));
+    return got[0].flags == (OC_EVENT_LAST | OC_EVENT_SESSION_BREAK) &&
+           got[1].flags == (OC_EVENT_LAST | (gap ? OC_EVENT_GAP_BEFORE : 0));
 }
 
 static void bad_bars_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof bad_bars / sizeof *bad_bars; i++) {
-        if (!bad_line_as_expected(&bad_bars[i])) fail_msg("\"%s\": %zu events, %llu refused", bad_bars[i].line, got_count,
-                                                          (unsigned long long)report.rejected);
+        if (!bad_line_as_expected(&bad_bars[i]))
+            fail_msg("\"%s\": %zu events, %llu refused", bad_bars[i].line, got_count,
+                     (unsigned long long)report.rejected);
     }
     /* Injected: expectations that are wrong, which the harness must notice. */
-    static const bad_line wrong[] = {{"2020-01-02 10:00:30,nan,1,1,1,1", OC_REFUSED_PRICE}, {"2020-01-02 10:00:30,nan,1,1,1,1", OC_REFUSED_COUNT},
+    static const bad_line wrong[] = {{"2020-01-02 10:00:30,nan,1,1,1,1", OC_REFUSED_PRICE},
+                                     {"2020-01-02 10:00:30,nan,1,1,1,1", OC_REFUSED_COUNT},
                                      {"", OC_REFUSED_FIELDS}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(bad_line_as_expected(&wrong[i]));
 }
@@ -175,9 +178,11 @@ static void values_units_and_ends(void **state)
     (void)state;
     oc_import_options o = bars("1m", "start");
     o.arrival_delay_ns = 250;
-    assert_int_equal(scan(&o, "Time;Open;High;Low;Close;Volume\r\n02.01.2020 10:00:00.000;1.1;1.25;1.05;1.15;100.5\r\n"), OC_OK);
+    assert_int_equal(
+        scan(&o, "Time;Open;High;Low;Close;Volume\r\n02.01.2020 10:00:00.000;1.1;1.25;1.05;1.15;100.5\r\n"), OC_OK);
     assert_int_equal(got_count, 1);
-    assert_true(got[0].receive_ns == utc("2020-01-02 10:01:00") + 250 && got[0].exchange_ns == utc("2020-01-02 10:01:00"));
+    assert_true(got[0].receive_ns == utc("2020-01-02 10:01:00") + 250 &&
+                got[0].exchange_ns == utc("2020-01-02 10:01:00"));
     assert_true(got[0].as.bar.open_ticks == 110 && got[0].as.bar.high_ticks == 125 && got[0].as.bar.low_ticks == 105
                 && got[0].as.bar.close_ticks == 115 && got[0].as.bar.volume_lots == 1005);
     assert_true(report.tick_found && report.instrument.tick.mantissa == 1 && report.instrument.tick.exponent == -2);
@@ -278,7 +283,8 @@ static void zones_convert(void **state)
         snprintf(text, sizeof text, "%s,1,1,1,1\n", zones[i].local);
         oc_status status = scan(&o, text);
         if (!zones[i].expected) assert_true(status == OC_EDATA && report.reasons[OC_REFUSED_TIME_GAP] == 1);
-        else if (status != OC_OK || got[0].receive_ns != utc(zones[i].expected)) fail_msg("%s %s", zones[i].zone, zones[i].local);
+        else if (status != OC_OK || got[0].receive_ns != utc(zones[i].expected))
+            fail_msg("%s %s", zones[i].zone, zones[i].local);
     }
 }
 
@@ -303,7 +309,8 @@ static void session_breaks(void **state)
     (void)state;
     oc_import_options o = bars("1h", "start");
     o.gap_bars = 3;
-    assert_int_equal(scan(&o, "2020-01-02 10:00:00,1,1,1,1\n2020-01-02 13:00:00,1,1,1,1\n2020-01-02 17:00:00,1,1,1,1\n"), OC_OK);
+    assert_int_equal(
+        scan(&o, "2020-01-02 10:00:00,1,1,1,1\n2020-01-02 13:00:00,1,1,1,1\n2020-01-02 17:00:00,1,1,1,1\n"), OC_OK);
     assert_int_equal(got_count, 3);
     assert_int_equal(got[1].flags, OC_EVENT_LAST);             /* two are missing */
     assert_int_equal(got[2].flags, OC_EVENT_LAST | OC_EVENT_SESSION_BREAK);    /* three */
@@ -314,8 +321,9 @@ static void metatrader_variants(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "2020.01.02,10:00,1.10,1.20,1.05,1.15,100\n",          /* MT4, no header */
-        "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n2020.01.02\t10:00:00\t1.10\t1.20\t1.05\t1.15\t100\t0\t3\n",
+        "2020.01.02,10:00,1.10,1.20,1.05,1.15,100\n", /* MT4, no header */
+        "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n2020.01.02\t10:00:00\t1.10\t1."
+        "20\t1.05\t1.15\t100\t0\t3\n",
         "Time\tOpen\tHigh\tLow\tClose\tVolume\t\r\n2020-01-02 10:00:00\t1.10\t1.20\t1.05\t1.15\t100\t\r\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -323,7 +331,8 @@ static void metatrader_variants(void **state)
         o.format = "metatrader";
         o.timezone = "EET";
         assert_int_equal(scan(&o, texts[i]), OC_OK);
-        assert_true(got_count == 1 && got[0].receive_ns == utc("2020-01-02 08:01:00") && got[0].as.bar.volume_lots == 100);
+        assert_true(got_count == 1 && got[0].receive_ns == utc("2020-01-02 08:01:00") &&
+                    got[0].as.bar.volume_lots == 100);
         assert_true(got[0].as.bar.close_ticks == 115);
     }
 }
@@ -336,7 +345,8 @@ static void packed_inputs(void **state)
     const char plain[] = GOOD NEXT;
     oc_import_options o = bars("1m", "start");
     oc_import_input input = {"t", packed, 0};
-    lzma_ret code = lzma_easy_buffer_encode(6, LZMA_CHECK_CRC64, NULL, (const uint8_t *)plain, strlen(plain), packed, &input.bytes, sizeof packed);
+    lzma_ret code = lzma_easy_buffer_encode(6, LZMA_CHECK_CRC64, NULL, (const uint8_t *)plain, strlen(plain), packed,
+                                            &input.bytes, sizeof packed);
     assert_int_equal(code, LZMA_OK);
     got_count = 0;
     assert_int_equal(oc_import_scan(&o, &input, 1, collect, NULL, &report, NULL), OC_OK);
@@ -391,8 +401,10 @@ static void lobster_packets(void **state)
     assert_int_equal(got[0].flags, OC_EVENT_SESSION_BREAK);
     assert_int_equal(got[3].flags, OC_EVENT_LAST);
     assert_true(got[0].receive_ns == utc("2012-06-21 13:30:00") + 1);
-    assert_true(got[4].kind == OC_EVENT_TRADE && got[4].side == OC_SIDE_BUY && got[4].as.price.lots == 2 && got[4].order_id == 12);
-    assert_true(got[5].kind == OC_EVENT_LEVEL && got[5].side == OC_SIDE_SELL && got[5].as.price.lots == 3 && got[5].level == 0);
+    assert_true(got[4].kind == OC_EVENT_TRADE && got[4].side == OC_SIDE_BUY && got[4].as.price.lots == 2 &&
+                got[4].order_id == 12);
+    assert_true(got[5].kind == OC_EVENT_LEVEL && got[5].side == OC_SIDE_SELL && got[5].as.price.lots == 3 &&
+                got[5].level == 0);
     assert_true(got[6].kind == OC_EVENT_TRADE && got[6].side == OC_SIDE_SELL && got[6].flags == OC_EVENT_LAST);
     assert_true(got[7].kind == OC_EVENT_LEVEL && got[7].as.price.lots == 0 && got[7].as.price.ticks == 1000000);
     assert_true(got[8].kind == OC_EVENT_STATUS && got[8].as.status.code == -1);
@@ -427,7 +439,8 @@ static void bad_pairs_are_refused(void **state)
     for (size_t i = 0; i < sizeof bad_pairs / sizeof *bad_pairs; i++) {
         char messages[512], books[512];
         oc_import_options o = format("lobster");
-        snprintf(messages, sizeof messages, "34200.000000001,1,10,7,1000000,1\n%s\n34201,3,11,7,1000000,1\n", bad_pairs[i].message);
+        snprintf(messages, sizeof messages, "34200.000000001,1,10,7,1000000,1\n%s\n34201,3,11,7,1000000,1\n",
+                 bad_pairs[i].message);
         snprintf(books, sizeof books, BOOK1 "%s1010000,5,990000,8,1020000,6,980000,8\n", bad_pairs[i].book);
         assert_int_equal(scan_pair(&o, messages, books), OC_OK);
         bool gap = bad_pairs[i].reason != OC_REFUSED_DUPLICATE;
@@ -444,13 +457,22 @@ static void bad_pairs_are_refused(void **state)
 
 /* -- Binance -- */
 
-#define SNAP(id) "{\"lastUpdateId\":" #id ",\"bids\":[[\"99.0\",\"1\"],[\"98.0\",\"2\"]],\"asks\":[[\"101.0\",\"1.5\"]]}\n"
-#define SPOT(U, u, rest) "{\"stream\":\"x@depth\",\"data\":{\"e\":\"depthUpdate\",\"E\":1700000000000,\"s\":\"X\",\"U\":" #U ",\"u\":" #u "," rest "}}\n"
-#define USDM(U, u, pu, rest) "{\"data\":{\"e\":\"depthUpdate\",\"T\":1700000000000,\"s\":\"X\",\"U\":" #U ",\"u\":" #u ",\"pu\":" #pu "," rest "}}\n"
+#define SNAP(id)                                                                                                       \
+    "{\"lastUpdateId\":" #id ",\"bids\":[[\"99.0\",\"1\"],[\"98.0\",\"2\"]],\"asks\":[[\"101.0\",\"1.5\"]]}\n"
+#define SPOT(U, u, rest)                                                                                               \
+    "{\"stream\":\"x@depth\",\"data\":{\"e\":\"depthUpdate\",\"E\":1700000000000,\"s\":\"X\",\"U\":" #U ",\"u\":" #u   \
+    "," rest "}}\n"
+#define USDM(U, u, pu, rest)                                                                                           \
+    "{\"data\":{\"e\":\"depthUpdate\",\"T\":1700000000000,\"s\":\"X\",\"U\":" #U ",\"u\":" #u ",\"pu\":" #pu "," rest  \
+    "}}\n"
 #define NONE "\"b\":[],\"a\":[]"
 #define BID "\"b\":[[\"99.5\",\"3\"]],\"a\":[]"
-#define TRADE(t, p, q) "{\"data\":{\"e\":\"trade\",\"T\":1700000000000,\"s\":\"x\",\"t\":" #t ",\"p\":\"" p "\",\"q\":\"" q "\",\"m\":true}}\n"
-#define QUOTE(u, b, a) "{\"stream\":\"x@bookTicker\",\"data\":{\"u\":" #u ",\"s\":\"X\",\"b\":\"" b "\",\"B\":\"1\",\"a\":\"" a "\",\"A\":\"2\"}}\n"
+#define TRADE(t, p, q)                                                                                                 \
+    "{\"data\":{\"e\":\"trade\",\"T\":1700000000000,\"s\":\"x\",\"t\":" #t ",\"p\":\"" p "\",\"q\":\"" q               \
+    "\",\"m\":true}}\n"
+#define QUOTE(u, b, a)                                                                                                 \
+    "{\"stream\":\"x@bookTicker\",\"data\":{\"u\":" #u ",\"s\":\"X\",\"b\":\"" b "\",\"B\":\"1\",\"a\":\"" a           \
+    "\",\"A\":\"2\"}}\n"
 
 typedef struct binance_case { const char *name, *text; uint64_t packets, gaps, rejected; } binance_case;
 
@@ -458,11 +480,14 @@ static const binance_case binance_cases[] = {
     {"spot in order", "1 " SNAP(10) "2 " SPOT(9, 11, BID) "3 " SPOT(12, 14, BID) "4 " SPOT(15, 15, BID), 4, 0, 0},
     {"spot gap at the join", "1 " SNAP(10) "2 " SPOT(12, 14, BID), 2, 1, 0},
     {"spot gap later", "1 " SNAP(10) "2 " SPOT(11, 11, BID) "3 " SPOT(13, 13, BID), 3, 1, 0},
-    {"spot gap and a new snapshot", "1 " SNAP(10) "2 " SPOT(11, 11, BID) "3 " SPOT(13, 13, BID) "4 " SNAP(20) "5 " SPOT(21, 21, BID), 5, 1, 0},
-    {"updates before the snapshot", "1 " SPOT(8, 9, BID) "2 " SPOT(10, 12, BID) "3 " SNAP(11) "4 " SPOT(13, 13, BID), 3, 0, 0},
+    {"spot gap and a new snapshot",
+     "1 " SNAP(10) "2 " SPOT(11, 11, BID) "3 " SPOT(13, 13, BID) "4 " SNAP(20) "5 " SPOT(21, 21, BID), 5, 1, 0},
+    {"updates before the snapshot", "1 " SPOT(8, 9, BID) "2 " SPOT(10, 12, BID) "3 " SNAP(11) "4 " SPOT(13, 13, BID), 3,
+     0, 0},
     {"an update twice", "1 " SNAP(10) "2 " SPOT(11, 11, BID) "3 " SPOT(11, 11, BID) "4 " SPOT(12, 12, BID), 3, 0, 1},
     {"empty updates", "1 " SNAP(10) "2 " SPOT(11, 11, NONE) "3 " SPOT(12, 12, BID), 2, 0, 0},
-    {"futures in order", "1 " SNAP(10) "2 " USDM(9, 10, 8, BID) "3 " USDM(15, 19, 10, BID) "4 " USDM(30, 31, 19, BID), 4, 0, 0},
+    {"futures in order", "1 " SNAP(10) "2 " USDM(9, 10, 8, BID) "3 " USDM(15, 19, 10, BID) "4 " USDM(30, 31, 19, BID),
+     4, 0, 0},
     {"futures gap", "1 " SNAP(10) "2 " USDM(9, 10, 8, BID) "3 " USDM(15, 19, 12, BID), 3, 1, 0},
     {"trades", "1 " TRADE(5, "1.5", "2") "1 " TRADE(6, "1.5", "2"), 2, 0, 0},
     {"a lost trade", "1 " TRADE(5, "1.5", "2") "2 " TRADE(7, "1.5", "2"), 2, 1, 0},
@@ -480,10 +505,14 @@ static const binance_case binance_cases[] = {
     {"not an object", "1 [1]\n6 " TRADE(6, "1.5", "2"), 1, 1, 1},
     {"unknown kind", "1 {\"data\":{\"e\":\"kline\",\"s\":\"X\"}}\n6 " TRADE(6, "1.5", "2"), 1, 1, 1},
     {"another symbol", "1 {\"data\":{\"e\":\"trade\",\"s\":\"Y\"}}\n6 " TRADE(6, "1.5", "2"), 1, 0, 1},
-    {"a bad trade is no gap of the book", "1 " SNAP(10) "2 " TRADE(5, "x", "2") "3 " SPOT(11, 11, BID) "4 " TRADE(6, "1.5", "2"), 3, 1, 1},
-    {"a number too large", "1 " SNAP(10) "2 " TRADE(5, "999999999999999999", "0.001") "4 " TRADE(6, "1.5", "2"), 2, 1, 1},
-    {"a bad level opens a gap", "1 " SNAP(10) "2 " SPOT(11, 11, "\"b\":[[\"x\",\"3\"]],\"a\":[]") "3 " SPOT(12, 12, BID), 2, 1, 1},
-    {"levels that are no pairs", "1 " SNAP(10) "2 " SPOT(11, 11, "\"b\":[1,[]],\"a\":{}") "3 " SPOT(12, 12, BID), 2, 1, 1},
+    {"a bad trade is no gap of the book",
+     "1 " SNAP(10) "2 " TRADE(5, "x", "2") "3 " SPOT(11, 11, BID) "4 " TRADE(6, "1.5", "2"), 3, 1, 1},
+    {"a number too large", "1 " SNAP(10) "2 " TRADE(5, "999999999999999999", "0.001") "4 " TRADE(6, "1.5", "2"), 2, 1,
+     1},
+    {"a bad level opens a gap",
+     "1 " SNAP(10) "2 " SPOT(11, 11, "\"b\":[[\"x\",\"3\"]],\"a\":[]") "3 " SPOT(12, 12, BID), 2, 1, 1},
+    {"levels that are no pairs", "1 " SNAP(10) "2 " SPOT(11, 11, "\"b\":[1,[]],\"a\":{}") "3 " SPOT(12, 12, BID), 2, 1,
+     1},
 };
 
 static void binance_cases_run(void **state)
@@ -495,7 +524,8 @@ static void binance_cases_run(void **state)
         oc_status status = scan(&o, c->text);
         if (status != OC_OK || report.packets != c->packets || report.gaps != c->gaps || report.rejected != c->rejected)
             fail_msg("%s: %s; packets %llu, gaps %llu, refused %llu", c->name, status ? oc_status_message() : "",
-                     (unsigned long long)report.packets, (unsigned long long)report.gaps, (unsigned long long)report.rejected);
+                     (unsigned long long)report.packets, (unsigned long long)report.gaps,
+                     (unsigned long long)report.rejected);
     }
 }
 
@@ -503,17 +533,25 @@ static void binance_values(void **state)
 {
     (void)state;
     oc_import_options o = format("binance");
-    assert_int_equal(scan(&o, "1 " SNAP(10) "2 " TRADE(5, "x", "2") "3 " SPOT(11, 11, BID) "4 " TRADE(6, "1.5", "2")), OC_OK);
+    assert_int_equal(scan(&o, "1 " SNAP(10) "2 " TRADE(5, "x", "2") "3 " SPOT(11, 11, BID) "4 " TRADE(6, "1.5", "2")),
+                     OC_OK);
     assert_true(got[3].kind == OC_EVENT_LEVEL && got[3].flags == OC_EVENT_LAST);               /* the book goes on */
     assert_true(got[4].kind == OC_EVENT_TRADE && got[4].flags == (OC_EVENT_LAST | OC_EVENT_GAP_BEFORE));
-    assert_int_equal(scan(&o, "1699999999000000000 " SNAP(10) "1699999999500000000 " SPOT(11, 11, "\"b\":[[\"99.0\",\"0.0\"]],\"a\":[[\"101.0\",\"2.25\"]]")
-                              "1700000000000000007 " TRADE(5, "99.10", "0.50")), OC_OK);
+    assert_int_equal(
+        scan(&o, "1699999999000000000 " SNAP(10) "1699999999500000000 " SPOT(
+                     11, 11,
+                     "\"b\":[[\"99.0\",\"0.0\"]],\"a\":[[\"101.0\",\"2.25\"]]") "1700000000000000007 " TRADE(5, "99.10",
+                                                                                                             "0.50")),
+        OC_OK);
     assert_int_equal(got_count, 3 + 2 + 1);
     assert_true(report.instrument.tick.exponent == -1 && report.instrument.lot.exponent == -2);
-    assert_true(got[0].kind == OC_EVENT_SNAPSHOT && got[0].as.price.ticks == 990 && got[2].side == OC_SIDE_SELL && got[2].as.price.lots == 150);
+    assert_true(got[0].kind == OC_EVENT_SNAPSHOT && got[0].as.price.ticks == 990 && got[2].side == OC_SIDE_SELL &&
+                got[2].as.price.lots == 150);
     assert_true(got[3].kind == OC_EVENT_LEVEL && got[3].as.price.lots == 0 && got[4].as.price.lots == 225);
-    assert_true(got[5].side == OC_SIDE_SELL && got[5].as.price.ticks == 991 && got[5].as.price.lots == 50);    /* m: the buyer rested */
-    assert_true(got[5].exchange_ns == INT64_C(1700000000000000000) && got[5].receive_ns == INT64_C(1700000000000000007));
+    assert_true(got[5].side == OC_SIDE_SELL && got[5].as.price.ticks == 991 &&
+                got[5].as.price.lots == 50); /* m: the buyer rested */
+    assert_true(got[5].exchange_ns == INT64_C(1700000000000000000) &&
+                got[5].receive_ns == INT64_C(1700000000000000007));
     assert_true(report.offset_min_ns == -500000000 && report.offset_max_ns == 7);
     for (size_t i = 1; i < got_count; i++) assert_true(got[i].sequence == got[i - 1].sequence + 1);
 }
@@ -524,7 +562,8 @@ static void failure_keeps_the_old_output(void **state)
     char path[64];
     oc_event_reader *r;
     oc_import_options o = bars("1m", "start");
-    oc_import_input good = {"good.csv", GOOD NEXT, strlen(GOOD NEXT)}, bad = {"bad.csv", GOOD "x\n", strlen(GOOD "x\n")};
+    oc_import_input good = {"good.csv", GOOD NEXT, strlen(GOOD NEXT)},
+                    bad = {"bad.csv", GOOD "x\n", strlen(GOOD "x\n")};
     snprintf(path, sizeof path, "test_import.%d.events", (int)getpid());
     assert_int_equal(oc_import_run(&o, &good, 1, path, &report, NULL), OC_OK);
     o.max_rejected = 0.01;

@@ -1,6 +1,6 @@
 /* test_import_data.c - the importers on the real files of ../shared/data (or OUTCRY_DATA), skipped where absent.
- * The oracle for LOBSTER is its own orderbook file, read here with strtoll: after every packet the book rebuilt from the
- * events must be that line, all levels. Would catch a lost or doubled level change anywhere in the day. */
+ * The oracle for LOBSTER is its own orderbook file, read here with strtoll: after every packet the book rebuilt from
+ * the events must be that line, all levels. Would catch a lost or doubled level change anywhere in the day. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +59,8 @@ static int side_is(const oc_book_side *side, const long long *price, const long 
     int count = 0;
     for (int i = 0; i < levels; i++) {
         if (size[i] == 0) continue;
-        if (count == (int)side->count || side->level[count].ticks != price[i] || side->level[count].lots != size[i]) return 0;
+        if (count == (int)side->count || side->level[count].ticks != price[i] || side->level[count].lots != size[i])
+            return 0;
         count++;
     }
     return count == (int)side->count;
@@ -79,7 +80,8 @@ static void line_compare(lobster_check *c)
         at += *at == ',';
     }
     assert_true(count % 4 == 0 && count > 0);
-    c->different += !side_is(&c->book.ask, value[0], value[1], count / 4) || !side_is(&c->book.bid, value[2], value[3], count / 4);
+    c->different +=
+        !side_is(&c->book.ask, value[0], value[1], count / 4) || !side_is(&c->book.bid, value[2], value[3], count / 4);
     c->crossed += oc_book_crossed(&c->book);
 }
 
@@ -97,7 +99,8 @@ static oc_status lobster_sink(void *context, const oc_event *events, size_t coun
     return OC_OK;
 }
 
-static uint64_t lobster_different(const char *message, const char *book, const char *symbol, uint64_t packets, uint64_t corrupt_at)
+static uint64_t lobster_different(const char *message, const char *book, const char *symbol, uint64_t packets,
+                                  uint64_t corrupt_at)
 {
     static lobster_check c;
     const char *const names[] = {message, book};
@@ -127,7 +130,8 @@ static void aapl_first_rows(void **state)
 {
     (void)state;
     assert_true(lobster_different(AAPL "message_10.csv.xz", AAPL "orderbook_10.csv.xz", "AAPL", 999, 0) == 0);
-    assert_true(lobster_different(AAPL "message_10.csv.xz", AAPL "orderbook_10.csv.xz", "AAPL", 999, 1) > 0);     /* injected */
+    assert_true(lobster_different(AAPL "message_10.csv.xz", AAPL "orderbook_10.csv.xz", "AAPL", 999, 1) >
+                0); /* injected */
 }
 
 static oc_status ignore(void *context, const oc_event *events, size_t count)
@@ -170,7 +174,8 @@ static void binance_two_files(void **state)
 {
     (void)state;
     static binance_check c;
-    const char *const names[] = {"binance-l2-2024-08-08/spot/btcusdt_20240808.jsonl.xz", "binance-l2-2024-08-08/spot/btcusdt_20240809.jsonl.xz"};
+    const char *const names[] = {"binance-l2-2024-08-08/spot/btcusdt_20240808.jsonl.xz",
+                                 "binance-l2-2024-08-08/spot/btcusdt_20240809.jsonl.xz"};
     oc_import_input inputs[2];
     oc_import_options o = options_of("binance", "BTCUSDT");
     need(2, names, inputs);
@@ -199,7 +204,8 @@ static void binance_futures(void **state)
     oc_book_init(&c.book);
     assert_int_equal(oc_import_scan(&o, inputs, 1, binance_sink, &c, &report, NULL), OC_OK);
     assert_true(report.gaps == 0 && report.rejected == 0 && c.crossed == 0 && c.trades == 21313 && c.quotes == 66089);
-    print_message("futures: %llu packets, %llu levels dropped\n", (unsigned long long)report.packets, (unsigned long long)c.book.dropped);
+    print_message("futures: %llu packets, %llu levels dropped\n", (unsigned long long)report.packets,
+                  (unsigned long long)c.book.dropped);
 }
 
 int main(void)
