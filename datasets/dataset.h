@@ -65,9 +65,22 @@ extern const oc_config_key oc_build_keys[];
 extern const size_t oc_build_key_count;
 OC_MUST oc_dataset_build(const oc_config *config, const char *out_path, oc_build_result *result);
 
-/* `outcry verify`: hashes, then rows recomputed from late starts with garbled futures, and their labels, in bits. */
-typedef struct oc_verify_result { uint64_t rows_checked, rows_different, labels_checked, labels_different; uint32_t longest_history;
-                                  int64_t longest_history_ns; char first_difference[256]; } oc_verify_result;
-OC_MUST oc_dataset_verify(const char *path, uint64_t every, uint64_t seed, oc_verify_result *result);
+/* `outcry verify`. Every row is made anew from the events and compared; then chosen rows again from a start as late as their
+ * declared history allows, with nothing but garbage behind them, and their labels with garbage behind known_ns: all in bits.
+ * Chosen: rows_least seeded rows (or every Nth), the first row of each symbol and the first after each gap and break. */
+typedef struct oc_verify_options {
+    uint64_t every;                            /* 0: rows_least seeded rows */
+    uint64_t seed, rows_least;                 /* rows_least 0: 2,000 */
+    const char *const *events;                 /* where the event files lie now; NULL: where the dataset says */
+    size_t event_count;
+} oc_verify_options;
+typedef struct oc_verify_result {
+    uint64_t rows_rebuilt, rows_checked, rows_different, labels_checked, labels_different, breaks;
+    uint32_t longest_history;                  /* rows */
+    int64_t longest_history_ns;
+    char first_difference[256];                /* "" where there is none */
+} oc_verify_result;
+/* OC_OK also where rows differ: look at the result. OC_EDATA where hashes fail or the event files are absent or others. */
+OC_MUST oc_dataset_verify(const char *path, const oc_verify_options *options, oc_verify_result *result);
 
 #endif

@@ -8,7 +8,8 @@
     X(doctor)                                                                                                          \
     X(bench)                                                                                                           \
     X(simulate)                                                                                                        \
-    X(import)
+    X(import)                                                                                                          \
+    X(build)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;
 OC_COMMANDS(OC_COMMAND_DECLARE)
