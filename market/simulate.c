@@ -1,4 +1,4 @@
-/* simulate.c - the simulated traders and their book; simulate.h says what is planted, simulate_oracle.c what it is worth.
+/* simulate.c - the simulated traders and their book; simulate.h says what is planted, the oracle what it is worth.
  *
  * The constants. jump 1/10 and K = 12 rows: 0.9^12 = 28 % of the windows see no jump, and with the ones that cancel
  * "hold" comes to 36 %, a clear majority, so that a weak linear hint does not change decisions. Jumps of 3 to 5 ticks
@@ -35,7 +35,8 @@ enum {
 };
 
 static const int64_t start_ns = INT64_C(1704186000000000000);       /* 2024-01-02 09:00 UTC */
-static const int64_t gap_min_ns = 1000000, gap_span_ns = 48000000;  /* between packets: 1 ms + 48 ms * u^2, mean 17 ms */
+/* Between packets 4 ms + 144 ms * u^2, mean 52 ms: recursive features, whose clock is time, warm up in 2,200 rows. */
+static const int64_t gap_min_ns = 4000000, gap_span_ns = 144000000;
 static const int64_t wire_min_ns = 50000, wire_span_ns = 800000;    /* exchange to receiver: below the least gap */
 
 typedef struct side {
@@ -104,7 +105,7 @@ static int64_t deep_lots(simulation *s, size_t level)
     return between(s, middle / 2, middle + middle / 2);
 }
 
-/* The first `ticks` levels go, as many new ones appear behind the last. A level already traded away is not sent twice. */
+/* The first `ticks` levels go, as many new ones appear behind the last. What was traded away is not sent twice. */
 static void side_retreat(simulation *s, side *x, int64_t ticks)
 {
     size_t levels = s->levels, gone = (size_t)ticks < levels ? (size_t)ticks : levels;
@@ -204,8 +205,10 @@ static void small_orders(simulation *s)
 static void touch_restore(simulation *s)
 {
     side *heavy = s->state.flow > 0 ? &s->bid : &s->ask, *light = s->state.flow > 0 ? &s->ask : &s->bid;
-    if (heavy->lots[0] < HEAVY_MIN || heavy->lots[0] > HEAVY_MAX) level_set(s, heavy, 0, between(s, HEAVY_MIN, HEAVY_MAX));
-    if (light->lots[0] < LIGHT_MIN || light->lots[0] > LIGHT_MAX) level_set(s, light, 0, between(s, LIGHT_MIN, LIGHT_MAX));
+    if (heavy->lots[0] < HEAVY_MIN || heavy->lots[0] > HEAVY_MAX)
+        level_set(s, heavy, 0, between(s, HEAVY_MIN, HEAVY_MAX));
+    if (light->lots[0] < LIGHT_MIN || light->lots[0] > LIGHT_MAX)
+        level_set(s, light, 0, between(s, LIGHT_MIN, LIGHT_MAX));
 }
 
 /* One time for all events of the packet; the counter alone tells them apart. */
@@ -241,7 +244,8 @@ static void packet_first(simulation *s)
 static void packet_next(simulation *s)
 {
     s->count = 0;
-    bool jumps = chance(s, s->rates.jump), drifts = !jumps && chance(s, s->rates.drift), deals = chance(s, s->rates.block);
+    bool jumps = chance(s, s->rates.jump), drifts = !jumps && chance(s, s->rates.drift);
+    bool deals = chance(s, s->rates.block);
     if (jumps) jump(s);                            /* by the regime and flow that were published before this packet */
     if (drifts) drift(s);
     if (deals) block(s);
@@ -275,8 +279,8 @@ oc_status oc_simulate_label_parse(const char *text, uint32_t *horizon, double *t
             if (*end == '\0' && *threshold >= 0 && *threshold < 1) return OC_OK;
         }
     }
-    return OC_FAIL(OC_EUSAGE, "label \"%s\" is not direction:K:THRESHOLD with K from 1 to %d rows and THRESHOLD, a return, "
-                   "from 0 to below 1, as direction:12:0.0003", text, OC_SIMULATE_HORIZON_MAX);
+    return OC_FAIL(OC_EUSAGE, "label \"%s\" is not direction:K:THRESHOLD with K from 1 to %d rows and THRESHOLD, a "
+                   "return, from 0 to below 1, as direction:12:0.0003", text, OC_SIMULATE_HORIZON_MAX);
 }
 
 static oc_status options_check(const oc_simulate_options *o)

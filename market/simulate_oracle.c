@@ -71,7 +71,7 @@ static int64_t mirrored(int64_t centre, int64_t ticks)
     return end < OC_CENTRE_MIN || end > OC_CENTRE_MAX ? centre - ticks : end;
 }
 
-/* The moves of one packet out of one cell; a jump leaves both flows equally likely. `origin` is the centre of index 0. */
+/* The moves of one packet out of one cell; a jump leaves both flows equally likely. `origin`: the centre of index 0. */
 static void cell_step(const oc_oracle *o, mass *next, size_t state, int64_t origin, int64_t centre, double p)
 {
     int regime = state & 2 ? 1 : -1, flow = state & 1 ? 1 : -1;

@@ -38,7 +38,8 @@ static oc_status info_check(oc_truth *t, const char *path)
     if (!oc_hash_equal(info_hash(info), info->own))
         return OC_FAIL(OC_EDATA, "%s: the header fails its hash; simulate it again", path);
     if (info->version != VERSION)
-        return OC_FAIL(OC_EDATA, "%s: version %u, but this build reads %d; simulate it again", path, info->version, VERSION);
+        return OC_FAIL(OC_EDATA, "%s: version %u, but this build reads %d; simulate it again", path, info->version,
+                       VERSION);
     if ((t->map.bytes - sizeof *info) % sizeof(oc_truth_row) != 0
         || (t->map.bytes - sizeof *info) / sizeof(oc_truth_row) != info->rows)
         return OC_FAIL(OC_EDATA, "%s: %zu bytes do not hold %llu rows: it was cut or added to", path, t->map.bytes,

@@ -1,5 +1,5 @@
-/* truth.h - `F.truth`, written by `outcry simulate` beside F.events: for each row (packet) the exact probabilities of its
- * label given the events published up to it. Little-endian, mapped, every byte under a hash:
+/* truth.h - `F.truth`, written by `outcry simulate` beside F.events: for each row (packet) the exact probabilities of
+ * its label given the events published up to it. Little-endian, mapped, every byte under a hash:
  *
  *     oc_truth_info   168 bytes; its last field is the hash of the bytes before it
  *     oc_truth_row    32 bytes each, `rows` of them, receive_ns rising; oc_truth_info.content is their hash

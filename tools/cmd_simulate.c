@@ -13,7 +13,7 @@ static const oc_cli_option options[] = {
     {"levels", "L", "10", false, "book levels published a side, 1 to 64"},
     {"signal", "Q", "0.5", false, "planted predictability: 0 none, prices are a random walk … 1 strong"},
     {"label", "RULE", "direction:12:0.0003", false,
-     "direction:K:THRESHOLD, whose probabilities F.truth holds: mid K rows on against now, beyond +- THRESHOLD (a return)"},
+     "direction:K:THRESHOLD, whose probabilities F.truth holds: mid K rows on against now, beyond +-THRESHOLD"},
     {0},
 };
 
@@ -31,10 +31,11 @@ static oc_status truth_path(const char *events, char path[OC_PATH_MAX])
 
 static oc_status fill(oc_cli *cli, const oc_simulate_result *r, const char *truth)
 {
-    json_t *values = json_pack("{s:I, s:f, s:I, s:{s:f, s:f, s:f}, s:s, s:I, s:I}", "events", (json_int_t)r->events,
-                               "best_accuracy", r->best_accuracy, "rows", (json_int_t)r->rows, "shares", "buy", r->share[0],
-                               "sell", r->share[1], "hold", r->share[2], "truth", truth, "first_ns", (json_int_t)r->first_ns,
-                               "last_ns", (json_int_t)r->last_ns);
+    json_t *values =
+        json_pack("{s:I, s:f, s:I, s:{s:f, s:f, s:f}, s:s, s:I, s:I}", "events", (json_int_t)r->events, "best_accuracy",
+                  r->best_accuracy, "rows", (json_int_t)r->rows, "shares", "buy", r->share[0], "sell", r->share[1],
+                  "hold", r->share[2], "truth", truth, "first_ns", (json_int_t)r->first_ns, "last_ns",
+                  (json_int_t)r->last_ns);
     if (!values || json_object_update(cli->result, values) != 0) return OC_FAIL(OC_EMEMORY, "no memory for the result");
     json_decref(values);
     return OC_OK;
@@ -57,9 +58,9 @@ static oc_status run(oc_cli *cli)
     o.levels = (uint32_t)levels;
     OC_TRY(oc_simulate(oc_cli_text(cli, "out"), truth, &o, &result));
     OC_TRY(fill(cli, &result, truth));
-    oc_cli_say(cli, "%s: %llu events in %llu rows; buy %.3f, sell %.3f, hold %.3f; best achievable accuracy %.4f (%s)\n",
-               oc_cli_text(cli, "out"), (unsigned long long)result.events, (unsigned long long)result.rows, result.share[0],
-               result.share[1], result.share[2], result.best_accuracy, truth);
+    oc_cli_say(cli, "%s: %llu events in %llu rows; buy %.3f, sell %.3f, hold %.3f; best achievable accuracy %.4f "
+               "(%s)\n", oc_cli_text(cli, "out"), (unsigned long long)result.events, (unsigned long long)result.rows,
+               result.share[0], result.share[1], result.share[2], result.best_accuracy, truth);
     return OC_OK;
 }
 
@@ -67,11 +68,11 @@ const oc_command oc_command_simulate = {
     .name = "simulate",
     .summary = "Writes the events of a simulated market whose predictability is planted and known",
     .description =
-        "Traders keep a limit-order book of one instrument, SIM: tick 0.01, mid from 35 to 65, spread mostly one tick (about 2 "
-        "basis points), a packet every 17 ms on average, about 5 events a packet. The direction of the next jump depends on the "
-        "product of what the book shows now and the side of the latest block trade (64 lots or more). F.truth holds, for each "
-        "row (a packet), the exact probabilities of buy, sell and hold given the published events alone; best_accuracy is the "
-        "mean of the largest. The same options give the same bytes.\n\n"
+        "Traders keep a limit-order book of one instrument, SIM: tick 0.01, mid from 35 to 65, spread mostly one tick "
+        "(about 2 basis points), a packet every 52 ms on average, about 5 events a packet. The direction of the next "
+        "jump depends on the product of what the book shows now and the side of the latest block trade (64 lots or "
+        "more). F.truth holds, for each row (a packet), the exact probabilities of buy, sell and hold given the "
+        "published events alone; best_accuracy is the mean of the largest. The same options give the same bytes.\n\n"
         "  outcry simulate --out m.events --events 1000000 --seed 7 --signal 0.5",
     .options = options,
     .run = run,

@@ -1,9 +1,9 @@
 /* test_simulate.c - the simulated market and its truth. Would catch: an oracle that forgets a transition, a truth that
- * needs what is not published, a book that crosses or a trade larger than what rests there, a market that is predictable
- * where it should not be, a truth file in which a byte may change.
+ * needs what is not published, a book that crosses or a trade larger than what rests there, a market that is
+ * predictable where it should not be, a truth file in which a byte may change.
  *
- * Independence: the state is read here off the file alone (block trades and the sizes at the touch), the futures are drawn
- * here by a second walk written from simulate.h, and labels come from mids of oc_book. */
+ * Independence: the state is read here off the file alone (block trades and the sizes at the touch), the futures are
+ * drawn here by a second walk written from simulate.h, and labels come from mids of oc_book. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +68,7 @@ static int64_t lots_at(const oc_book_side *s, int64_t ticks)
     return 0;
 }
 
-/* A trade hits the best price of the other side and takes no more than rests there; the next event says what is left. */
+/* A trade hits the best price of the other side, takes no more than rests there; the next event says what is left. */
 static void trade_check(const oc_book *book, const oc_event *e, const oc_event *after, seen *s, int *regime)
 {
     const oc_book_side *resting = e->side == OC_SIDE_BUY ? &book->ask : &book->bid;
@@ -125,7 +125,8 @@ static seen market_read(const char *name, uint32_t levels)
             if (s.count == 0) first_packet += e->kind == OC_EVENT_SNAPSHOT;
             else assert_true(e->kind == OC_EVENT_LEVEL || e->kind == OC_EVENT_TRADE);
             if (e->kind == OC_EVENT_TRADE && i + 1 < count) trade_check(&book, e, e + 1, &s, &regime);
-            else if (e->kind == OC_EVENT_TRADE && e->as.price.lots >= OC_BLOCK_LOTS) regime = e->side == OC_SIDE_BUY ? 1 : -1;
+            else if (e->kind == OC_EVENT_TRADE && e->as.price.lots >= OC_BLOCK_LOTS)
+                regime = e->side == OC_SIDE_BUY ? 1 : -1;
             oc_book_apply(&book, e);
             assert_false(s.count > 0 && oc_book_crossed(&book));    /* not even inside a packet */
             if (e->flags & OC_EVENT_LAST) row_add(&s, &book, e, regime, levels);
@@ -224,7 +225,8 @@ static int walk(const oc_market_rates *rates, oc_market_state at, uint32_t horiz
 /* Largest distance, in standard errors, of the oracle from `draws` walks over all classes of one state. */
 static double walk_distance(oc_oracle *o, const oc_market_rates *rates, oc_market_state at, uint32_t horizon, int draws)
 {
-    uint64_t x = 88172645463325252u + (uint64_t)at.centre_ticks * 4 + (uint64_t)(at.regime + 1) + (uint64_t)(at.flow + 1) / 2;
+    uint64_t x = 88172645463325252u + (uint64_t)at.centre_ticks * 4;
+    x += (uint64_t)(at.regime + 1) + (uint64_t)(at.flow + 1) / 2;
     const double *p = oc_oracle_ask(o, &at);
     double seen_class[3] = {0}, worst = 0;
     for (int i = 0; i < draws; i++) seen_class[walk(rates, at, horizon, &x)]++;
@@ -237,7 +239,8 @@ static double walk_distance(oc_oracle *o, const oc_market_rates *rates, oc_marke
 
 static double walk_worst(const oc_market_rates *truth, const oc_market_rates *claimed, uint32_t horizon)
 {
-    static const int64_t centres[] = {OC_CENTRE_START, OC_CENTRE_MIN, OC_CENTRE_MIN + 2, OC_CENTRE_MAX - 7, OC_CENTRE_MAX};
+    static const int64_t centres[] = {OC_CENTRE_START, OC_CENTRE_MIN, OC_CENTRE_MIN + 2, OC_CENTRE_MAX - 7,
+                                      OC_CENTRE_MAX};
     oc_oracle *o;
     double worst = 0;
     assert_int_equal(oc_oracle_open(&o, claimed, horizon, threshold), OC_OK);
@@ -254,12 +257,15 @@ static double walk_worst(const oc_market_rates *truth, const oc_market_rates *cl
 /* 60 comparisons a row: 4.5 standard errors are passed by chance in 4 of 10,000 runs; the seed is fixed. */
 static void test_oracle_by_walks(void **state)
 {
-    static const struct { double signal; uint32_t horizon; } cases[] = {{0, 12}, {0.5, 1}, {0.5, 12}, {0.8, 30}, {1, 12}};
+    static const struct { double signal; uint32_t horizon; } cases[] = {
+        {0, 12}, {0.5, 1}, {0.5, 12}, {0.8, 30}, {1, 12},
+    };
     (void)state;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         oc_market_rates rates = oc_market_rates_standard(cases[c].signal);
         double worst = walk_worst(&rates, &rates, cases[c].horizon);
-        print_message("signal %.1f, %2u rows: worst of 60 is %.2f standard errors\n", cases[c].signal, cases[c].horizon, worst);
+        print_message("signal %.1f, %2u rows: worst of 60 is %.2f standard errors\n", cases[c].signal, cases[c].horizon,
+                      worst);
         assert_true(worst <= 4.5);
     }
 }
@@ -268,7 +274,8 @@ static void test_oracle_by_walks(void **state)
 static void test_planted_faults(void **state)
 {
     oc_market_rates right = oc_market_rates_standard(0.5), wrong[5] = {right, right, right, right, right};
-    static const char *const names[] = {"no block", "no drift", "edge 0.80 for 0.875", "jumps 5 % rarer", "fair blocks"};
+    static const char *const names[] = {"no block", "no drift", "edge 0.80 for 0.875", "jumps 5 % rarer",
+                                        "fair blocks"};
     (void)state;
     wrong[0].block = 0;
     wrong[1].drift = 0;
@@ -282,7 +289,7 @@ static void test_planted_faults(void **state)
     }
 }
 
-/* Standardised sum of (label - p) over rows HORIZON apart, whose labels do not overlap, in one state of (regime, flow). */
+/* Standardised sum of (label - p) over rows HORIZON apart, whose labels do not overlap, in one (regime, flow). */
 static double calibration(const seen *s, oc_oracle *o, int group, int class)
 {
     double sum = 0, variance = 0;
@@ -297,8 +304,8 @@ static double calibration(const seen *s, oc_oracle *o, int group, int class)
     return sum / sqrt(variance);
 }
 
-/* Sum of squares of 12 standardised cells a run, several runs. A cell has mean 0 and variance 1, so a run's sum has mean
- * 12; the three cells of a group sum to nearly nothing, which makes two eigenvalues of 1.5 of them and the deviation 6. */
+/* Sum of squares of 12 standardised cells a run, several runs. A cell has mean 0 and variance 1, so a run's sum has
+ * mean 12; the three cells of a group sum to nearly nothing: two eigenvalues of 1.5, and a deviation of 6. */
 static double calibration_all(double signal, double claimed)
 {
     enum { RUNS = 5, FIRST = 11 };
@@ -334,12 +341,15 @@ static void test_calibration(void **state)
 /* What the planted signal is worth, and that nothing is there at 0. */
 static void test_worth(void **state)
 {
-    static const struct { double signal, gap_min, gap_max; } cases[] = {{0, 0, 0.001}, {0.5, 0.12, 0.2}, {0.8, 0.15, 0.25}};
+    static const struct { double signal, gap_min, gap_max; } cases[] = {
+        {0, 0, 0.001}, {0.5, 0.12, 0.2}, {0.8, 0.15, 0.25},
+    };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         oc_simulate_result r = market_make("worth", 300000, 7, 10, cases[i].signal);
         double majority = fmax(r.share[0], fmax(r.share[1], r.share[2])), gap = r.best_accuracy - majority;
-        print_message("signal %.1f: majority %.4f, best %.4f, gap %.4f\n", cases[i].signal, majority, r.best_accuracy, gap);
+        print_message("signal %.1f: majority %.4f, best %.4f, gap %.4f\n", cases[i].signal, majority, r.best_accuracy,
+                      gap);
         assert_true(gap >= cases[i].gap_min && gap <= cases[i].gap_max);
         assert_true(fmin(r.share[0], fmin(r.share[1], r.share[2])) > 0.28 && majority < 0.4);
         assert_true(r.events >= 300000 && r.events < 300200 && r.rows > 5300 * 300000 / 120000 && r.first_ns > 0);
@@ -403,7 +413,8 @@ static void test_damage(void **state)
 static void test_label_parse(void **state)
 {
     static const struct { const char *text; uint32_t horizon; double threshold; bool good; } cases[] = {
-        {"direction:12:0.0003", 12, 0.0003, true}, {"direction:1:0", 1, 0, true}, {"direction:128:1e-4", 128, 1e-4, true},
+        {"direction:12:0.0003", 12, 0.0003, true}, {"direction:1:0", 1, 0, true},
+        {"direction:128:1e-4", 128, 1e-4, true},
         {"direction:0:0.1", .good = false}, {"direction:129:0.1", .good = false}, {"direction:12", .good = false},
         {"direction:12:", .good = false}, {"direction:12:nan", .good = false}, {"direction:12:-0.1", .good = false},
         {"direction:-1:0.1", .good = false}, {"direction: 3:0.1", .good = false}, {"direction:12:0.1x", .good = false},
@@ -444,8 +455,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_book_and_state), cmocka_unit_test(test_oracle_by_walks), cmocka_unit_test(test_planted_faults),
-        cmocka_unit_test(test_calibration),    cmocka_unit_test(test_worth),           cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_book_and_state), cmocka_unit_test(test_oracle_by_walks),
+        cmocka_unit_test(test_planted_faults), cmocka_unit_test(test_calibration),
+        cmocka_unit_test(test_worth),          cmocka_unit_test(test_repeatable),
         cmocka_unit_test(test_damage),         cmocka_unit_test(test_label_parse),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
