@@ -70,6 +70,8 @@ typedef struct oc_lstm_weights { oc_tensor w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_M
 typedef struct oc_dropout { float p; uint64_t seed, step, sample_first; uint32_t tensor; } oc_dropout;
 typedef struct oc_attention_shape { int batch, steps, hidden, heads; } oc_attention_shape;
 typedef struct oc_attention_weights { oc_tensor in_w, in_b, out_w, out_b; } oc_attention_weights;  /* [3H,H] [3H] [H,H] [H] */
+typedef struct oc_slide_shape { int layers, steps, inputs, hidden, heads; } oc_slide_shape;   /* heads 0: no attention */
+typedef struct oc_slide_weights { oc_tensor lstm, attention; } oc_slide_weights;             /* packed; attention where heads */
 typedef struct oc_loss_rule { float class_weight[OC_CLASSES]; float label_smoothing; int horizons; } oc_loss_rule;
 typedef struct oc_adamw_rule { float rate, beta1, beta2, epsilon, weight_decay, gradient_scale; int64_t step; } oc_adamw_rule;  /* [Loshchilov19] step from 1 */
 
@@ -97,6 +99,17 @@ typedef struct oc_ops {
     OC_MUST (*attend_forward)(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y, oc_tensor map, oc_tensor reserve);
     OC_MUST (*attend_backward)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor map,
                                oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw, oc_tensor dh);   /* dh [T,B,H] overwritten */
+
+    /* Staggered windows (DESIGN section 6): a slot holds T windows that began one row apart. states [slots, slide_bytes];
+     * rows[i]: number of rows that slot slots[i] consumed before this one since its reset. step: row x[i] (scaled, [n,F])
+     * completes the oldest window -> seen [n,H], what the head reads: the bits of lstm_forward and attend_forward on the
+     * last T rows; garbage while rows[i] < T - 1. advance: the others consume the row of the last step. */
+    size_t (*slide_bytes)(oc_backend *b, const oc_slide_shape *s);
+    OC_MUST (*slide_reset)(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot);
+    OC_MUST (*slide_step)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n, const uint32_t *slots,
+                          const int64_t *rows, oc_tensor x, oc_tensor seen);
+    OC_MUST (*slide_advance)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
+                             const uint32_t *slots, const int64_t *rows);
 
     /* y [B,N] = x [B,K] . w[N,K]^T from bias [N]; relu: max(0, y), NaN stays NaN */
     size_t (*linear_packed_bytes)(oc_backend *b, int outputs, int inputs);

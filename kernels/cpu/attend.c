@@ -64,14 +64,12 @@ static void query_all(oc_backend *b, const oc_attention_shape *s, const oc_atten
     }
 }
 
-/* One window: its map and its pooled states. h: states of the window, h_row apart. */
-static void pool_one(oc_backend *b, const oc_attention_shape *s, const oc_attend_layout *l, const float *h, size_t h_row,
-                     const float *absorbed, float *map, float *columns, float *pooled)
+/* One window: its map and its pooled states. h: states of the window, h_row apart; columns: the same, transposed. */
+static void pool_one(oc_backend *b, const oc_attention_shape *s, const float *h, size_t h_row, const float *columns,
+                     const float *absorbed, float *map, float *pooled)
 {
     const size_t hidden = (size_t)s->hidden, steps = (size_t)s->steps, padded = oc_round_up(steps, 16);
     const float scale = 1.0f / sqrtf((float)(s->hidden / s->heads));
-    (void)l;
-    b->kernels->transpose(h, h_row, s->steps, s->hidden, columns, padded);
     const oc_product score = {.m = s->heads, .n = s->steps, .k = s->hidden, .a = absorbed, .a_row = hidden, .a_k = 1, .b = columns,
                               .b_k = padded, .b_panel = OC_PANEL, .c = map, .c_row = steps};
     b->kernels->product(&score);
@@ -111,9 +109,23 @@ oc_status oc_cpu_attend_forward(oc_backend *b, const oc_attention_shape *s, oc_t
     assert(!maps || oc_tensor_count(map) == (int64_t)s->batch * s->heads * s->steps);
     if (s->batch == 0) return OC_OK;
     query_all(b, s, &l, packed.data, states + (steps - 1) * rows * hidden, base);
-    for (size_t i = 0; i < rows; i++)
-        pool_one(b, s, &l, states + i * hidden, rows * hidden, base + l.absorbed + i * heads * hidden,
-                 maps ? maps + i * heads * steps : base + l.map, base + l.columns, base + l.pooled + i * heads * hidden);
+    for (size_t i = 0; i < rows; i++) {
+        const float *window = states + i * hidden;
+        b->kernels->transpose(window, rows * hidden, s->steps, s->hidden, base + l.columns, oc_round_up(steps, 16));
+        pool_one(b, s, window, rows * hidden, base + l.columns, base + l.absorbed + i * heads * hidden,
+                 maps ? maps + i * heads * steps : base + l.map, base + l.pooled + i * heads * hidden);
+    }
     output_all(b, s, &l, packed.data, base, y.data);
     return OC_OK;
+}
+
+void oc_cpu_attend_one(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *h, const float *columns,
+                       float *y, float *reserve)
+{
+    const oc_attend_layout l = oc_attend_layout_make(s);
+    const size_t hidden = (size_t)s->hidden;
+    assert(s->batch == 1);
+    query_all(b, s, &l, packed, h + ((size_t)s->steps - 1) * hidden, reserve);
+    pool_one(b, s, h, hidden, columns, reserve + l.absorbed, reserve + l.map, reserve + l.pooled);
+    output_all(b, s, &l, packed, reserve, y);
 }

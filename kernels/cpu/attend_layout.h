@@ -44,4 +44,8 @@ static inline oc_attend_layout oc_attend_layout_make(const oc_attention_shape *s
     return l;
 }
 
+/* attend_forward of one window, h [T][H], whose transpose is there already: columns [H][Tp]. reserve as for batch 1. */
+void oc_cpu_attend_one(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *h, const float *columns,
+                       float *y, float *reserve);
+
 #endif

@@ -90,7 +90,7 @@ size_t oc_cpu_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool tra
     return (training ? oc_lstm_layout_make(s).reserve_count : scratch_make(s).count) * sizeof(float);
 }
 
-static oc_cell cell_of(const oc_lstm_shape *s, const oc_lstm_layout *l, const float *packed, int layer, int rows)
+oc_cell oc_lstm_cell(const oc_lstm_shape *s, const oc_lstm_layout *l, const float *packed, int layer, int rows)
 {
     const size_t hidden = (size_t)s->hidden;
     return (oc_cell){.rows = rows, .inputs = layer_inputs(s, layer), .hidden = s->hidden, .w_ih = packed + l->w_ih[layer],
@@ -106,7 +106,7 @@ static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const flo
     for (int i = 0; i < s->layers; i++) {
         const bool last = i == s->layers - 1;
         float *out = last ? y : reserve + l.out[i], *cells = reserve + l.cells[i], *gates = reserve + l.gates[i];
-        oc_cell c = cell_of(s, &l, packed, i, s->batch);
+        oc_cell c = oc_lstm_cell(s, &l, packed, i, s->batch);
         for (size_t t = 0; t < (size_t)s->steps; t++) {
             c.x = x + t * (size_t)s->batch * c.x_row;
             c.h = t == 0 ? NULL : out + (t - 1) * state;
@@ -138,7 +138,7 @@ static void forward_many(oc_backend *b, const oc_lstm_shape *s, const float *pac
         for (int i = 0; i < s->layers; i++) {
             const bool last = i == s->layers - 1;
             float *two = reserve + m.states + 2 * (size_t)i * state;
-            oc_cell c = cell_of(s, &l, packed, i, s->batch);
+            oc_cell c = oc_lstm_cell(s, &l, packed, i, s->batch);
             c.x = in;
             c.h = t == 0 ? NULL : last ? y + (t - 1) * plain : two + (t + 1) % 2 * state;
             c.h_out = last ? y + t * plain : two + t % 2 * state;
@@ -163,7 +163,7 @@ static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *pack
                                        .b = packed + l.w_ih[i], .b_k = OC_PANEL, .b_panel = inputs * OC_PANEL, .c = xw,
                                        .c_row = columns, .start = packed + l.bias[i]};
         b->kernels->product(&projection);
-        oc_cell c = cell_of(s, &l, packed, i, 1);
+        oc_cell c = oc_lstm_cell(s, &l, packed, i, 1);
         c.c_out = reserve + m.cells + (size_t)i * oc_round_up(hidden, 16);
         for (size_t t = 0; t < (size_t)s->steps; t++) {
             c.xw = xw + t * columns;
@@ -204,7 +204,7 @@ oc_status oc_cpu_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor pack
     const float *in = x.data;
     assert(n >= 0 && n <= s->batch && oc_tensor_count(h) == (int64_t)s->layers * n * s->hidden);
     for (int i = 0; i < s->layers && n > 0; i++) {
-        oc_cell cell = cell_of(s, &l, packed.data, i, n);
+        oc_cell cell = oc_lstm_cell(s, &l, packed.data, i, n);
         memcpy(old, states + (size_t)i * state, state * sizeof *old);
         cell.x = in;
         cell.h = old;

@@ -18,6 +18,7 @@
 #ifndef OC_KERNELS_CPU_LSTM_LAYOUT_H
 #define OC_KERNELS_CPU_LSTM_LAYOUT_H
 
+#include "kernels/cpu/kernels_cpu.h"
 #include "kernels/ops.h"
 
 enum { OC_LSTM_BLOCK = 16 };
@@ -61,5 +62,8 @@ static inline oc_lstm_layout oc_lstm_layout_make(const oc_lstm_shape *s)
     l.work = oc_lstm_take(&l.reserve_count, l.work_count);
     return l;
 }
+
+/* A cell of one layer for `rows` rows that lie side by side, over packed weights; the caller adds x, h, c and the outputs. */
+oc_cell oc_lstm_cell(const oc_lstm_shape *s, const oc_lstm_layout *l, const float *packed, int layer, int rows);
 
 #endif
