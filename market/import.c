@@ -2,6 +2,7 @@
 #include "market/import_internal.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,18 @@ void oc_import_note(oc_import *im, const char *format, ...)
 
 /* -- numbers -- */
 
+/* Exact, or with --float-noise the multiple within a thousandth of the unit. Below 2^43 a double tells thousandths. */
+static bool count_of(oc_import *im, oc_decimal d, oc_decimal unit, int64_t *count)
+{
+    if (oc_decimal_divide(d, unit, count)) return *count <= OC_EVENT_MAGNITUDE_MAX;
+    if (!im->options->float_noise) return false;
+    double ratio = oc_decimal_value(d) / oc_decimal_value(unit), nearest = nearbyint(ratio);
+    if (!(nearest >= 1 && nearest <= 0x1p43 && fabs(ratio - nearest) <= 0.001)) return false;
+    *count = (int64_t)nearest;
+    im->report->denoised++;
+    return true;
+}
+
 bool oc_import_price(oc_import *im, oc_field field, int64_t *ticks)
 {
     oc_decimal d;
@@ -128,8 +141,7 @@ bool oc_import_price(oc_import *im, oc_field field, int64_t *ticks)
     if (d.mantissa <= 0) return oc_import_refuse(im, OC_REFUSED_PRICE);
     if (d.exponent < im->line_tick) im->line_tick = d.exponent;
     if (im->measuring) return true;
-    if (!oc_decimal_divide(d, im->instrument.tick, ticks)) return oc_import_refuse(im, OC_REFUSED_TICK);
-    return *ticks <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_TICK);
+    return count_of(im, d, im->instrument.tick, ticks) || oc_import_refuse(im, OC_REFUSED_TICK);
 }
 
 bool oc_import_size(oc_import *im, oc_field field, int64_t least, int64_t *lots)
@@ -140,8 +152,7 @@ bool oc_import_size(oc_import *im, oc_field field, int64_t least, int64_t *lots)
     if (d.mantissa < 0 || (d.mantissa == 0 && least > 0)) return oc_import_refuse(im, OC_REFUSED_SIZE);
     if (d.mantissa && d.exponent < im->line_lot) im->line_lot = d.exponent;
     if (im->measuring) return true;
-    if (!oc_decimal_divide(d, im->instrument.lot, lots)) return oc_import_refuse(im, OC_REFUSED_LOT);
-    return *lots <= OC_EVENT_MAGNITUDE_MAX || oc_import_refuse(im, OC_REFUSED_LOT);
+    return count_of(im, d, im->instrument.lot, lots) || oc_import_refuse(im, OC_REFUSED_LOT);
 }
 
 void oc_import_measured(oc_import *im)
@@ -304,6 +315,7 @@ static oc_status options_check(oc_import *im, const oc_import_format *f)
     if (tick) OC_TRY(unit_option("tick", tick, &n->tick));
     if (lot) OC_TRY(unit_option("lot", lot, &n->lot));
     if (o->order_tick) OC_TRY(unit_option("order-tick", o->order_tick, &n->order_tick));
+    if (o->float_noise && (!tick || !lot)) return OC_FAIL(OC_EUSAGE, "--float-noise needs --tick and --lot");
     im->report->tick_found = !tick;
     im->report->lot_found = !lot;
     OC_TRY(bar_options(im, f));

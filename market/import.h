@@ -61,6 +61,7 @@ typedef struct oc_import_options {
     const char *columns, *delimiter, *time_format;
     int64_t arrival_delay_ns, gap_bars;
     double max_rejected;
+    bool float_noise;                          /* 0.30000000000000004 is 0.3: needs tick and lot; counted */
 } oc_import_options;
 void oc_import_options_init(oc_import_options *options);       /* gap_bars 72, max_rejected 0.01, delay 0 */
 
@@ -73,6 +74,7 @@ typedef struct oc_import_report {
     uint64_t reasons[OC_REFUSED_COUNT];
     oc_import_place places[OC_REFUSED_COUNT][OC_IMPORT_PLACES];
     uint64_t gaps, session_breaks, missing_bars, crossed;      /* crossed: packets after which the book was */
+    uint64_t denoised;                         /* numbers taken as the multiple they lie at, by float_noise */
     uint64_t ambiguous_times;                  /* local times that the zone has twice; resolved by order */
     uint64_t offsets;                          /* events with both clocks */
     int64_t offset_min_ns, offset_median_ns, offset_max_ns;    /* receive - exchange */

@@ -31,6 +31,9 @@ static const oc_cli_option options[] = {
      "%Y %m %d %H %M %S %z and literals, or epoch_s, epoch_ms, epoch_us, epoch_ns "
      "[found on the first line, and said]"},
     {"delimiter", "C", NULL, false, "one character, or the word tab [found, and said]"},
+    {"float-noise", NULL, NULL, false,
+     "numbers within a thousandth of a multiple of --tick or --lot are taken as it, and counted: for files that "
+     "write 0.30000000000000004"},
     {"date", "YYYY-MM-DD", NULL, false, "day of a lobster file [from its name]"},
     {"source-symbol", "SYM", NULL, false, "the symbol as a binance capture writes it [the value of --symbol]"},
     {"max-rejected", "SHARE", "0.01", false, "more refused lines than this share: exit 65 and no output"},
@@ -40,6 +43,7 @@ static const oc_cli_option options[] = {
 static void report_say(const oc_cli *cli, const oc_import_report *r)
 {
     char tick[OC_DECIMAL_TEXT], lot[OC_DECIMAL_TEXT], first[OC_TIME_TEXT], last[OC_TIME_TEXT];
+    if (r->lines == 0) return;
     for (uint32_t i = 0; i < r->note_count; i++) oc_cli_say(cli, "%s\n", r->notes[i]);
     for (int i = 0; i < OC_REFUSED_COUNT; i++) {
         if (r->reasons[i] == 0) continue;
@@ -61,6 +65,7 @@ static void report_say(const oc_cli *cli, const oc_import_report *r)
         "gaps %llu, session breaks %llu, missing bars %llu, crossed books %llu, local times that came twice %llu\n",
         (unsigned long long)r->gaps, (unsigned long long)r->session_breaks, (unsigned long long)r->missing_bars,
         (unsigned long long)r->crossed, (unsigned long long)r->ambiguous_times);
+    if (r->denoised) oc_cli_say(cli, "numbers freed of float noise: %llu\n", (unsigned long long)r->denoised);
     if (r->offsets)
         oc_cli_say(cli, "receive - exchange clock, %llu packets: min %.6f ms, median %.6f ms, max %.6f ms\n",
                    (unsigned long long)r->offsets, (double)r->offset_min_ns / 1e6, (double)r->offset_median_ns / 1e6,
@@ -87,6 +92,7 @@ static void report_json(json_t *out, const oc_import_report *r)
     number_set(out, "missing_bars", r->missing_bars);
     number_set(out, "crossed", r->crossed);
     number_set(out, "ambiguous_times", r->ambiguous_times);
+    number_set(out, "denoised", r->denoised);
     if (oc_decimal_text(r->instrument.tick, tick, sizeof tick)) json_object_set_new(out, "tick", json_string(tick));
     if (oc_decimal_text(r->instrument.lot, lot, sizeof lot)) json_object_set_new(out, "lot", json_string(lot));
     for (int i = 0; i < OC_REFUSED_COUNT; i++) {
@@ -124,6 +130,7 @@ static oc_status run(oc_cli *cli)
     o.time_format = oc_cli_text(cli, "time-format");
     OC_TRY(oc_cli_int(cli, "arrival-delay-ns", 0, 86400 * OC_SECOND_NS, &o.arrival_delay_ns));
     OC_TRY(oc_cli_int(cli, "gap-bars", 1, 1000000, &o.gap_bars));
+    o.float_noise = oc_cli_flag(cli, "float-noise");
     OC_TRY(oc_cli_real(cli, "max-rejected", 0, 1, &o.max_rejected));
     for (size_t i = 0; i < cli->argument_count; i++) inputs[i].name = cli->arguments[i];
     oc_status status = oc_import_run(&o, inputs, cli->argument_count, oc_cli_text(cli, "out"), &report, &progress);

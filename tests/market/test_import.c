@@ -225,6 +225,24 @@ static void given_units_are_exact_or_refused(void **state)
     assert_int_equal(scan(&o, GOOD), OC_EUSAGE);
 }
 
+/* Only on demand, only at a multiple, and counted. */
+static void float_noise_is_an_option(void **state)
+{
+    (void)state;
+    static const char text[] = "2020-01-02 10:00:00,1.1,1.2000000000000002,1.05,1.15,100.00000000000001\n"
+                               "2020-01-02 10:01:00,1.1,1.2002,1.05,1.15,100\n";
+    oc_import_options o = bars("1m", "start");
+    o.tick = "0.01";
+    o.lot = "1";
+    assert_int_equal(scan(&o, text), OC_EDATA);
+    o.float_noise = true;
+    assert_int_equal(scan(&o, text), OC_OK);
+    assert_true(got_count == 1 && got[0].as.bar.high_ticks == 120 && got[0].as.bar.volume_lots == 100);
+    assert_true(report.denoised == 2 && report.reasons[OC_REFUSED_TICK] == 1);
+    o.lot = NULL;
+    assert_int_equal(scan(&o, text), OC_EUSAGE);
+}
+
 static void options_are_checked(void **state)
 {
     (void)state;
@@ -587,6 +605,7 @@ int main(void)
         cmocka_unit_test(values_units_and_ends),
         cmocka_unit_test(columns_map),
         cmocka_unit_test(given_units_are_exact_or_refused),
+        cmocka_unit_test(float_noise_is_an_option),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(zones_convert),
         cmocka_unit_test(the_hour_that_comes_twice),
