@@ -12,10 +12,6 @@ typedef struct bench_row {
     oc_status (*run)(const oc_bench_options *, oc_bench_report *);
 } bench_row;
 
-#define BENCH_DECLARE(name, function, text) oc_status oc_bench_##function(const oc_bench_options *, oc_bench_report *);
-OC_BENCHES(BENCH_DECLARE)
-#undef BENCH_DECLARE
-
 static const bench_row benches[] = {
 #define BENCH_ROW(name, function, text) {name, text, oc_bench_##function},
     OC_BENCHES(BENCH_ROW)

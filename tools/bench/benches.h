@@ -4,6 +4,11 @@
 
 #include "tools/bench/bench.h"
 
-#define OC_BENCHES(X)
+#define OC_BENCHES(X)                                                                                                  \
+    X("features", features, "rows a second of the feature engine: 40 features on book packets, nine indicators on bars")
+
+#define OC_BENCH_DECLARE(name, function, text) oc_status oc_bench_##function(const oc_bench_options *, oc_bench_report *);
+OC_BENCHES(OC_BENCH_DECLARE)
+#undef OC_BENCH_DECLARE
 
 #endif
