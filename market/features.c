@@ -247,14 +247,14 @@ static oc_status memory_plan(oc_features *e)
     uint32_t ring = 2;
     while (ring < e->plan.lookback + 1) ring *= 2;
     e->ring_mask = ring - 1;
-    e->nodes_offset = oc_align_up(sizeof(oc_stream)) + oc_align_up(ring * sizeof(oc_ring_row));
+    e->nodes_offset = OC_STREAM_BYTES + oc_align_up(ring * sizeof(oc_ring_row));
     size_t bytes = 0;
     for (uint32_t i = 0; i < e->plan.node_count; i++) {
         e->plan.nodes[i].offset = bytes;
         bytes += (e->plan.nodes[i].bytes + 15) / 16 * 16;
     }
     e->stream_bytes = e->nodes_offset + oc_align_up(bytes);
-    e->windows_bytes = e->stream_bytes - oc_align_up(sizeof(oc_stream));
+    e->windows_bytes = e->stream_bytes - OC_STREAM_BYTES;
     if (e->sample != OC_SAMPLE_BAR) {
         e->book_offset = e->stream_bytes;
         e->stream_bytes += oc_align_up(sizeof(oc_book));

@@ -45,14 +45,14 @@ FEATURE_EVALUATE(volume_ratio_value)             /* bounded: v / (v + mean) - 1/
 
 FEATURE_INIT(volume_z_init)
 {
-    OC_TRY(volume_init(plan, c));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_VOLUME, c->p[0]);
+    oc_plan_rows(plan, c, c->p[0] + 1);
+    return oc_plan_moments(plan, c, 0, OC_SERIES_VOLUME, c->p[0]);
 }
 
 FEATURE_EVALUATE(volume_z_value)
 {
-    double off = (double)(v->now->s[OC_SERIES_VOLUME] * c->p[0] - oc_sum(v, c, 0));
-    return ratio(off, sqrt(oc_scatter(v, c, 0, 1)), value);
+    const oc_moments *m = oc_node_state(v, c, 0);
+    return ratio((double)(v->now->s[OC_SERIES_VOLUME] * c->p[0] - m->sum), m->root, value);
 }
 
 FEATURE_INIT(intensity_init)

@@ -78,6 +78,8 @@ typedef struct oc_stream {
     uint8_t quoted, opened, known_start, pending, reserved[12];     /* pending: an event of a packet still open */
 } oc_stream;
 
+#define OC_STREAM_BYTES ((sizeof(oc_stream) + 63) / 64 * 64)
+
 typedef struct oc_node oc_node;
 typedef struct oc_view oc_view;
 typedef struct oc_feature_column oc_feature_column;
@@ -118,11 +120,11 @@ static inline const oc_ring_row *oc_row_ago(const oc_view *v, uint32_t rows)
 }
 
 struct oc_feature_column {
-    const oc_feature_def *def;
     bool (*evaluate)(const oc_feature_column *c, const oc_view *v, double *value);
-    uint32_t p[OC_FEATURE_PARAMETERS];
     uint32_t rows;                           /* missing until so many rows since the restart */
+    uint32_t p[OC_FEATURE_PARAMETERS];
     const oc_node *node[OC_FEATURE_NODES];
+    const oc_feature_def *def;
     oc_feature_info info;
 };
 
@@ -187,6 +189,10 @@ struct oc_features {
  * history and the number of rows it waits for. */
 OC_MUST oc_plan_sum(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window);
 OC_MUST oc_plan_squares(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window);
+/* sum, sum of squares and the root of their scatter */
+OC_MUST oc_plan_moments(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window);
+/* sum, and the sum of the positive deviations from the mean */
+OC_MUST oc_plan_deviation(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window);
 /* sum over the window of a[t] * b[t - lag] */
 OC_MUST oc_plan_product(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series a, oc_series b,
                         uint32_t lag, uint32_t window);
@@ -214,6 +220,9 @@ static inline const void *oc_node_state(const oc_view *v, const oc_feature_colum
 
 typedef struct oc_extreme { int64_t value; uint32_t age, reserved; } oc_extreme;       /* age: rows since, 0 now */
 typedef struct oc_ramp { oc_i128 ramp; int64_t sum, reserved; } oc_ramp;
+/* scatter = window * squares - sum^2, exact before it becomes a double; root: its square root, window * deviation */
+typedef struct oc_moments { oc_i128 squares; int64_t sum, reserved; double scatter, root; } oc_moments;
+typedef struct oc_deviation { int64_t sum; double above; uint64_t at; double recent[]; } oc_deviation;
 typedef struct oc_stochastic { double fast[64], slow_k[64], k, d; } oc_stochastic;
 
 static inline int64_t oc_sum(const oc_view *v, const oc_feature_column *c, uint32_t slot)
@@ -228,11 +237,26 @@ static inline double oc_wide_sum(const oc_view *v, const oc_feature_column *c, u
     return oc_wide(*(const oc_i128 *)oc_node_state(v, c, slot));
 }
 
-/* Results of a recursive average, at most four numbers; false until the accumulator has its samples. */
-bool oc_recursive(const oc_view *v, const oc_feature_column *c, uint32_t slot, double out[4]);
+/* A recursive average: features_recursive.c. */
+enum { OC_LANE_PAIRS = 4 };
 
-/* window * sum of squares - sum^2 of slots `sum` and `squares`, exact, then as double: >= 0. */
-double oc_scatter(const oc_view *v, const oc_feature_column *c, uint32_t sum, uint32_t squares);
+typedef struct oc_lanes {
+    int64_t next_ns;                         /* first boundary that is not yet passed; valid where `seen` */
+    uint32_t count[2];                       /* samples of the older and the younger; 0: there is none */
+    uint32_t seen, live;                     /* live: a beginning was known, so lane 1 runs */
+    uint32_t doubt, reserved;                /* boundaries to come until the older lane is surely the right one */
+    double x[OC_LANE_PAIRS][2];
+} oc_lanes;
+
+/* Results of a recursive average, at most four numbers; false until the accumulator has its samples. */
+static inline bool oc_recursive(const oc_view *v, const oc_feature_column *c, uint32_t slot, double out[OC_LANE_PAIRS])
+{
+    const oc_lanes *l = oc_node_state(v, c, slot);
+    int lane = l->count[0] == 0;
+    if (l->doubt || !(l->count[lane] >= c->node[slot]->samples)) return false;
+    for (int i = 0; i < OC_LANE_PAIRS; i++) out[i] = l->x[i][lane];
+    return true;
+}
 
 /* Engine internals that two files need. */
 oc_stream *oc_features_stream(const oc_features *e, size_t instrument);

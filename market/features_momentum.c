@@ -85,20 +85,15 @@ FEATURE_EVALUATE(williams_value)
 
 FEATURE_INIT(cci_init)
 {
-    return oc_plan_sum(plan, c, 0, OC_SERIES_TYPICAL, c->p[0]);
+    return oc_plan_deviation(plan, c, 0, OC_SERIES_TYPICAL, c->p[0]);
 }
 
-/* Deviations sum to zero, so the sum of their absolute values is twice the sum of the positive ones: exact integers
- * n * typical - sum, one pass over the window [Lambert80]. */
+/* Deviations sum to zero, so the sum of their absolute values is twice the sum of the positive ones [Lambert80]. */
 FEATURE_EVALUATE(cci_value)
 {
-    int64_t n = c->p[0], sum = oc_sum(v, c, 0), above = 0;
-    for (uint32_t i = 0; i < c->p[0]; i++) {
-        int64_t deviation = n * oc_row_ago(v, i)->s[OC_SERIES_TYPICAL] - sum;
-        above += deviation > 0 ? deviation : 0;
-    }
-    double now = (double)(n * v->now->s[OC_SERIES_TYPICAL] - sum);
-    return ratio(now * (double)n, 0.015 * 100.0 * 2.0 * (double)above, value);
+    const oc_deviation *d = oc_node_state(v, c, 0);
+    double off = (double)(v->now->s[OC_SERIES_TYPICAL] * c->p[0] - d->sum);
+    return ratio(off, 0.015 * 100.0 * 2.0 * d->above, value);
 }
 
 FEATURE_INIT(adx_init)

@@ -4,6 +4,7 @@
  * out overflow: features_internal.h. */
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 #include "market/features_internal.h"
 
 enum { SCAN_MAX = 24 };        /* windows up to this are scanned: no mispredicted branch, cheaper than a deque */
@@ -25,6 +26,51 @@ static void squares_update(const oc_node *n, void *state, const oc_view *v)
 {
     int64_t in = v->now->s[n->a], out = oc_row_ago(v, n->window)->s[n->a];
     *(oc_i128 *)state += (oc_i128)(in - out) * (in + out);
+}
+
+static void moments_update(const oc_node *n, void *state, const oc_view *v)
+{
+    oc_moments *m = state;
+    int64_t in = v->now->s[n->a], out = oc_row_ago(v, n->window)->s[n->a], sum = m->sum + (in - out);
+    oc_i128 squares = m->squares + (oc_i128)(in - out) * (in + out);
+    m->sum = sum;
+    m->squares = squares;
+    m->scatter = oc_wide(squares * n->window - (oc_i128)sum * sum);
+    m->root = sqrt(m->scatter);
+}
+
+typedef double pair __attribute__((vector_size(16)));
+typedef int64_t pair_mask __attribute__((vector_size(16)));
+
+static inline pair positive(const double *x, pair mean)
+{
+    pair d;
+    memcpy(&d, x, sizeof d);
+    d -= mean;
+    return (pair)((pair_mask)d & (pair_mask)(d > 0.0));
+}
+
+/* The window lies twice in `recent`, so that it is contiguous wherever it begins: oldest first, the same order of sums
+ * whenever the run began. */
+static void deviation_update(const oc_node *n, void *state, const oc_view *v)
+{
+    oc_deviation *d = state;
+    int64_t in = v->now->s[n->a];
+    d->sum += in - oc_row_ago(v, n->window)->s[n->a];
+    d->recent[d->at] = d->recent[d->at + n->window] = (double)in;
+    const double *x = &d->recent[++d->at];
+    if (d->at == n->window) d->at = 0;
+    double mean = (double)d->sum / n->window;
+    pair means = {mean, mean}, a = {0.0, 0.0}, b = a;
+    uint32_t i = 0;
+    for (; i + 4 <= n->window; i += 4) {
+        a += positive(x + i, means);
+        b += positive(x + i + 2, means);
+    }
+    a += b;
+    double above = a[0] + a[1];
+    for (; i < n->window; i++) above += x[i] > mean ? x[i] - mean : 0.0;
+    d->above = above;
 }
 
 static void product_update(const oc_node *n, void *state, const oc_view *v)
@@ -123,6 +169,20 @@ oc_status oc_plan_squares(oc_feature_plan *plan, oc_feature_column *c, uint32_t 
                                                   .rows = window, .bytes = sizeof(oc_i128)});
 }
 
+oc_status oc_plan_moments(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window)
+{
+    OC_TRY(window_check(c, window));
+    return oc_plan_node(plan, c, slot, &(oc_node){.update = moments_update, .window = window, .a = series,
+                                                  .rows = window, .bytes = sizeof(oc_moments)});
+}
+
+oc_status oc_plan_deviation(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window)
+{
+    OC_TRY(window_check(c, window));
+    return oc_plan_node(plan, c, slot, &(oc_node){.update = deviation_update, .window = window, .a = series, .rows = window,
+                                                  .bytes = sizeof(oc_deviation) + 2 * window * sizeof(double)});
+}
+
 oc_status oc_plan_product(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series a, oc_series b,
                           uint32_t lag, uint32_t window)
 {
@@ -174,11 +234,4 @@ oc_status oc_plan_stochastic(oc_feature_plan *plan, oc_feature_column *c, uint32
     return oc_plan_node(plan, c, slot, &(oc_node){.update = stochastic_update, .window = p[0],
                                                   .p = {p[0], p[1], p[2]}, .rows = p[0] + p[1] + p[2] - 2,
                                                   .k = {1.0 / p[1], 1.0 / p[2]}, .bytes = sizeof(oc_stochastic)});
-}
-
-double oc_scatter(const oc_view *v, const oc_feature_column *c, uint32_t sum, uint32_t squares)
-{
-    int64_t s = oc_sum(v, c, sum);
-    oc_i128 q = *(const oc_i128 *)oc_node_state(v, c, squares);
-    return oc_wide(q * c->node[squares]->window - (oc_i128)s * s);
 }

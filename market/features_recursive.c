@@ -24,16 +24,6 @@
 #define TAIL 3e-8              /* measured against TA-Lib over the full history: tests/market/test_features_talib.c */
 #define TAIL_MACD 1e-8         /* a difference of two averages loses about a digit */
 
-enum { LANE_PAIRS = 4 };
-
-typedef struct lanes {
-    int64_t next_ns;                         /* first boundary that is not yet passed; valid where `seen` */
-    uint32_t count[2];                       /* samples of the older and the younger; 0: there is none */
-    uint32_t seen, live;                     /* live: a beginning was known, so lane 1 runs */
-    uint32_t doubt, reserved;                /* boundaries to come until the older lane is surely the right one */
-    double x[LANE_PAIRS][2];
-} lanes;
-
 static int64_t boundary_after(int64_t time_ns, int64_t period_ns)
 {
     int64_t k = time_ns / period_ns - (time_ns % period_ns < 0), next;
@@ -42,14 +32,14 @@ static int64_t boundary_after(int64_t time_ns, int64_t period_ns)
 }
 
 /* A row at or past the boundary, or the first one. Rare. */
-static void lanes_turn(lanes *l, const oc_node *n, const oc_view *v)
+static void lanes_turn(oc_lanes *l, const oc_node *n, const oc_view *v)
 {
     int64_t following;
     if (__builtin_add_overflow(l->next_ns, n->period_ns, &following)) following = INT64_MAX;
     bool contiguous = l->seen && v->time_ns < following;
     if (l->seen || v->known_start) {
         l->count[0] = contiguous ? l->count[1] : 0;
-        for (int i = 0; i < LANE_PAIRS; i++) {
+        for (int i = 0; i < OC_LANE_PAIRS; i++) {
             l->x[i][0] = contiguous ? l->x[i][1] : 0.0;
             l->x[i][1] = 0.0;
         }
@@ -64,7 +54,7 @@ static void lanes_turn(lanes *l, const oc_node *n, const oc_view *v)
 }
 
 /* Counts the row; returns false while no lane runs. */
-static inline bool lanes_row(lanes *l, const oc_node *n, const oc_view *v)
+static inline bool lanes_row(oc_lanes *l, const oc_node *n, const oc_view *v)
 {
     if (!l->seen || v->time_ns >= l->next_ns) lanes_turn(l, n, v);
     l->count[0] += l->count[0] != 0;
@@ -81,7 +71,7 @@ static inline double average_step(double mean, double x, uint32_t sample, uint32
 
 static void ema_update(const oc_node *n, void *state, const oc_view *v)
 {
-    lanes *l = state;
+    oc_lanes *l = state;
     if (!lanes_row(l, n, v)) return;
     double x = (double)v->now->s[OC_SERIES_CLOSE];
     if (l->count[0] > n->p[0] && l->count[1] > n->p[0]) {
@@ -95,7 +85,7 @@ static void ema_update(const oc_node *n, void *state, const oc_view *v)
 /* x: fast, slow, signal. Samples of fast are counted so that it and slow have their first value together. */
 static void macd_update(const oc_node *n, void *state, const oc_view *v)
 {
-    lanes *l = state;
+    oc_lanes *l = state;
     if (!lanes_row(l, n, v)) return;
     double x = (double)v->now->s[OC_SERIES_CLOSE];
     uint32_t fast = n->p[0], slow = n->p[1], signal = n->p[2], warm = slow + signal;
@@ -117,7 +107,7 @@ static void macd_update(const oc_node *n, void *state, const oc_view *v)
 }
 
 /* Wilder's mean of two series that need the row before: the first row of a lane has no sample. */
-static inline void wilder_update(const oc_node *n, lanes *l, double a, double b)
+static inline void wilder_update(const oc_node *n, oc_lanes *l, double a, double b)
 {
     uint32_t period = n->p[0];
     if (l->count[0] > period + 1 && l->count[1] > period + 1) {
@@ -136,7 +126,7 @@ static inline void wilder_update(const oc_node *n, lanes *l, double a, double b)
 
 static void rsi_update(const oc_node *n, void *state, const oc_view *v)
 {
-    lanes *l = state;
+    oc_lanes *l = state;
     if (!lanes_row(l, n, v)) return;
     double change = (double)v->now->s[OC_SERIES_CHANGE];
     wilder_update(n, l, change > 0.0 ? change : 0.0, change < 0.0 ? -change : 0.0);
@@ -144,7 +134,7 @@ static void rsi_update(const oc_node *n, void *state, const oc_view *v)
 
 static void atr_update(const oc_node *n, void *state, const oc_view *v)
 {
-    lanes *l = state;
+    oc_lanes *l = state;
     if (!lanes_row(l, n, v)) return;
     wilder_update(n, l, (double)v->now->s[OC_SERIES_RANGE], 0.0);
 }
@@ -159,7 +149,7 @@ static inline double adx_dx(double plus, double minus)
 /* x: Wilder sums of +DM, -DM and true range, and the mean of DX. */
 static void adx_update(const oc_node *n, void *state, const oc_view *v)
 {
-    lanes *l = state;
+    oc_lanes *l = state;
     if (!lanes_row(l, n, v)) return;
     const oc_ring_row *before = oc_row_ago(v, 1);
     int64_t up = v->now->s[OC_SERIES_HIGH] - before->s[OC_SERIES_HIGH];
@@ -184,15 +174,6 @@ static void adx_update(const oc_node *n, void *state, const oc_view *v)
     }
 }
 
-bool oc_recursive(const oc_view *v, const oc_feature_column *c, uint32_t slot, double out[4])
-{
-    const lanes *l = oc_node_state(v, c, slot);
-    int lane = l->count[0] == 0;
-    if (l->doubt || !(l->count[lane] >= c->node[slot]->samples)) return false;
-    for (int i = 0; i < LANE_PAIRS; i++) out[i] = l->x[i][lane];
-    return true;
-}
-
 /* Samples until the weight (1 - weight)^k of what was before is below `tail`. */
 static uint32_t samples_until(double weight, double tail)
 {
@@ -210,7 +191,7 @@ static oc_status recursive(oc_feature_plan *plan, oc_feature_column *c, uint32_t
                        n->samples, (long long)plan->row_ns);
     n->rows = 2;
     n->window = 1;
-    n->bytes = sizeof(lanes);
+    n->bytes = sizeof(oc_lanes);
     return oc_plan_node(plan, c, slot, n);
 }
 

@@ -29,7 +29,7 @@ oc_stream *oc_features_stream(const oc_features *e, size_t instrument)
 
 static inline oc_ring_row *stream_ring(const oc_stream *s)
 {
-    return (oc_ring_row *)(uintptr_t)((const unsigned char *)s + oc_align_up(sizeof *s));
+    return (oc_ring_row *)(uintptr_t)((const unsigned char *)s + OC_STREAM_BYTES);
 }
 
 static oc_book *stream_book(const oc_features *e, oc_stream *s)
@@ -239,23 +239,31 @@ static void book_into(const oc_features *e, oc_stream *s, oc_ring_row *now, bool
     now->s[OC_SERIES_DEPTH] = depth < OC_LOTS_BOUND ? depth : OC_LOTS_BOUND;
 }
 
+/* Returns whether the row can still be valid. */
+static bool column_missing(oc_features *e, size_t i)
+{
+    const oc_feature_info *info = &e->columns[i].info;
+    e->value[i] = (double)info->imputed;
+    e->x[i] = info->imputed;
+    e->mask[i / 64] |= (uint64_t)1 << (i % 64);
+    return info->missing != OC_MISSING_REQUIRED;
+}
+
 /* All columns; returns whether every required one is there. `whole` false: nothing can be evaluated. */
 static bool columns_evaluate(oc_features *e, const oc_view *v, bool whole)
 {
-    bool valid = whole;
-    memset(e->mask, 0, (e->width + 63) / 64 * sizeof *e->mask);
+    bool valid = whole, bounded = true;
+    for (size_t i = 0; i < (e->width + 63) / 64; i++) e->mask[i] = 0;
     for (size_t i = 0; i < e->width; i++) {
         const oc_feature_column *c = &e->columns[i];
-        double value = 0.0;
-        if (whole && v->rows >= c->rows && c->evaluate(c, v, &value) && fabs(value) <= OC_VALUE_BOUND) {
-            e->value[i] = value;
-            e->x[i] = (float)value;
-            continue;
-        }
-        e->value[i] = (double)c->info.imputed;
-        e->x[i] = c->info.imputed;
-        e->mask[i / 64] |= (uint64_t)1 << (i % 64);
-        valid = valid && c->info.missing != OC_MISSING_REQUIRED;
+        if (!(whole && v->rows >= c->rows && c->evaluate(c, v, &e->value[i]))) valid &= column_missing(e, i);
+    }
+    for (size_t i = 0; i < e->width; i++) {
+        bounded &= fabs(e->value[i]) <= OC_VALUE_BOUND;
+        e->x[i] = (float)e->value[i];
+    }
+    for (size_t i = 0; !bounded && i < e->width; i++) {
+        if (!(fabs(e->value[i]) <= OC_VALUE_BOUND)) valid &= column_missing(e, i);
     }
     return valid;
 }

@@ -18,27 +18,25 @@ FEATURE_EVALUATE(autocorrelation_value)
 
 FEATURE_INIT(zscore_init)
 {
-    OC_TRY(oc_plan_sum(plan, c, 0, OC_SERIES_CLOSE, c->p[0]));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_CLOSE, c->p[0]);
+    return oc_plan_moments(plan, c, 0, OC_SERIES_CLOSE, c->p[0]);
 }
 
 FEATURE_EVALUATE(zscore_value)
 {
-    double off = (double)(v->now->s[OC_SERIES_CLOSE] * c->p[0] - oc_sum(v, c, 0));
-    return ratio(off, sqrt(oc_scatter(v, c, 0, 1)), value);
+    const oc_moments *m = oc_node_state(v, c, 0);
+    return ratio((double)(v->now->s[OC_SERIES_CLOSE] * c->p[0] - m->sum), m->root, value);
 }
 
 FEATURE_INIT(return_z_init)
 {
     oc_plan_rows(plan, c, c->p[0] + 1);
-    OC_TRY(oc_plan_sum(plan, c, 0, OC_SERIES_RETURN, c->p[0]));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN, c->p[0]);
+    return oc_plan_moments(plan, c, 0, OC_SERIES_RETURN, c->p[0]);
 }
 
 FEATURE_EVALUATE(return_z_value)
 {
-    double off = (double)(v->now->s[OC_SERIES_RETURN] * c->p[0] - oc_sum(v, c, 0));
-    return ratio(off, sqrt(oc_scatter(v, c, 0, 1)), value);
+    const oc_moments *m = oc_node_state(v, c, 0);
+    return ratio((double)(v->now->s[OC_SERIES_RETURN] * c->p[0] - m->sum), m->root, value);
 }
 
 /* Regression of the change on the close before it: the pull to the mean a row, negative where there is one. */
@@ -46,15 +44,15 @@ FEATURE_INIT(reversion_init)
 {
     oc_plan_rows(plan, c, c->p[0] + 1);
     OC_TRY(oc_plan_product(plan, c, 0, OC_SERIES_CHANGE, OC_SERIES_CLOSE, 1, c->p[0]));
-    OC_TRY(oc_plan_sum(plan, c, 1, OC_SERIES_CLOSE, c->p[0]));
-    return oc_plan_squares(plan, c, 2, OC_SERIES_CLOSE, c->p[0]);
+    return oc_plan_moments(plan, c, 1, OC_SERIES_CLOSE, c->p[0]);
 }
 
 FEATURE_EVALUATE(reversion_value)
 {
     int64_t n = c->p[0], now = v->now->s[OC_SERIES_CLOSE], first = oc_row_ago(v, c->p[0])->s[OC_SERIES_CLOSE];
-    int64_t sum = oc_sum(v, c, 1) - now + first;                     /* of the closes one row earlier */
-    oc_i128 squares = *(const oc_i128 *)oc_node_state(v, c, 2) - (oc_i128)now * now + (oc_i128)first * first;
+    const oc_moments *m = oc_node_state(v, c, 1);
+    int64_t sum = m->sum - now + first;                     /* of the closes one row earlier */
+    oc_i128 squares = m->squares - (oc_i128)now * now + (oc_i128)first * first;
     oc_i128 cross = *(const oc_i128 *)oc_node_state(v, c, 0) * n - (oc_i128)(now - first) * sum;
     return ratio(oc_wide(cross), oc_wide(squares * n - (oc_i128)sum * sum), value);
 }
@@ -117,8 +115,7 @@ FEATURE_EVALUATE(kurtosis_value)
 FEATURE_INIT(fit_init)
 {
     OC_TRY(oc_plan_ramp(plan, c, 0, OC_SERIES_CLOSE, c->p[0]));
-    OC_TRY(oc_plan_sum(plan, c, 1, OC_SERIES_CLOSE, c->p[0]));
-    return oc_plan_squares(plan, c, 2, OC_SERIES_CLOSE, c->p[0]);
+    return oc_plan_moments(plan, c, 1, OC_SERIES_CLOSE, c->p[0]);
 }
 
 /* R squared of the least-squares line: (n sum(i x) - sum(i) sum(x))^2 / (n^2 (n^2 - 1) / 12 * scatter). */
@@ -127,7 +124,8 @@ FEATURE_EVALUATE(fit_value)
     const oc_ramp *r = oc_node_state(v, c, 0);
     double n = c->p[0];
     double cross = 0.5 * n * oc_wide(2 * r->ramp - (oc_i128)(c->p[0] - 1) * r->sum);
-    return ratio(cross * cross * 12.0, n * n * (n * n - 1.0) * oc_scatter(v, c, 1, 2), value);
+    const oc_moments *m = oc_node_state(v, c, 1);
+    return ratio(cross * cross * 12.0, n * n * (n * n - 1.0) * m->scatter, value);
 }
 
 FEATURE_INIT(persistence_init)

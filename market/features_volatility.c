@@ -27,19 +27,19 @@ FEATURE_EVALUATE(true_range_value)
 
 FEATURE_INIT(bands_init)
 {
-    OC_TRY(oc_plan_sum(plan, c, 0, OC_SERIES_CLOSE, c->p[0]));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_CLOSE, c->p[0]);
+    return oc_plan_moments(plan, c, 0, OC_SERIES_CLOSE, c->p[0]);
 }
 
 FEATURE_EVALUATE(band_width_value)               /* 4 deviations / mean; the scatter is n^2 variances */
 {
-    return ratio(4.0 * sqrt(oc_scatter(v, c, 0, 1)), (double)oc_sum(v, c, 0), value);
+    const oc_moments *m = oc_node_state(v, c, 0);
+    return ratio(4.0 * m->root, (double)m->sum, value);
 }
 
 FEATURE_EVALUATE(band_position_value)
 {
-    double off = (double)(v->now->s[OC_SERIES_CLOSE] * c->p[0] - oc_sum(v, c, 0));
-    return ratio(off, 4.0 * sqrt(oc_scatter(v, c, 0, 1)), value);
+    const oc_moments *m = oc_node_state(v, c, 0);
+    return ratio((double)(v->now->s[OC_SERIES_CLOSE] * c->p[0] - m->sum), 4.0 * m->root, value);
 }
 
 FEATURE_INIT(realised_init)
@@ -73,13 +73,12 @@ FEATURE_EVALUATE(volatility_ratio_value)
 FEATURE_INIT(deviation_init)
 {
     oc_plan_rows(plan, c, c->p[0] + 1);
-    OC_TRY(oc_plan_sum(plan, c, 0, OC_SERIES_RETURN, c->p[0]));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN, c->p[0]);
+    return oc_plan_moments(plan, c, 0, OC_SERIES_RETURN, c->p[0]);
 }
 
 FEATURE_EVALUATE(deviation_value)
 {
-    *value = sqrt(oc_scatter(v, c, 0, 1)) / c->p[0] / OC_RETURN_SCALE;
+    *value = ((const oc_moments *)oc_node_state(v, c, 0))->root / c->p[0] / OC_RETURN_SCALE;
     return true;
 }
 
@@ -126,17 +125,17 @@ FEATURE_EVALUATE(jump_value)                     /* pi / 2 */
 FEATURE_INIT(cluster_init)
 {
     oc_plan_rows(plan, c, c->p[0] + 2);
-    OC_TRY(oc_plan_sum(plan, c, 0, OC_SERIES_RETURN_ABS, c->p[0]));
-    OC_TRY(oc_plan_squares(plan, c, 1, OC_SERIES_RETURN_ABS, c->p[0]));
-    return oc_plan_product(plan, c, 2, OC_SERIES_RETURN_ABS, OC_SERIES_RETURN_ABS, 1, c->p[0]);
+    OC_TRY(oc_plan_moments(plan, c, 0, OC_SERIES_RETURN_ABS, c->p[0]));
+    return oc_plan_product(plan, c, 1, OC_SERIES_RETURN_ABS, OC_SERIES_RETURN_ABS, 1, c->p[0]);
 }
 
 FEATURE_EVALUATE(cluster_value)
 {
-    int64_t n = c->p[0], sum = oc_sum(v, c, 0);
+    const oc_moments *m = oc_node_state(v, c, 0);
+    int64_t n = c->p[0], sum = m->sum;
     int64_t before = sum - v->now->s[OC_SERIES_RETURN_ABS] + oc_row_ago(v, c->p[0])->s[OC_SERIES_RETURN_ABS];
-    oc_i128 cross = *(const oc_i128 *)oc_node_state(v, c, 2) * n - (oc_i128)sum * before;
-    return ratio(oc_wide(cross), oc_scatter(v, c, 0, 1), value);
+    oc_i128 cross = *(const oc_i128 *)oc_node_state(v, c, 1) * n - (oc_i128)sum * before;
+    return ratio(oc_wide(cross), m->scatter, value);
 }
 
 static const oc_feature_def rows[] = {
