@@ -261,8 +261,8 @@ static oc_status memory_plan(oc_features *e)
     }
     e->state_bytes = e->stream_bytes * e->instruments;
     OC_TRY(oc_memory_new(&e->state, e->state_bytes, "feature state"));
-    OC_TRY(oc_memory_new_array(&e->value, e->width, sizeof *e->value, "feature values"));
-    OC_TRY(oc_memory_new_array(&e->x, e->width, sizeof *e->x, "feature row"));
+    OC_TRY(oc_memory_new_array(&e->value, e->width + 1, sizeof *e->value, "feature values"));
+    OC_TRY(oc_memory_new_array(&e->x, e->width + 1, sizeof *e->x, "feature row"));
     return oc_memory_new_array(&e->mask, (e->width + 63) / 64, sizeof *e->mask, "feature mask");
 }
 

@@ -249,19 +249,35 @@ static bool column_missing(oc_features *e, size_t i)
     return info->missing != OC_MISSING_REQUIRED;
 }
 
+typedef double wide_pair __attribute__((vector_size(16)));
+typedef float narrow_pair __attribute__((vector_size(8)));
+typedef int64_t mask_pair __attribute__((vector_size(16)));
+
+/* f64 to f32, two at a time; the arrays are padded to pairs. Returns whether all are within the bound (NaN is not). */
+static bool values_round(oc_features *e)
+{
+    mask_pair fine = {-1, -1};
+    const wide_pair bound = {OC_VALUE_BOUND, OC_VALUE_BOUND};
+    for (size_t i = 0; i < e->width; i += 2) {
+        wide_pair value;
+        memcpy(&value, e->value + i, sizeof value);
+        fine &= (value <= bound) & (value >= -bound);
+        narrow_pair rounded = __builtin_convertvector(value, narrow_pair);
+        memcpy(e->x + i, &rounded, sizeof rounded);
+    }
+    return (fine[0] & fine[1]) != 0;
+}
+
 /* All columns; returns whether every required one is there. `whole` false: nothing can be evaluated. */
 static bool columns_evaluate(oc_features *e, const oc_view *v, bool whole)
 {
-    bool valid = whole, bounded = true;
+    bool valid = whole;
     for (size_t i = 0; i < (e->width + 63) / 64; i++) e->mask[i] = 0;
     for (size_t i = 0; i < e->width; i++) {
         const oc_feature_column *c = &e->columns[i];
         if (!(whole && v->rows >= c->rows && c->evaluate(c, v, &e->value[i]))) valid &= column_missing(e, i);
     }
-    for (size_t i = 0; i < e->width; i++) {
-        bounded &= fabs(e->value[i]) <= OC_VALUE_BOUND;
-        e->x[i] = (float)e->value[i];
-    }
+    bool bounded = values_round(e);
     for (size_t i = 0; !bounded && i < e->width; i++) {
         if (!(fabs(e->value[i]) <= OC_VALUE_BOUND)) valid &= column_missing(e, i);
     }
