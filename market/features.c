@@ -22,7 +22,7 @@ void oc_plan_rows(oc_feature_plan *plan, oc_feature_column *c, uint32_t rows)
 {
     if (rows > plan->lookback) plan->lookback = rows;
     if (rows > c->rows) c->rows = rows;
-    if (rows > c->info.history_events) c->info.history_events = rows;
+    if (rows > c->info->history_events) c->info->history_events = rows;
 }
 
 /* Series that are computed from others bring them along. */
@@ -47,15 +47,15 @@ oc_status oc_plan_node(oc_feature_plan *plan, oc_feature_column *c, uint32_t slo
     oc_plan_series(plan, node->b);
     if (node->window + node->lag + 1 > plan->lookback) plan->lookback = node->window + node->lag + 1;
     oc_plan_rows(plan, c, node->rows);
-    if (node->samples > c->info.history_events) c->info.history_events = node->samples;
-    if (2 * node->period_ns > c->info.history_ns) c->info.history_ns = 2 * node->period_ns;
+    if (node->samples > c->info->history_events) c->info->history_events = node->samples;
+    if (2 * node->period_ns > c->info->history_ns) c->info->history_ns = 2 * node->period_ns;
     for (uint32_t i = 0; i < plan->node_count; i++) {
         if (!node_equal(&plan->nodes[i], node)) continue;
         c->node[slot] = &plan->nodes[i];
         return OC_OK;
     }
     if (plan->node_count == OC_FEATURES_NODES_MAX)
-        return OC_FAIL(OC_ELIMIT, "feature %s: over %d shared computations in one engine", c->info.name,
+        return OC_FAIL(OC_ELIMIT, "feature %s: over %d shared computations in one engine", c->info->name,
                        OC_FEATURES_NODES_MAX);
     plan->nodes[plan->node_count] = *node;
     c->node[slot] = &plan->nodes[plan->node_count++];
@@ -126,11 +126,11 @@ static oc_status parameters_parse(oc_feature_column *c, const char *spec, const 
 static void column_name(oc_feature_column *c)
 {
     size_t used = 0;
-    c->info.parameters[0] = '\0';
+    c->info->parameters[0] = '\0';
     for (uint32_t i = 0; i < c->def->parameter_count; i++)
-        used += (size_t)snprintf(c->info.parameters + used, sizeof c->info.parameters - used, "%s%u", i ? "," : "",
+        used += (size_t)snprintf(c->info->parameters + used, sizeof c->info->parameters - used, "%s%u", i ? "," : "",
                                  c->p[i]);
-    snprintf(c->info.name, sizeof c->info.name, "%s%s%s", c->def->name, used ? ":" : "", c->info.parameters);
+    snprintf(c->info->name, sizeof c->info->name, "%s%s%s", c->def->name, used ? ":" : "", c->info->parameters);
 }
 
 static oc_status column_add(oc_features *e, const oc_feature_table *table, const oc_feature_def *def, const char *spec,
@@ -140,21 +140,23 @@ static oc_status column_add(oc_features *e, const oc_feature_table *table, const
     oc_feature_column *c = &e->columns[e->width];
     memset(c, 0, sizeof *c);
     c->def = def;
+    c->info = &e->infos[e->width];
+    memset(c->info, 0, sizeof *c->info);
     c->evaluate = def->evaluate;
     OC_TRY(parameters_parse(c, spec, parameters));
     column_name(c);
     for (size_t i = 0; i < e->width; i++) {
-        if (strcmp(e->columns[i].info.name, c->info.name) != 0) continue;
+        if (strcmp(e->columns[i].info->name, c->info->name) != 0) continue;
         if (skip_duplicate) return OC_OK;
-        return OC_FAIL(OC_ECONFIG, "feature \"%s\" is listed twice", c->info.name);
+        return OC_FAIL(OC_ECONFIG, "feature \"%s\" is listed twice", c->info->name);
     }
-    c->info.group = table->group;
-    c->info.group_name = table->name;
-    c->info.source = def->source;
-    c->info.help = def->help;
-    c->info.missing = def->missing;
-    c->info.imputed = def->imputed;
-    c->info.history_events = 1;
+    c->info->group = table->group;
+    c->info->group_name = table->name;
+    c->info->source = def->source;
+    c->info->help = def->help;
+    c->info->missing = def->missing;
+    c->info->imputed = def->imputed;
+    c->info->history_events = 1;
     if (def->init) OC_TRY(def->init(&e->plan, c));
     e->width++;
     return OC_OK;
@@ -231,7 +233,7 @@ static oc_status schema_hash(oc_features *e)
         oc_hasher_add(h, line, (size_t)n);
     }
     for (size_t i = 0; i < e->width; i++) {
-        const oc_feature_info *f = &e->columns[i].info;
+        const oc_feature_info *f = e->columns[i].info;
         n = snprintf(line, sizeof line, "%s %d %a %u %lld\n", f->name, (int)f->missing, (double)f->imputed,
                      f->history_events, (long long)f->history_ns);
         oc_hasher_add(h, line, (size_t)n);
@@ -276,6 +278,7 @@ static oc_status open_into(oc_features *e, const oc_feature_spec *spec, const oc
     OC_TRY(oc_memory_new_array(&e->half_tick, e->instruments, sizeof *e->half_tick, "feature universe"));
     memcpy(e->universe, universe, e->instruments * sizeof *universe);
     for (size_t i = 0; i < e->instruments; i++) e->half_tick[i] = 0.5 * oc_decimal_value(universe[i].tick);
+    OC_TRY(oc_memory_new_array(&e->infos, OC_FEATURES_MAX, sizeof *e->infos, "feature columns"));
     OC_TRY(oc_memory_new_array(&e->columns, OC_FEATURES_MAX, sizeof *e->columns, "feature columns"));
     e->plan.lookback = 2;
     for (size_t i = 0; i < spec->feature_count; i++) OC_TRY(columns_of(e, spec->features[i]));
@@ -314,6 +317,7 @@ void oc_features_close(oc_features *e)
     oc_memory_free(e->value);
     oc_memory_free(e->state);
     oc_memory_free(e->columns);
+    oc_memory_free(e->infos);
     oc_memory_free(e->half_tick);
     oc_memory_free(e->universe);
     oc_memory_free(e);
@@ -331,14 +335,14 @@ oc_hash oc_features_schema(const oc_features *e)
 
 const oc_feature_info *oc_features_info(const oc_features *e, size_t column)
 {
-    return column < e->width ? &e->columns[column].info : NULL;
+    return column < e->width ? e->columns[column].info : NULL;
 }
 
 uint32_t oc_features_history_events(const oc_features *e)
 {
     uint32_t longest = 0;
     for (size_t i = 0; i < e->width; i++)
-        if (e->columns[i].info.history_events > longest) longest = e->columns[i].info.history_events;
+        if (e->columns[i].info->history_events > longest) longest = e->columns[i].info->history_events;
     return longest;
 }
 
@@ -346,7 +350,7 @@ int64_t oc_features_history_ns(const oc_features *e)
 {
     int64_t longest = 0;
     for (size_t i = 0; i < e->width; i++)
-        if (e->columns[i].info.history_ns > longest) longest = e->columns[i].info.history_ns;
+        if (e->columns[i].info->history_ns > longest) longest = e->columns[i].info->history_ns;
     return longest;
 }
 

@@ -21,7 +21,7 @@ static bool share(int64_t bid, int64_t ask, double *value)
 FEATURE_INIT(depth_init)
 {
     if (!(c->p[0] <= OC_BOOK_LEVELS))
-        return OC_FAIL(OC_ECONFIG, "feature %s: a book has at most %d levels", c->info.name, OC_BOOK_LEVELS);
+        return OC_FAIL(OC_ECONFIG, "feature %s: a book has at most %d levels", c->info->name, OC_BOOK_LEVELS);
     oc_plan_rows(plan, c, 1);
     return OC_OK;
 }

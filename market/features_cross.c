@@ -8,7 +8,7 @@ static void other_rows(oc_feature_plan *plan, oc_feature_column *c, uint32_t win
 {
     oc_plan_series(plan, OC_SERIES_OTHER);
     oc_plan_rows(plan, c, window + 1);
-    if (window + OC_OTHER_AGE + 2 > c->info.history_events) c->info.history_events = window + OC_OTHER_AGE + 2;
+    if (window + OC_OTHER_AGE + 2 > c->info->history_events) c->info->history_events = window + OC_OTHER_AGE + 2;
 }
 
 static bool other_there(const oc_view *v, uint32_t window)

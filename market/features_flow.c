@@ -151,8 +151,22 @@ FEATURE_EVALUATE(trade_size_value)               /* mean size of this row's trad
     return true;
 }
 
+FEATURE_INIT(pressure_init)
+{
+    oc_plan_series(plan, OC_SERIES_SIGNED);
+    return volume_init(plan, c);
+}
+
+FEATURE_EVALUATE(pressure_value)                 /* this row's buys - sells s against the mean volume m: s / (|s| + m) */
+{
+    double now = now_of(v, OC_SERIES_SIGNED) * c->p[0];
+    return ratio(now, fabs(now) + (double)oc_sum(v, c, 0), value);
+}
+
 static const oc_feature_def rows[] = {
     {"signed_volume", ONE(20, 1), IMPUTE(0.0f), signed_init, signed_value, "[Lee91]", "(buys - sells) / volume of N rows"},
+    {"pressure", ONE(50, 1), IMPUTE(0.0f), pressure_init, pressure_value, "[Lee91]",
+     "this row's buys - sells s against the mean volume m: s / (|s| + m)"},
     {"vwap_gap", ONE(20, 1), IMPUTE(0.0f), vwap_init, vwap_value, "[Berkowitz88]", "close / volume-weighted price of N rows - 1"},
     {"volume_ratio", ONE(20, 1), IMPUTE(0.0f), volume_init, volume_ratio_value, "", "volume x against its mean m: x / (x + m) - 0.5"},
     {"volume_z", ONE(50, 2), IMPUTE(0.0f), volume_z_init, volume_z_value, "", "(volume - mean) / deviation over N rows"},

@@ -125,7 +125,7 @@ struct oc_feature_column {
     uint32_t p[OC_FEATURE_PARAMETERS];
     const oc_node *node[OC_FEATURE_NODES];
     const oc_feature_def *def;
-    oc_feature_info info;
+    oc_feature_info *info;                   /* apart: what is read per row lies close together */
 };
 
 typedef bool (*oc_feature_evaluate)(const oc_feature_column *c, const oc_view *v, double *value);
@@ -170,6 +170,7 @@ typedef enum { OC_SAMPLE_PACKET, OC_SAMPLE_BAR, OC_SAMPLE_TRADE } oc_sample;
 struct oc_features {
     oc_feature_plan plan;
     oc_feature_column *columns;
+    oc_feature_info *infos;
     size_t width, instruments, stream_bytes, state_bytes;
     size_t nodes_offset, windows_bytes, book_offset;     /* in a stream: ring and nodes lie together; 0: no book */
     oc_instrument *universe;

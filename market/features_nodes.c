@@ -151,7 +151,7 @@ static void stochastic_update(const oc_node *n, void *state, const oc_view *v)
 static oc_status window_check(const oc_feature_column *c, uint32_t rows)
 {
     if (rows >= 1 && rows <= OC_FEATURE_WINDOW_MAX) return OC_OK;
-    return OC_FAIL(OC_ECONFIG, "feature %s: a window of %u rows; from 1 to %d are possible", c->info.name, rows,
+    return OC_FAIL(OC_ECONFIG, "feature %s: a window of %u rows; from 1 to %d are possible", c->info->name, rows,
                    OC_FEATURE_WINDOW_MAX);
 }
 
@@ -228,7 +228,7 @@ oc_status oc_plan_stochastic(oc_feature_plan *plan, oc_feature_column *c, uint32
 {
     OC_TRY(window_check(c, p[0]));
     if (!(p[1] >= 1 && p[1] <= 64 && p[2] >= 1 && p[2] <= 64))
-        return OC_FAIL(OC_ECONFIG, "feature %s: the two averages take 1 to 64 rows", c->info.name);
+        return OC_FAIL(OC_ECONFIG, "feature %s: the two averages take 1 to 64 rows", c->info->name);
     oc_plan_series(plan, OC_SERIES_HIGH);
     oc_plan_series(plan, OC_SERIES_LOW);
     return oc_plan_node(plan, c, slot, &(oc_node){.update = stochastic_update, .window = p[0],

@@ -185,9 +185,9 @@ static uint32_t samples_until(double weight, double tail)
 static oc_status recursive(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_node *n)
 {
     if (!(n->samples <= 64u * OC_FEATURE_WINDOW_MAX) || !(n->p[0] <= OC_FEATURE_WINDOW_MAX))
-        return OC_FAIL(OC_ECONFIG, "feature %s: an average over more than %d rows", c->info.name, OC_FEATURE_WINDOW_MAX);
+        return OC_FAIL(OC_ECONFIG, "feature %s: an average over more than %d rows", c->info->name, OC_FEATURE_WINDOW_MAX);
     if (__builtin_mul_overflow((int64_t)2 * n->samples, plan->row_ns, &n->period_ns) || n->period_ns > INT64_MAX / 4)
-        return OC_FAIL(OC_ECONFIG, "feature %s: its period of 2 * %u rows of %lld ns is over 73 years", c->info.name,
+        return OC_FAIL(OC_ECONFIG, "feature %s: its period of 2 * %u rows of %lld ns is over 73 years", c->info->name,
                        n->samples, (long long)plan->row_ns);
     n->rows = 2;
     n->window = 1;
@@ -206,7 +206,7 @@ oc_status oc_plan_macd(oc_feature_plan *plan, oc_feature_column *c, uint32_t slo
 {
     if (!(p[0] < p[1] && p[1] <= OC_FEATURE_WINDOW_MAX && p[2] <= OC_FEATURE_WINDOW_MAX))
         return OC_FAIL(OC_ECONFIG, "feature %s: the first average must be shorter than the second, none over %d rows",
-                       c->info.name, OC_FEATURE_WINDOW_MAX);
+                       c->info->name, OC_FEATURE_WINDOW_MAX);
     double slow = 2.0 / (p[1] + 1.0);
     return recursive(plan, c, slot,
                      &(oc_node){.update = macd_update, .p = {p[0], p[1], p[2]},

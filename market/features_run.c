@@ -242,7 +242,7 @@ static void book_into(const oc_features *e, oc_stream *s, oc_ring_row *now, bool
 /* Returns whether the row can still be valid. */
 static bool column_missing(oc_features *e, size_t i)
 {
-    const oc_feature_info *info = &e->columns[i].info;
+    const oc_feature_info *info = e->columns[i].info;
     e->value[i] = (double)info->imputed;
     e->x[i] = info->imputed;
     e->mask[i / 64] |= (uint64_t)1 << (i % 64);

@@ -5,7 +5,7 @@
 FEATURE_INIT(autocorrelation_init)
 {
     if (!(c->p[1] < c->p[0]))
-        return OC_FAIL(OC_ECONFIG, "feature %s: the lag must be shorter than the window", c->info.name);
+        return OC_FAIL(OC_ECONFIG, "feature %s: the lag must be shorter than the window", c->info->name);
     oc_plan_rows(plan, c, c->p[0] + c->p[1] + 1);
     OC_TRY(oc_plan_product(plan, c, 0, OC_SERIES_RETURN, OC_SERIES_RETURN, c->p[1], c->p[0]));
     return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN, c->p[0]);
