@@ -70,7 +70,10 @@ static oc_status name_check(const char *where, const char *name)
 {
     bool good = isalnum((unsigned char)name[0]);
     for (const char *c = name; *c; c++) good = good && (isalnum((unsigned char)*c) || strchr("._-", *c));
-    if (!good) return OC_FAIL(OC_EDATA, "%s: name \"%s\" is not letters, digits, '.', '_' and '-', beginning with one of the first two", where, name);
+    if (!good)
+        return OC_FAIL(OC_EDATA,
+                       "%s: name \"%s\" is not letters, digits, '.', '_' and '-', beginning with one of the first two",
+                       where, name);
     return OC_OK;
 }
 
@@ -79,10 +82,13 @@ static oc_status scaler_check(const char *where, const oc_bundle *b)
     for (int i = 0; i < b->shape.inputs; i++) {
         float mean = (float)b->mean[i], scale = (float)b->scale[i];
         if (!(isfinite(mean) && isfinite(scale) && scale > 0.0f))
-            return OC_FAIL(OC_EDATA, "%s: scaler of feature %d (%s) is mean %.9g, scale %.9g; both must be finite, the scale above 0",
-                           where, i, b->features[i], b->mean[i], b->scale[i]);
+            return OC_FAIL(
+                OC_EDATA,
+                "%s: scaler of feature %d (%s) is mean %.9g, scale %.9g; both must be finite, the scale above 0", where,
+                i, b->features[i], b->mean[i], b->scale[i]);
     }
-    if (!(b->clip >= 0 && b->clip <= 1e6)) return OC_FAIL(OC_EDATA, "%s: scaler.clip is %g, not from 0 to 1e6", where, b->clip);
+    if (!(b->clip >= 0 && b->clip <= 1e6))
+        return OC_FAIL(OC_EDATA, "%s: scaler.clip is %g, not from 0 to 1e6", where, b->clip);
     return OC_OK;
 }
 
@@ -92,14 +98,15 @@ static oc_status bundle_check(const char *where, const oc_bundle *b)
     OC_TRY(scaler_check(where, b));
     for (int i = 0; i < b->shape.horizons; i++) {
         if (!(b->temperature[i] >= temperature_min && b->temperature[i] <= temperature_max))
-            return OC_FAIL(OC_EDATA, "%s: temperature[%d] is %g, not from %g to %g", where, i, b->temperature[i], temperature_min,
-                           temperature_max);
+            return OC_FAIL(OC_EDATA, "%s: temperature[%d] is %g, not from %g to %g", where, i, b->temperature[i],
+                           temperature_min, temperature_max);
         if (!b->labels[i][0]) return OC_FAIL(OC_EDATA, "%s: labels[%d] is empty", where, i);
     }
     for (int i = 0; i < b->shape.inputs; i++) {
         if (!b->features[i][0]) return OC_FAIL(OC_EDATA, "%s: features.columns[%d] is empty", where, i);
     }
-    if (b->seed > INT64_MAX) return OC_FAIL(OC_EDATA, "%s: seed %llu is over 2^63 - 1", where, (unsigned long long)b->seed);
+    if (b->seed > INT64_MAX)
+        return OC_FAIL(OC_EDATA, "%s: seed %llu is over 2^63 - 1", where, (unsigned long long)b->seed);
     return OC_OK;
 }
 

@@ -1,5 +1,5 @@
-/* bundle_json.c - the fields of bundle.json, written and read. `self_hash` is the last key, in a fixed spelling, so that the
- * file's last 52 bytes are known and everything before them is hashed: keys, numbers and white space alike. */
+/* bundle_json.c - the fields of bundle.json, written and read. `self_hash` is the last key, in a fixed spelling, so
+ * that the file's last 52 bytes are known and everything before them is hashed: keys, numbers and white space alike. */
 #include "nn/bundle_json.h"
 
 #include <ctype.h>
@@ -40,8 +40,8 @@ oc_status oc_bundle_json_sealed(const char *text, size_t bytes, const char *name
         return OC_FAIL(OC_EDATA, "%s: does not end with its self_hash: truncated, damaged or edited", name);
     OC_TRY(seal_compute(text, bytes, digits));
     if (memcmp(text + bytes - AFTER - DIGITS, digits, DIGITS) != 0)
-        return OC_FAIL(OC_EDATA, "%s: self_hash is \"%.*s\" but the content hashes to %s: damaged or edited", name, DIGITS,
-                       text + bytes - AFTER - DIGITS, digits);
+        return OC_FAIL(OC_EDATA, "%s: self_hash is \"%.*s\" but the content hashes to %s: damaged or edited", name,
+                       DIGITS, text + bytes - AFTER - DIGITS, digits);
     return OC_OK;
 }
 
@@ -64,8 +64,9 @@ static json_t *seen_json(const oc_bundle *b)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < b->seen_count; i++) {
-        json_array_append_new(array, json_pack("{s:s, s:I, s:I}", "symbol", b->seen[i].symbol, "first_ns",
-                                               (json_int_t)b->seen[i].first_ns, "last_ns", (json_int_t)b->seen[i].last_ns));
+        json_array_append_new(array,
+                              json_pack("{s:s, s:I, s:I}", "symbol", b->seen[i].symbol, "first_ns",
+                                        (json_int_t)b->seen[i].first_ns, "last_ns", (json_int_t)b->seen[i].last_ns));
     }
     return array;
 }
@@ -76,22 +77,24 @@ static json_t *bundle_json(const oc_bundle *b, const oc_bundle_file *weights)
     json_t *columns = json_array(), *labels = json_array();
     for (int i = 0; i < s->inputs; i++) json_array_append_new(columns, json_string(b->features[i]));
     for (int i = 0; i < s->horizons; i++) json_array_append_new(labels, json_string(b->labels[i]));
-    json_t *shape = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "trunk", trunk_names[s->trunk], "steps", s->steps, "inputs",
-                              s->inputs, "layers", s->layers, "hidden", s->hidden, "heads", s->heads, "horizons", s->horizons,
-                              "gates", "ifgo");
-    json_t *trained = json_pack("{s:o, s:{s:s, s:o, s:s, s:I, s:I}, s:I, s:I, s:o}", "dataset", hash_json(b->dataset), "fold", "name",
-                                b->fold_name, "hash", hash_json(b->fold), "of", b->folds, "index", (json_int_t)b->fold_index,
-                                "embargo_ns", (json_int_t)b->embargo_ns, "seed", (json_int_t)b->seed, "optimiser_steps",
-                                (json_int_t)b->train_steps, "seen", seen_json(b));
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:{s:o, s:o}, s:{s:o, s:o, s:f}, s:o, s:[s,s,s], s:o, s:o, s:o, "
-                     "s:{s:{s:I, s:o}}, s:s}",
-                     "format", "outcry-bundle", "format_version", FORMAT_VERSION, "name", b->name, "version", b->version, "build",
-                     b->build, "created", b->created, "shape", shape, "features", "schema", hash_json(b->schema), "columns",
-                     columns, "scaler", "mean", reals_json(b->mean, (size_t)s->inputs), "scale",
-                     reals_json(b->scale, (size_t)s->inputs), "clip", b->clip, "labels", labels, "classes", "buy", "sell", "hold",
-                     "temperature", reals_json(b->temperature, (size_t)s->horizons), "trained", trained, "weights_hash",
-                     hash_json(b->weights), "files", "weights.safetensors", "bytes", (json_int_t)weights->bytes, "hash",
-                     hash_json(weights->hash), "self_hash", ZEROS);
+    json_t *shape = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "trunk", trunk_names[s->trunk], "steps",
+                              s->steps, "inputs", s->inputs, "layers", s->layers, "hidden", s->hidden, "heads",
+                              s->heads, "horizons", s->horizons, "gates", "ifgo");
+    json_t *trained =
+        json_pack("{s:o, s:{s:s, s:o, s:s, s:I, s:I}, s:I, s:I, s:o}", "dataset", hash_json(b->dataset), "fold", "name",
+                  b->fold_name, "hash", hash_json(b->fold), "of", b->folds, "index", (json_int_t)b->fold_index,
+                  "embargo_ns", (json_int_t)b->embargo_ns, "seed", (json_int_t)b->seed, "optimiser_steps",
+                  (json_int_t)b->train_steps, "seen", seen_json(b));
+    return json_pack(
+        "{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:{s:o, s:o}, s:{s:o, s:o, s:f}, s:o, s:[s,s,s], s:o, s:o, s:o, "
+        "s:{s:{s:I, s:o}}, s:s}",
+        "format", "outcry-bundle", "format_version", FORMAT_VERSION, "name", b->name, "version", b->version, "build",
+        b->build, "created", b->created, "shape", shape, "features", "schema", hash_json(b->schema), "columns", columns,
+        "scaler", "mean", reals_json(b->mean, (size_t)s->inputs), "scale", reals_json(b->scale, (size_t)s->inputs),
+        "clip", b->clip, "labels", labels, "classes", "buy", "sell", "hold", "temperature",
+        reals_json(b->temperature, (size_t)s->horizons), "trained", trained, "weights_hash", hash_json(b->weights),
+        "files", "weights.safetensors", "bytes", (json_int_t)weights->bytes, "hash", hash_json(weights->hash),
+        "self_hash", ZEROS);
 }
 
 oc_status oc_bundle_json_write(const oc_bundle *b, const oc_bundle_file *weights, char **text, size_t *bytes)
@@ -100,9 +103,11 @@ oc_status oc_bundle_json_write(const oc_bundle *b, const oc_bundle_file *weights
     json_t *root = bundle_json(b, weights);
     char *dump = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
-    if (!dump) return OC_FAIL(OC_EDATA, "bundle %.63s: cannot be written as JSON: no memory, or a name that is not UTF-8", b->name);
+    if (!dump)
+        return OC_FAIL(OC_EDATA, "bundle %.63s: cannot be written as JSON: no memory, or a name that is not UTF-8",
+                       b->name);
     size_t length = strlen(dump);
-    dump[length++] = '\n';                      /* in place of the NUL: the length is known from here on */
+    dump[length++] = '\n'; /* in place of the NUL: the length is known from here on */
     oc_status status = seal_compute(dump, length, digits);
     if (status != OC_OK) {
         free(dump);
@@ -163,7 +168,8 @@ static oc_status shape_read(const json_t *root, const char *where, oc_model_shap
 }
 
 /* An array of exactly `count` texts into rows of `stride` bytes. */
-static oc_status texts_read(const json_t *root, const char *key, const char *where, char *out, size_t count, size_t stride)
+static oc_status texts_read(const json_t *root, const char *key, const char *where, char *out, size_t count,
+                            size_t stride)
 {
     json_t *array;
     OC_TRY(oc_json_get(root, key, where, JSON_ARRAY, &array));
@@ -223,8 +229,10 @@ static oc_status fields_read(const json_t *root, const char *where, oc_bundle *b
     return OC_OK;
 }
 
-/* The size that bundle.json claims must be that of the file, and hold the shape's weights: no memory on a claim alone. */
-static oc_status file_read(const json_t *root, const char *where, const oc_model_shape *shape, uint64_t actual, oc_bundle_file *out)
+/* The size that bundle.json claims must be that of the file, and hold the shape's weights: no memory on a claim alone.
+ */
+static oc_status file_read(const json_t *root, const char *where, const oc_model_shape *shape, uint64_t actual,
+                           oc_bundle_file *out)
 {
     json_t *files, *entry;
     oc_parameters p;
@@ -236,9 +244,10 @@ static oc_status file_read(const json_t *root, const char *where, const oc_model
     out->bytes = (uint64_t)bytes;
     oc_parameters_describe(&p, shape);
     if (out->bytes != actual || actual < p.weights * sizeof(float))
-        return OC_FAIL(OC_EDATA, "%s: weights.safetensors should have %llu bytes and its shape takes %zu, but the file has %llu: "
-                       "truncated, or of another model", where, (unsigned long long)out->bytes, p.weights * sizeof(float),
-                       (unsigned long long)actual);
+        return OC_FAIL(OC_EDATA,
+                       "%s: weights.safetensors should have %llu bytes and its shape takes %zu, but the file has %llu: "
+                       "truncated, or of another model",
+                       where, (unsigned long long)out->bytes, p.weights * sizeof(float), (unsigned long long)actual);
     return OC_OK;
 }
 
@@ -252,12 +261,13 @@ static oc_status root_read(oc_bundle **out, const json_t *root, const char *wher
     OC_TRY(oc_json_text(root, "format", where, &format));
     OC_TRY(oc_json_int(root, "format_version", where, 0, INT64_MAX, &version));
     if (strcmp(format, "outcry-bundle") != 0 || version != FORMAT_VERSION)
-        return OC_FAIL(OC_EDATA, "%s: format \"%.32s\" version %lld, not outcry-bundle version %d", where, format, (long long)version,
-                       FORMAT_VERSION);
+        return OC_FAIL(OC_EDATA, "%s: format \"%.32s\" version %lld, not outcry-bundle version %d", where, format,
+                       (long long)version, FORMAT_VERSION);
     OC_TRY(shape_read(root, where, &shape));
     OC_TRY(file_read(root, where, &shape, actual, weights));
     OC_TRY(oc_json_get(root, "trained.seen", where, JSON_ARRAY, &seen));
-    if (json_array_size(seen) > SEEN_MAX) return OC_FAIL(OC_EDATA, "%s: trained.seen has over %d entries", where, SEEN_MAX);
+    if (json_array_size(seen) > SEEN_MAX)
+        return OC_FAIL(OC_EDATA, "%s: trained.seen has over %d entries", where, SEEN_MAX);
     OC_TRY(oc_bundle_new(out, &shape, json_array_size(seen)));
     OC_TRY(seen_read(seen, where, *out));
     OC_TRY(fields_read(root, where, *out));

@@ -6,7 +6,10 @@
 
 enum { OC_BUNDLE_JSON_MAX = 16 << 20 };
 
-typedef struct oc_bundle_file { uint64_t bytes; oc_hash hash; } oc_bundle_file;   /* what bundle.json says of the weights */
+typedef struct oc_bundle_file {
+    uint64_t bytes;
+    oc_hash hash;
+} oc_bundle_file; /* what bundle.json says of the weights */
 
 /* Text with its self_hash filled in; malloc'ed: free(). */
 OC_MUST oc_bundle_json_write(const oc_bundle *b, const oc_bundle_file *weights, char **text, size_t *bytes);

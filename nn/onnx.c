@@ -1,6 +1,7 @@
-/* onnx.c - the model of DESIGN section 3 as ONNX nodes. Everything that protobuf-c points at lies in one arena, f32 weights
- * are pointed at in the bundle itself; only the LSTM's are copied, because ONNX wants its gates in the order i, o, f, c.
- * Building keeps its first failure in `status` and does nothing afterwards, so that the graph reads as a list of nodes. */
+/* onnx.c - the model of DESIGN section 3 as ONNX nodes. Everything that protobuf-c points at lies in one arena, f32
+ * weights are pointed at in the bundle itself; only the LSTM's are copied, because ONNX wants its gates in the order i,
+ * o, f, c. Building keeps its first failure in `status` and does nothing afterwards, so that the graph reads as a list
+ * of nodes. */
 #include "nn/onnx.h"
 
 #include <assert.h>
@@ -13,7 +14,14 @@
 #include "base/memory.h"
 #include "nn/onnx_proto.h"
 
-enum { IR_VERSION = 8, OPSET = 17, NODES_MAX = 64 + 4 * OC_LAYERS_MAX, TENSORS_MAX = NODES_MAX, TEXT_BYTES = 96, SLACK_BYTES = 1 << 18 };
+enum {
+    IR_VERSION = 8,
+    OPSET = 17,
+    NODES_MAX = 64 + 4 * OC_LAYERS_MAX,
+    TENSORS_MAX = NODES_MAX,
+    TEXT_BYTES = 96,
+    SLACK_BYTES = 1 << 18
+};
 
 typedef struct build {
     const oc_bundle *bundle;
@@ -26,13 +34,27 @@ typedef struct build {
 } build;
 
 typedef struct attribute {
-    const char *name;                           /* NULL ends a list */
-    int count;                                  /* 0: a single INT, values[0] */
+    const char *name; /* NULL ends a list */
+    int count;        /* 0: a single INT, values[0] */
     int64_t values[4];
 } attribute;
 
-#define IN(...) (const char *const[]){__VA_ARGS__, NULL}
-#define WITH(...) (const attribute[]){__VA_ARGS__, {NULL, 0, {0}}}
+#define IN(...)                                                                                                        \
+    (const char *const[])                                                                                              \
+    {                                                                                                                  \
+        __VA_ARGS__, NULL                                                                                              \
+    }
+#define WITH(...)                                                                                                      \
+    (const attribute[])                                                                                                \
+    {                                                                                                                  \
+        __VA_ARGS__,                                                                                                   \
+        {                                                                                                              \
+            NULL, 0,                                                                                                   \
+            {                                                                                                          \
+                0                                                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
 
 /* Zeroed; NULL after a failure. */
 static void *take(build *b, size_t bytes)
@@ -57,8 +79,8 @@ static char *text(build *b, const char *format, ...)
 
 /* --- constants --- */
 
-static void tensor(build *b, const char *name, Onnx__TensorProto__DataType type, const void *data, size_t bytes, int rank,
-                   const int64_t *dims)
+static void tensor(build *b, const char *name, Onnx__TensorProto__DataType type, const void *data, size_t bytes,
+                   int rank, const int64_t *dims)
 {
     Onnx__TensorProto *t = take(b, sizeof *t);
     int64_t *copy = take(b, (size_t)rank * sizeof *copy);
@@ -72,7 +94,7 @@ static void tensor(build *b, const char *name, Onnx__TensorProto__DataType type,
     t->has_data_type = 1;
     t->data_type = (int32_t)type;
     t->has_raw_data = 1;
-    t->raw_data.data = (uint8_t *)(uintptr_t)data;      /* protobuf-c only reads it */
+    t->raw_data.data = (uint8_t *)(uintptr_t)data; /* protobuf-c only reads it */
     t->raw_data.len = bytes;
     b->tensors[b->tensor_count++] = t;
 }
@@ -209,7 +231,8 @@ static void gates_copy(build *b, const char *name, float *out)
     const oc_parameter *row;
     const float *data = weight(b, name, &row);
     size_t block = row->count / OC_GATES;
-    for (size_t g = 0; out && g < OC_GATES; g++) memcpy(out + g * block, data + (size_t)order[g] * block, block * sizeof *out);
+    for (size_t g = 0; out && g < OC_GATES; g++)
+        memcpy(out + g * block, data + (size_t)order[g] * block, block * sizeof *out);
 }
 
 static const char *lstm_tensor(build *b, int layer, const char *kind, const char *as)
@@ -234,7 +257,7 @@ static void build_lstm_layer(build *b, int layer, const char *input, const char 
     gates_copy(b, text(b, "lstm.bias_hh_l%d", layer), both + OC_GATES * hidden);
     floats(b, bias, both, 2, 1, 2 * OC_GATES * hidden, 1);
     node(b, "LSTM", IN(input, w, r, bias), states, WITH({"hidden_size", 0, {hidden}}));
-    node(b, "Squeeze", IN(states, "axis.directions"), output, NULL);          /* [T,1,B,H] -> [T,B,H] */
+    node(b, "Squeeze", IN(states, "axis.directions"), output, NULL); /* [T,1,B,H] -> [T,B,H] */
 }
 
 /* Leaves the trunk's states [T,B,H] in "states", the last one [B,H] in "last". */
@@ -266,7 +289,8 @@ static void build_mlp(build *b)
     node(b, "Gather", IN("scaled", "index.last"), "row", WITH({"axis", 0, {1}}));
     const char *input = "row";
     for (int layer = 0; layer < s->layers; layer++) {
-        const char *sum = text(b, "trunk.sum%d", layer), *output = layer + 1 == s->layers ? "last" : text(b, "trunk.y%d", layer);
+        const char *sum = text(b, "trunk.sum%d", layer),
+                   *output = layer + 1 == s->layers ? "last" : text(b, "trunk.y%d", layer);
         linear(b, text(b, "trunk.%d", 2 * layer), input, sum);
         node(b, "Relu", IN(sum), output, NULL);
         input = output;
@@ -282,14 +306,15 @@ static void build_attention_weights(build *b)
         weight_rows(b, text(b, "attention.%s.weight", part[i]), "attention.in_proj_weight", i * hidden, hidden);
         weight_rows(b, text(b, "attention.%s.bias", part[i]), "attention.in_proj_bias", i * hidden, hidden);
     }
-    for (int i = 1; i < 3; i++) {               /* [B,T,H] . W^T + bias, heads apart: [B,T,N,d] */
-        const char *name = part[i], *turned = text(b, "attention.%s.turned", name), *product = text(b, "attention.%s.product", name),
-                   *sum = text(b, "attention.%s.sum", name);
+    for (int i = 1; i < 3; i++) { /* [B,T,H] . W^T + bias, heads apart: [B,T,N,d] */
+        const char *name = part[i], *turned = text(b, "attention.%s.turned", name),
+                   *product = text(b, "attention.%s.product", name), *sum = text(b, "attention.%s.sum", name);
         node(b, "Transpose", IN(text(b, "attention.%s.weight", name)), turned, WITH({"perm", 2, {1, 0}}));
         node(b, "MatMul", IN("by_batch", turned), product, NULL);
         node(b, "Add", IN(product, text(b, "attention.%s.bias", name)), sum, NULL);
         node(b, "Reshape", IN(sum, "shape.keys"), text(b, "attention.%s.apart", name), NULL);
-        node(b, "Transpose", IN(text(b, "attention.%s.apart", name)), text(b, "attention.%ss", name), WITH({"perm", 4, {0, 2, 1, 3}}));
+        node(b, "Transpose", IN(text(b, "attention.%s.apart", name)), text(b, "attention.%ss", name),
+             WITH({"perm", 4, {0, 2, 1, 3}}));
     }
 }
 
@@ -308,7 +333,7 @@ static void build_attention(build *b)
     build_attention_weights(b);
     node(b, "Gemm", IN("last", "attention.query.weight", "attention.query.bias"), "query", WITH({"transB", 0, {1}}));
     node(b, "Reshape", IN("query", "shape.query"), "queries", NULL);
-    node(b, "MatMul", IN("attention.keys", "queries"), "products", NULL);     /* [B,N,T,1] */
+    node(b, "MatMul", IN("attention.keys", "queries"), "products", NULL); /* [B,N,T,1] */
     node(b, "Mul", IN("products", "attention.factor"), "scores", NULL);
     node(b, "Softmax", IN("scores"), "map", WITH({"axis", 0, {2}}));
     node(b, "Transpose", IN("map"), "map_row", WITH({"perm", 4, {0, 1, 3, 2}}));
@@ -352,8 +377,10 @@ static Onnx__ValueInfoProto *value_info(build *b, const char *name, int64_t d1, 
         v->list[i] = &v->dim[i];
         v->dim[i].value_case = i ? ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE
                                  : ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
-        if (i) v->dim[i].dim_value = dims[i];
-        else v->dim[i].dim_param = text(b, "batch");
+        if (i)
+            v->dim[i].dim_value = dims[i];
+        else
+            v->dim[i].dim_param = text(b, "batch");
     }
     v->shape.dim = v->list;
     v->shape.n_dim = 3;
@@ -371,8 +398,10 @@ static void build_graph(build *b)
 {
     const oc_model_shape *s = &b->bundle->shape;
     build_scaler(b);
-    if (s->trunk == OC_TRUNK_LSTM) build_lstm(b);
-    else build_mlp(b);
+    if (s->trunk == OC_TRUNK_LSTM)
+        build_lstm(b);
+    else
+        build_mlp(b);
     if (s->heads > 0) build_attention(b);
     build_head(b);
 }
@@ -411,7 +440,8 @@ static oc_status model_write(build *b, const char *path)
     graph.output = &output;
     graph.n_input = graph.n_output = 1;
     size_t bytes = onnx__model_proto__get_packed_size(&model);
-    if (bytes > INT32_MAX) return OC_FAIL(OC_ELIMIT, "%s: the model takes %zu bytes, over protobuf's 2 GiB", path, bytes);
+    if (bytes > INT32_MAX)
+        return OC_FAIL(OC_ELIMIT, "%s: the model takes %zu bytes, over protobuf's 2 GiB", path, bytes);
     uint8_t *packed;
     OC_TRY(oc_memory_new(&packed, bytes, path));
     onnx__model_proto__pack(&model, packed);

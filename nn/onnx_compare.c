@@ -30,7 +30,8 @@ static oc_status model_answer(const oc_bundle *b, const float *windows, size_t c
 
 oc_status oc_onnx_compare(const oc_bundle *b, const char *path, size_t count, uint64_t seed, double *max_difference)
 {
-    const size_t width = (size_t)b->shape.steps * (size_t)b->shape.inputs, answers = count * (size_t)b->shape.horizons * OC_CLASSES;
+    const size_t width = (size_t)b->shape.steps * (size_t)b->shape.inputs,
+                 answers = count * (size_t)b->shape.horizons * OC_CLASSES;
     float *windows = NULL, *ours = NULL;
     double *theirs = NULL;
     oc_status status;
@@ -43,7 +44,7 @@ oc_status oc_onnx_compare(const oc_bundle *b, const char *path, size_t count, ui
     *max_difference = 0;
     for (size_t i = 0; i < answers && !isnan(*max_difference); i++) {
         double difference = fabs((double)ours[i] - theirs[i]);
-        if (!(difference <= *max_difference)) *max_difference = difference;     /* a NaN is the answer */
+        if (!(difference <= *max_difference)) *max_difference = difference; /* a NaN is the answer */
     }
 done:
     oc_memory_free(windows);

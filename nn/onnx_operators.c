@@ -1,5 +1,5 @@
-/* onnx_operators.c - one function an operator, one row a name. Definitions: the ONNX operator reference, opset 17 [ONNX17];
- * only the forms that onnx.c writes are taken, anything else is refused rather than guessed. */
+/* onnx_operators.c - one function an operator, one row a name. Definitions: the ONNX operator reference, opset 17
+ * [ONNX17]; only the forms that onnx.c writes are taken, anything else is refused rather than guessed. */
 #include "nn/onnx_operators.h"
 
 #include <math.h>
@@ -48,10 +48,22 @@ static oc_status refuse(const oc_onnx_call *c, const char *why)
 /* --- elementwise: the second operand's dimensions are the last ones of the first, or 1 --- */
 
 typedef double (*binary)(double a, double b);
-static double subtract(double a, double b) { return a - b; }
-static double divide(double a, double b) { return a / b; }
-static double add(double a, double b) { return a + b; }
-static double multiply(double a, double b) { return a * b; }
+static double subtract(double a, double b)
+{
+    return a - b;
+}
+static double divide(double a, double b)
+{
+    return a / b;
+}
+static double add(double a, double b)
+{
+    return a + b;
+}
+static double multiply(double a, double b)
+{
+    return a * b;
+}
 
 static size_t broadcast_index(const oc_onnx_value *a, const oc_onnx_value *b, size_t at)
 {
@@ -70,17 +82,30 @@ static oc_status elementwise(const oc_onnx_call *c, binary f)
     const oc_onnx_value *a = c->in[0], *b = c->in[1];
     if (c->inputs != 2 || b->rank > a->rank) return refuse(c, "two operands, the first of the higher rank, are needed");
     for (int i = 1; i <= b->rank; i++) {
-        if (b->dims[b->rank - i] != 1 && b->dims[b->rank - i] != a->dims[a->rank - i]) return refuse(c, "shapes do not broadcast");
+        if (b->dims[b->rank - i] != 1 && b->dims[b->rank - i] != a->dims[a->rank - i])
+            return refuse(c, "shapes do not broadcast");
     }
     OC_TRY(oc_onnx_value_new(c->out, c->arena, a->rank, a->dims));
     for (size_t i = 0; i < oc_onnx_count(a); i++) c->out->x[i] = f(a->x[i], b->x[broadcast_index(a, b, i)]);
     return OC_OK;
 }
 
-static oc_status op_sub(const oc_onnx_call *c) { return elementwise(c, subtract); }
-static oc_status op_div(const oc_onnx_call *c) { return elementwise(c, divide); }
-static oc_status op_add(const oc_onnx_call *c) { return elementwise(c, add); }
-static oc_status op_mul(const oc_onnx_call *c) { return elementwise(c, multiply); }
+static oc_status op_sub(const oc_onnx_call *c)
+{
+    return elementwise(c, subtract);
+}
+static oc_status op_div(const oc_onnx_call *c)
+{
+    return elementwise(c, divide);
+}
+static oc_status op_add(const oc_onnx_call *c)
+{
+    return elementwise(c, add);
+}
+static oc_status op_mul(const oc_onnx_call *c)
+{
+    return elementwise(c, multiply);
+}
 
 static oc_status copy(const oc_onnx_call *c, int rank, const int64_t *dims)
 {
@@ -99,7 +124,8 @@ static oc_status op_clip(const oc_onnx_call *c)
 {
     if (c->inputs != 3) return refuse(c, "both limits are needed");
     OC_TRY(op_identity(c));
-    for (size_t i = 0; i < oc_onnx_count(c->out); i++) c->out->x[i] = fmin(fmax(c->out->x[i], *c->in[1]->x), *c->in[2]->x);
+    for (size_t i = 0; i < oc_onnx_count(c->out); i++)
+        c->out->x[i] = fmin(fmax(c->out->x[i], *c->in[1]->x), *c->in[2]->x);
     return OC_OK;
 }
 
@@ -170,7 +196,8 @@ static oc_status op_gather(const oc_onnx_call *c)
     const oc_onnx_value *a = c->in[0];
     int64_t axis = attribute_int(c, "axis", 0), dims[OC_ONNX_RANK_MAX];
     int rank = 0;
-    if (c->inputs != 2 || c->in[1]->rank != 0 || axis < 0 || axis >= a->rank) return refuse(c, "a scalar index is needed");
+    if (c->inputs != 2 || c->in[1]->rank != 0 || axis < 0 || axis >= a->rank)
+        return refuse(c, "a scalar index is needed");
     int64_t index = (int64_t)c->in[1]->x[0];
     if (index < 0 || index >= a->dims[axis]) return refuse(c, "the index lies outside");
     size_t before = 1, after = 1;
@@ -181,7 +208,8 @@ static oc_status op_gather(const oc_onnx_call *c)
     }
     OC_TRY(oc_onnx_value_new(c->out, c->arena, rank, dims));
     for (size_t i = 0; i < before; i++)
-        memcpy(c->out->x + i * after, a->x + (i * (size_t)a->dims[axis] + (size_t)index) * after, after * sizeof(double));
+        memcpy(c->out->x + i * after, a->x + (i * (size_t)a->dims[axis] + (size_t)index) * after,
+               after * sizeof(double));
     return OC_OK;
 }
 
@@ -203,7 +231,8 @@ static oc_status op_matmul(const oc_onnx_call *c)
 {
     const oc_onnx_value *a = c->in[0], *b = c->in[1];
     int64_t dims[OC_ONNX_RANK_MAX];
-    if (c->inputs != 2 || a->rank < 2 || b->rank < 2 || (b->rank != 2 && b->rank != a->rank)) return refuse(c, "ranks do not fit");
+    if (c->inputs != 2 || a->rank < 2 || b->rank < 2 || (b->rank != 2 && b->rank != a->rank))
+        return refuse(c, "ranks do not fit");
     for (int i = 0; b->rank > 2 && i < a->rank - 2; i++) {
         if (a->dims[i] != b->dims[i]) return refuse(c, "leading dimensions differ");
     }
@@ -214,7 +243,8 @@ static oc_status op_matmul(const oc_onnx_call *c)
     OC_TRY(oc_onnx_value_new(c->out, c->arena, a->rank, dims));
     size_t batches = oc_onnx_count(a) / (size_t)(rows * inner), step = b->rank == 2 ? 0 : (size_t)(inner * columns);
     for (size_t i = 0; i < batches; i++)
-        product(a->x + i * (size_t)(rows * inner), b->x + i * step, c->out->x + i * (size_t)(rows * columns), rows, inner, columns);
+        product(a->x + i * (size_t)(rows * inner), b->x + i * step, c->out->x + i * (size_t)(rows * columns), rows,
+                inner, columns);
     return OC_OK;
 }
 
@@ -222,8 +252,8 @@ static oc_status op_matmul(const oc_onnx_call *c)
 static oc_status op_gemm(const oc_onnx_call *c)
 {
     const oc_onnx_value *x = c->in[0], *w = c->in[1], *bias = c->in[2];
-    if (c->inputs != 3 || x->rank != 2 || w->rank != 2 || attribute_int(c, "transB", 0) != 1 || x->dims[1] != w->dims[1] ||
-        bias->rank != 1 || bias->dims[0] != w->dims[0])
+    if (c->inputs != 3 || x->rank != 2 || w->rank != 2 || attribute_int(c, "transB", 0) != 1 ||
+        x->dims[1] != w->dims[1] || bias->rank != 1 || bias->dims[0] != w->dims[0])
         return refuse(c, "x [B,K], w [N,K] with transB, bias [N] are needed");
     const int64_t dims[2] = {x->dims[0], w->dims[0]}, inner = x->dims[1];
     OC_TRY(oc_onnx_value_new(c->out, c->arena, 2, dims));
@@ -257,7 +287,10 @@ static oc_status op_softmax(const oc_onnx_call *c)
 
 /* --- LSTM: forward, zero state, gates i, o, f, c --- */
 
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
 
 static void lstm_step(const oc_onnx_call *call, const double *x, double *h, double *c, double *sums, int64_t hidden)
 {
@@ -278,7 +311,8 @@ static oc_status op_lstm(const oc_onnx_call *c)
 {
     const oc_onnx_value *x = c->in[0];
     int64_t hidden = attribute_int(c, "hidden_size", 0);
-    if (c->inputs != 4 || x->rank != 3 || hidden < 1 || c->node->n_attribute != 1) return refuse(c, "X, W, R, B and hidden_size alone are needed");
+    if (c->inputs != 4 || x->rank != 3 || hidden < 1 || c->node->n_attribute != 1)
+        return refuse(c, "X, W, R, B and hidden_size alone are needed");
     const int64_t steps = x->dims[0], batch = x->dims[1], inner = x->dims[2], dims[4] = {steps, 1, batch, hidden};
     const size_t expected[3] = {(size_t)(4 * hidden * inner), (size_t)(4 * hidden * hidden), (size_t)(8 * hidden)};
     for (int i = 0; i < 3; i++) {
@@ -301,9 +335,14 @@ static const struct {
     const char *name;
     oc_status (*run)(const oc_onnx_call *call);
 } operators[] = {
-    {"Sub", op_sub},         {"Div", op_div},         {"Add", op_add},             {"Mul", op_mul},       {"Clip", op_clip},
-    {"Relu", op_relu},       {"Identity", op_identity}, {"Reshape", op_reshape},   {"Squeeze", op_squeeze}, {"Transpose", op_transpose},
-    {"Gather", op_gather},   {"MatMul", op_matmul},   {"Gemm", op_gemm},           {"Softmax", op_softmax}, {"LSTM", op_lstm},
+    {"Sub", op_sub},           {"Div", op_div},
+    {"Add", op_add},           {"Mul", op_mul},
+    {"Clip", op_clip},         {"Relu", op_relu},
+    {"Identity", op_identity}, {"Reshape", op_reshape},
+    {"Squeeze", op_squeeze},   {"Transpose", op_transpose},
+    {"Gather", op_gather},     {"MatMul", op_matmul},
+    {"Gemm", op_gemm},         {"Softmax", op_softmax},
+    {"LSTM", op_lstm},
 };
 
 oc_status oc_onnx_call_run(const oc_onnx_call *call)

@@ -11,7 +11,7 @@ typedef struct oc_onnx_value {
     const char *name;
     int rank;
     int64_t dims[OC_ONNX_RANK_MAX];
-    double *x;                                  /* integers too: they are small */
+    double *x; /* integers too: they are small */
 } oc_onnx_value;
 
 typedef struct oc_onnx_call {
@@ -24,6 +24,7 @@ typedef struct oc_onnx_call {
 
 size_t oc_onnx_count(const oc_onnx_value *v);
 OC_MUST oc_onnx_value_new(oc_onnx_value *out, oc_arena *arena, int rank, const int64_t *dims);
-OC_MUST oc_onnx_call_run(const oc_onnx_call *call);    /* OC_EDATA: an operator that is not in the table, shapes that do not fit */
+OC_MUST
+oc_onnx_call_run(const oc_onnx_call *call); /* OC_EDATA: an operator that is not in the table, shapes that do not fit */
 
 #endif

@@ -1,5 +1,5 @@
-/* safetensors.c - the strict writer and reader of safetensors.h. The reader walks the parameter table, not the file: what
- * the file says is compared with what must be there, so that no number of a file is ever used as a size. */
+/* safetensors.c - the strict writer and reader of safetensors.h. The reader walks the parameter table, not the file:
+ * what the file says is compared with what must be there, so that no number of a file is ever used as a size. */
 #include "nn/safetensors.h"
 
 #include <math.h>
@@ -57,12 +57,14 @@ static oc_status add(oc_file_writer *w, oc_hasher *hasher, const void *data, siz
     return OC_OK;
 }
 
-static oc_status write_all(oc_file_writer *w, oc_hasher *hasher, const oc_parameters *p, const char *header, const float *flat)
+static oc_status write_all(oc_file_writer *w, oc_hasher *hasher, const oc_parameters *p, const char *header,
+                           const float *flat)
 {
     uint64_t length = strlen(header);
     OC_TRY(add(w, hasher, &length, sizeof length));
     OC_TRY(add(w, hasher, header, length));
-    for (size_t i = 0; i < p->count; i++) OC_TRY(add(w, hasher, flat + p->row[i].first, p->row[i].count * sizeof(float)));
+    for (size_t i = 0; i < p->count; i++)
+        OC_TRY(add(w, hasher, flat + p->row[i].first, p->row[i].count * sizeof(float)));
     return OC_OK;
 }
 
@@ -77,7 +79,8 @@ static oc_status finite_check(const char *name, const oc_parameters *p, const fl
     return OC_OK;
 }
 
-oc_status oc_safetensors_write(const char *path, const oc_parameters *p, const float *flat, uint64_t *bytes, oc_hash *hash)
+oc_status oc_safetensors_write(const char *path, const oc_parameters *p, const float *flat, uint64_t *bytes,
+                               oc_hash *hash)
 {
     oc_hasher *hasher = NULL;
     oc_file_writer *w = NULL;
@@ -104,9 +107,10 @@ done:
 
 static bool offsets_are(const json_t *entry, uint64_t first, uint64_t last)
 {
-    const json_t *offsets = json_object_get(entry, "data_offsets"), *a = json_array_get(offsets, 0), *b = json_array_get(offsets, 1);
-    return json_array_size(offsets) == 2 && json_is_integer(a) && json_is_integer(b) && (uint64_t)json_integer_value(a) == first &&
-           (uint64_t)json_integer_value(b) == last;
+    const json_t *offsets = json_object_get(entry, "data_offsets"), *a = json_array_get(offsets, 0),
+                 *b = json_array_get(offsets, 1);
+    return json_array_size(offsets) == 2 && json_is_integer(a) && json_is_integer(b) &&
+           (uint64_t)json_integer_value(a) == first && (uint64_t)json_integer_value(b) == last;
 }
 
 static bool shape_is(const json_t *entry, const oc_parameter *row)
@@ -128,12 +132,14 @@ static oc_status entry_check(const json_t *header, const char *name, const oc_pa
     if (!dtype || strcmp(dtype, "F32") != 0 || json_object_size(entry) != 3)
         return OC_FAIL(OC_EDATA, "%s: tensor %s is not described as F32 with shape and data_offsets", name, row->name);
     if (!shape_is(entry, row))
-        return OC_FAIL(OC_EDATA, "%s: tensor %s has another shape than [%lld%s%.0lld]", name, row->name, (long long)row->dims[0],
-                       row->rank == 2 ? ", " : "", row->rank == 2 ? (long long)row->dims[1] : 0LL);
+        return OC_FAIL(OC_EDATA, "%s: tensor %s has another shape than [%lld%s%.0lld]", name, row->name,
+                       (long long)row->dims[0], row->rank == 2 ? ", " : "",
+                       row->rank == 2 ? (long long)row->dims[1] : 0LL);
     uint64_t last = first + row->count * sizeof(float);
     if (!offsets_are(entry, first, last))
-        return OC_FAIL(OC_EDATA, "%s: tensor %s does not lie at bytes %llu to %llu of the data (overlap, gap or other order)", name,
-                       row->name, (unsigned long long)first, (unsigned long long)last);
+        return OC_FAIL(OC_EDATA,
+                       "%s: tensor %s does not lie at bytes %llu to %llu of the data (overlap, gap or other order)",
+                       name, row->name, (unsigned long long)first, (unsigned long long)last);
     return OC_OK;
 }
 
@@ -147,24 +153,27 @@ static oc_status header_check(const json_t *header, const char *name, const oc_p
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)header, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)header, key, value)
+    {
         if (strcmp(key, "__metadata__") != 0 && !oc_parameters_find(p, key))
             return OC_FAIL(OC_EDATA, "%s: tensor %.64s is not part of this model", name, key);
     }
     return OC_OK;
 }
 
-oc_status oc_safetensors_read(const unsigned char *data, size_t bytes, const char *name, const oc_parameters *p, float *flat)
+oc_status oc_safetensors_read(const unsigned char *data, size_t bytes, const char *name, const oc_parameters *p,
+                              float *flat)
 {
     uint64_t length;
     if (bytes < LENGTH_BYTES) return OC_FAIL(OC_EDATA, "%s: %zu bytes are too short for safetensors", name, bytes);
     memcpy(&length, data, sizeof length);
     if (!(length >= 2 && length <= OC_SAFETENSORS_HEADER_MAX && length <= bytes - LENGTH_BYTES))
-        return OC_FAIL(OC_EDATA, "%s: a header of %llu bytes in a file of %zu (at most %d)", name, (unsigned long long)length, bytes,
-                       OC_SAFETENSORS_HEADER_MAX);
+        return OC_FAIL(OC_EDATA, "%s: a header of %llu bytes in a file of %zu (at most %d)", name,
+                       (unsigned long long)length, bytes, OC_SAFETENSORS_HEADER_MAX);
     const unsigned char *at = data + LENGTH_BYTES + length;
     if (bytes - LENGTH_BYTES - length != p->weights * sizeof(float))
-        return OC_FAIL(OC_EDATA, "%s: %zu bytes of data, not the %zu of this model's weights: truncated, or another shape", name,
+        return OC_FAIL(OC_EDATA,
+                       "%s: %zu bytes of data, not the %zu of this model's weights: truncated, or another shape", name,
                        bytes - LENGTH_BYTES - (size_t)length, p->weights * sizeof(float));
     json_t *header;
     OC_TRY(oc_json_parse((const char *)data + LENGTH_BYTES, length, name, &header));

@@ -1,5 +1,5 @@
-/* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json, weights.safetensors,
- * model.onnx, windows.f32, answers.f32}. */
+/* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json,
+ * weights.safetensors, model.onnx, windows.f32, answers.f32}. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,7 +22,8 @@ static oc_status answers_write(const char *folder, const oc_bundle *b)
 {
     char path[OC_PATH_MAX];
     const oc_backend_config config = {.kind = OC_BACKEND_CPU};
-    size_t count = WINDOWS * (size_t)b->shape.steps * (size_t)b->shape.inputs, answers = WINDOWS * (size_t)b->shape.horizons * 3;
+    size_t count = WINDOWS * (size_t)b->shape.steps * (size_t)b->shape.inputs,
+           answers = WINDOWS * (size_t)b->shape.horizons * 3;
     const uint32_t key = oc_random_key(5, OC_RANDOM_TEST, 0, 0);
     oc_model *m;
     float *windows, *out;

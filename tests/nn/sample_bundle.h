@@ -1,5 +1,5 @@
-/* sample_bundle.h - bundles for tests, with enlarged weights: with fresh ones all windows get nearly the same answer, and a
- * model that ignores its input would pass. */
+/* sample_bundle.h - bundles for tests, with enlarged weights: with fresh ones all windows get nearly the same answer,
+ * and a model that ignores its input would pass. */
 #ifndef OC_TESTS_NN_SAMPLE_BUNDLE_H
 #define OC_TESTS_NN_SAMPLE_BUNDLE_H
 
@@ -8,7 +8,8 @@
 #include "base/random.h"
 #include "nn/bundle.h"
 
-static inline oc_status sample_bundle(oc_bundle **out, const oc_model_shape *shape, float enlarge, double clip, uint64_t seed)
+static inline oc_status sample_bundle(oc_bundle **out, const oc_model_shape *shape, float enlarge, double clip,
+                                      uint64_t seed)
 {
     oc_parameters p;
     OC_TRY(oc_bundle_new(out, shape, 1));
@@ -33,9 +34,10 @@ static inline oc_status sample_bundle(oc_bundle **out, const oc_model_shape *sha
     oc_parameters_init(&p, seed, b->flat);
     const uint32_t key = oc_random_key(seed, OC_RANDOM_TEST, 9, 0);
     for (size_t i = 0; i < p.count; i++) {
-        for (size_t k = 0; k < p.row[i].count; k++) {         /* biases that start at zero too: their place must show */
+        for (size_t k = 0; k < p.row[i].count; k++) { /* biases that start at zero too: their place must show */
             float *x = &b->flat[p.row[i].first + k];
-            *x = (p.row[i].init_bound > 0 ? *x : (float)(0.4 * oc_random_uniform(key, i * 1000003 + k) - 0.2)) * enlarge;
+            *x =
+                (p.row[i].init_bound > 0 ? *x : (float)(0.4 * oc_random_uniform(key, i * 1000003 + k) - 0.2)) * enlarge;
         }
     }
     return OC_OK;

@@ -59,7 +59,7 @@ static oc_bundle *sample(void)
     return b;
 }
 
-static void plain_write(const char *path, const void *data, size_t bytes)      /* no sync: it is done 60,000 times */
+static void plain_write(const char *path, const void *data, size_t bytes) /* no sync: it is done 60,000 times */
 {
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
@@ -71,8 +71,10 @@ static bool loads(void)
 {
     oc_bundle *b;
     oc_status status = oc_bundle_load(&b, folder);
-    if (status == OC_OK) oc_bundle_close(b);
-    else assert_true(oc_status_message()[0] != '\0' && status == OC_EDATA);
+    if (status == OC_OK)
+        oc_bundle_close(b);
+    else
+        assert_true(oc_status_message()[0] != '\0' && status == OC_EDATA);
     return status == OC_OK;
 }
 
@@ -88,14 +90,16 @@ static void round_trip(void **state)
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->created, b->created);
     assert_memory_equal(a->features, b->features, 2 * sizeof *a->features);
-    assert_memory_equal(a->mean, b->mean, 2 * sizeof(double));      /* the doubles' bits */
+    assert_memory_equal(a->mean, b->mean, 2 * sizeof(double)); /* the doubles' bits */
     assert_memory_equal(a->scale, b->scale, 2 * sizeof(double));
     assert_memory_equal(a->temperature, b->temperature, sizeof a->temperature);
     assert_memory_equal(a->labels, b->labels, sizeof a->labels);
     assert_memory_equal(a->seen, b->seen, 2 * sizeof *a->seen);
     assert_memory_equal(a->flat, b->flat, p.total * sizeof(float));
-    assert_true(oc_hash_equal(a->weights, b->weights) && oc_hash_equal(a->dataset, b->dataset) && oc_hash_equal(a->fold, b->fold));
-    assert_true(oc_hash_equal(a->schema, b->schema) && a->seed == b->seed && a->train_steps == b->train_steps && a->clip == b->clip);
+    assert_true(oc_hash_equal(a->weights, b->weights) && oc_hash_equal(a->dataset, b->dataset) &&
+                oc_hash_equal(a->fold, b->fold));
+    assert_true(oc_hash_equal(a->schema, b->schema) && a->seed == b->seed && a->train_steps == b->train_steps &&
+                a->clip == b->clip);
     oc_bundle_close(a);
     oc_bundle_close(b);
 }
@@ -156,24 +160,49 @@ static void every_bit_counts(void **state)
     assert_int_equal(flips_accepted(weights_path, 1, false, &tried), 0);
     assert_int_equal(cuts_accepted(json_path, &tried), 0);
     assert_int_equal(cuts_accepted(weights_path, &tried), 0);
-    assert_true(loads());                                       /* and undamaged it still loads */
+    assert_true(loads()); /* and undamaged it still loads */
     print_message("%zu damages\n", tried);
-    assert_true(flips_accepted(json_path, 7, true, &tried) > 0);        /* the injected fault: mended hashes */
+    assert_true(flips_accepted(json_path, 7, true, &tried) > 0); /* the injected fault: mended hashes */
 }
 
 /* Well-hashed but wrong: what a careless or hostile writer could make. */
-typedef struct edit { const char *from, *to; } edit;
+typedef struct edit {
+    const char *from, *to;
+} edit;
 static const edit edits[] = {
-    {"\"steps\": 5", "\"steps\": 0"}, {"\"steps\": 5", "\"steps\": 4097"}, {"\"steps\": 5", "\"steps\": \"5\""},
-    {"\"hidden\": 4", "\"hidden\": 4096"}, {"\"hidden\": 4", "\"hidden\": 5"}, {"\"hidden\": 4", "\"hidden\": 8"},
-    {"\"heads\": 2", "\"heads\": 3"}, {"\"layers\": 1", "\"layers\": 2"}, {"\"horizons\": 2", "\"horizons\": 1"},
-    {"\"inputs\": 2", "\"inputs\": 3"}, {"\"clip\": 8.0", "\"clip\": -8.0"}, {"\"clip\": 8.0", "\"clip\": 1e999"},
-    {"\"tiny-1\"", "\"../../x\""}, {"\"tiny-1\"", "\"\""}, {"\"tiny-1\"", "\"a\\u0000b\""}, {"\"ifgo\"", "\"iofc\""},
-    {"\"return:1\"", "\"\""}, {"\"return:1\"", "17"}, {"0.33333333333333331", "0.0"}, {"0.33333333333333331", "-1.0"},
-    {"0.33333333333333331", "1e-60"}, {"0.33333333333333331", "NaN"}, {"1.25", "0.0"}, {"1.25", "1e30"},
-    {"\"format_version\": 1", "\"format_version\": 2"}, {"outcry-bundle", "another"}, {"\"seed\": 7", "\"seed\": -7"},
-    {"\"last_ns\": 1234567890123456799", "\"last_ns\": 5"}, {"\"bytes\": ", "\"bytes\": 1"}, {"\"mean\"", "\"mean\": [1,2], \"mean\""},
-    {"\"scaler\"", "\"skaler\""}, {"\"weights_hash\": \"", "\"weights_hash\": \"0"}, {"\"seen\": [", "\"seen\": [7, "},
+    {"\"steps\": 5", "\"steps\": 0"},
+    {"\"steps\": 5", "\"steps\": 4097"},
+    {"\"steps\": 5", "\"steps\": \"5\""},
+    {"\"hidden\": 4", "\"hidden\": 4096"},
+    {"\"hidden\": 4", "\"hidden\": 5"},
+    {"\"hidden\": 4", "\"hidden\": 8"},
+    {"\"heads\": 2", "\"heads\": 3"},
+    {"\"layers\": 1", "\"layers\": 2"},
+    {"\"horizons\": 2", "\"horizons\": 1"},
+    {"\"inputs\": 2", "\"inputs\": 3"},
+    {"\"clip\": 8.0", "\"clip\": -8.0"},
+    {"\"clip\": 8.0", "\"clip\": 1e999"},
+    {"\"tiny-1\"", "\"../../x\""},
+    {"\"tiny-1\"", "\"\""},
+    {"\"tiny-1\"", "\"a\\u0000b\""},
+    {"\"ifgo\"", "\"iofc\""},
+    {"\"return:1\"", "\"\""},
+    {"\"return:1\"", "17"},
+    {"0.33333333333333331", "0.0"},
+    {"0.33333333333333331", "-1.0"},
+    {"0.33333333333333331", "1e-60"},
+    {"0.33333333333333331", "NaN"},
+    {"1.25", "0.0"},
+    {"1.25", "1e30"},
+    {"\"format_version\": 1", "\"format_version\": 2"},
+    {"outcry-bundle", "another"},
+    {"\"seed\": 7", "\"seed\": -7"},
+    {"\"last_ns\": 1234567890123456799", "\"last_ns\": 5"},
+    {"\"bytes\": ", "\"bytes\": 1"},
+    {"\"mean\"", "\"mean\": [1,2], \"mean\""},
+    {"\"scaler\"", "\"skaler\""},
+    {"\"weights_hash\": \"", "\"weights_hash\": \"0"},
+    {"\"seen\": [", "\"seen\": [7, "},
 };
 
 static void wrong_fields(void **state)
@@ -194,29 +223,34 @@ static void wrong_fields(void **state)
         if (loads()) fail_msg("accepted: %s", edits[i].to);
         free(bad);
     }
-    reseal(good, bytes);                        /* the resealer itself makes good bundles */
+    reseal(good, bytes); /* the resealer itself makes good bundles */
     plain_write(json_path, good, bytes);
     assert_true(loads());
     oc_memory_free(good);
     oc_bundle_close(a);
 }
 
-typedef struct header { const char *text; bool good; } header;
+typedef struct header {
+    const char *text;
+    bool good;
+} header;
 #define ENTRY(name, shape, offsets) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 /* An MLP of one input and two hidden: trunk.0.weight [2,1], trunk.0.bias [2], head.0 [1,2] [1], head.3 [3,1] [3] */
-#define REST ENTRY("head.0.weight", "[1,2]", "[16,24]") "," ENTRY("head.0.bias", "[1]", "[24,28]") "," \
-    ENTRY("head.3.weight", "[3,1]", "[28,40]") "," ENTRY("head.3.bias", "[3]", "[40,52]")
-#define BIAS ENTRY("trunk.0.bias", "[2]", "[8,16]") ","
+#define REST                                                                                                           \
+    ENTRY("head.0.weight", "[1,2]", "[16,24]")                                                                         \
+    "," ENTRY("head.0.bias", "[1]", "[24,28]") "," ENTRY("head.3.weight", "[3,1]",                                     \
+                                                         "[28,40]") "," ENTRY("head.3.bias", "[3]", "[40,52]")
+#define BIAS   ENTRY("trunk.0.bias", "[2]", "[8,16]") ","
 #define WEIGHT ENTRY("trunk.0.weight", "[2,1]", "[0,8]") ","
 static const header headers[] = {
     {"{" WEIGHT BIAS REST "}", true},
     {"{\"__metadata__\":{\"a\":\"b\"}," WEIGHT BIAS REST "}   ", true},
-    {"{" BIAS WEIGHT REST "}", true},                                              /* the order of keys says nothing */
-    {"{" WEIGHT REST "}", false},                                                  /* missing */
-    {"{" WEIGHT WEIGHT BIAS REST "}", false},                                      /* twice */
-    {"{" ENTRY("trunk.0.weight", "[2,1]", "[0,16]") "," BIAS REST "}", false},     /* overlap */
-    {"{" ENTRY("trunk.0.weight", "[2,1]", "[8,16]") "," BIAS REST "}", false},     /* the same bytes twice */
-    {"{" ENTRY("trunk.0.weight", "[1,2]", "[0,8]") "," BIAS REST "}", false},      /* transposed */
+    {"{" BIAS WEIGHT REST "}", true},                                          /* the order of keys says nothing */
+    {"{" WEIGHT REST "}", false},                                              /* missing */
+    {"{" WEIGHT WEIGHT BIAS REST "}", false},                                  /* twice */
+    {"{" ENTRY("trunk.0.weight", "[2,1]", "[0,16]") "," BIAS REST "}", false}, /* overlap */
+    {"{" ENTRY("trunk.0.weight", "[2,1]", "[8,16]") "," BIAS REST "}", false}, /* the same bytes twice */
+    {"{" ENTRY("trunk.0.weight", "[1,2]", "[0,8]") "," BIAS REST "}", false},  /* transposed */
     {"{" ENTRY("trunk.0.weight", "[2]", "[0,8]") "," BIAS REST "}", false},
     {"{" ENTRY("trunk.0.weight", "[2,1]", "[0,8,9]") "," BIAS REST "}", false},
     {"{" ENTRY("trunk.0.weight", "[2,1]", "[0.0,8]") "," BIAS REST "}", false},
@@ -227,7 +261,12 @@ static const header headers[] = {
     {"{\"trunk.0.weight\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,8]}," BIAS REST "}", false},
     {"{\"trunk.0.weight\":{\"dtype\":\"F32\",\"shape\":[2,1]}," BIAS REST "}", false},
     {"{\"trunk.0.weight\":17," BIAS REST "}", false},
-    {"[]", false}, {"17", false}, {"", false}, {"{", false}, {"{}", false}, {"null", false},
+    {"[]", false},
+    {"17", false},
+    {"", false},
+    {"{", false},
+    {"{}", false},
+    {"null", false},
 };
 
 static oc_status header_read(const char *text, uint64_t claimed, size_t data_bytes, float fill)
@@ -252,8 +291,10 @@ static void hostile_headers(void **state)
         if (status != (headers[i].good ? OC_OK : OC_EDATA)) fail_msg("%s: %s", headers[i].text, oc_status_message());
     }
     const char *good = headers[0].text;
-    const uint64_t claims[] = {0, 1, strlen(good) - 1, strlen(good) + 1, 1000001, UINT64_MAX, UINT64_MAX - 7, (uint64_t)1 << 63};
-    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) assert_int_equal(header_read(good, claims[i], 52, 0.5f), OC_EDATA);
+    const uint64_t claims[] = {0,       1,          strlen(good) - 1, strlen(good) + 1,
+                               1000001, UINT64_MAX, UINT64_MAX - 7,   (uint64_t)1 << 63};
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++)
+        assert_int_equal(header_read(good, claims[i], 52, 0.5f), OC_EDATA);
     assert_int_equal(header_read(good, strlen(good), 48, 0.5f), OC_EDATA);
     assert_int_equal(header_read(good, strlen(good), 56, 0.5f), OC_EDATA);
     assert_int_equal(header_read(good, strlen(good), 52, NAN), OC_EDATA);
@@ -268,7 +309,7 @@ static void refuses_to_save(void **state)
     a->flat[3] = NAN;
     assert_int_equal(oc_bundle_save(a, folder), OC_EDATA);
     assert_non_null(strstr(oc_status_message(), "lstm.weight_ih_l0[3]"));
-    assert_true(loads());                       /* the old files stand */
+    assert_true(loads()); /* the old files stand */
     a->flat[3] = 0;
     a->scale[1] = 0;
     assert_int_equal(oc_bundle_save(a, folder), OC_EDATA);
@@ -292,7 +333,7 @@ static int teardown(void **state)
     (void)state;
     unlink(json_path);
     unlink(weights_path);
-    return rmdir(folder);                       /* fails where anything else was left behind */
+    return rmdir(folder); /* fails where anything else was left behind */
 }
 
 int main(void)

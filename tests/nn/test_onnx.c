@@ -15,13 +15,15 @@
 #include "nn/onnx.h"
 #include "nn/sample_bundle.h"
 
-typedef struct onnx_case { oc_model_shape shape; double clip, error_max; bool fault; } onnx_case;
+typedef struct onnx_case {
+    oc_model_shape shape;
+    double clip, error_max;
+    bool fault;
+} onnx_case;
 static const onnx_case cases[] = {
-    {{OC_TRUNK_LSTM, 20, 7, 2, 16, 4, 1}, 2.5, 1e-5, false},      /* measured 2e-7 and below in all rows */
-    {{OC_TRUNK_LSTM, 9, 5, 1, 8, 0, 3}, 0, 1e-5, false},
-    {{OC_TRUNK_LSTM, 1, 3, 3, 6, 3, 2}, 8, 1e-5, false},
-    {{OC_TRUNK_MLP, 4, 6, 2, 10, 0, 1}, 8, 1e-5, false},
-    {{OC_TRUNK_LSTM, 20, 7, 2, 16, 4, 1}, 2.5, 1e-5, true},
+    {{OC_TRUNK_LSTM, 20, 7, 2, 16, 4, 1}, 2.5, 1e-5, false}, /* measured 2e-7 and below in all rows */
+    {{OC_TRUNK_LSTM, 9, 5, 1, 8, 0, 3}, 0, 1e-5, false},     {{OC_TRUNK_LSTM, 1, 3, 3, 6, 3, 2}, 8, 1e-5, false},
+    {{OC_TRUNK_MLP, 4, 6, 2, 10, 0, 1}, 8, 1e-5, false},     {{OC_TRUNK_LSTM, 20, 7, 2, 16, 4, 1}, 2.5, 1e-5, true},
 };
 
 static char path[64];
@@ -53,7 +55,7 @@ static void damage_is_refused(void **state)
     assert_int_equal(sample_bundle(&b, &cases[0].shape, 3.0f, 8, 1), OC_OK);
     assert_int_equal(oc_onnx_write(b, path), OC_OK);
     assert_int_equal(oc_file_read(path, 1 << 20, &good, &bytes), OC_OK);
-    for (size_t length = 0; length < bytes; length += 97) {       /* a graph cut short has no answer, and says so */
+    for (size_t length = 0; length < bytes; length += 97) { /* a graph cut short has no answer, and says so */
         assert_int_equal(oc_file_write(path, good, length), OC_OK);
         assert_int_not_equal(oc_onnx_evaluate(path, window, 1, 20, 7, answer, 3), OC_OK);
     }

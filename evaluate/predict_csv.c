@@ -1,0 +1,105 @@
+/* predict_csv.c - see predict_csv.h. Pieces of BATCH windows, so that memory does not grow with the rows asked for. */
+#include "evaluate/predict_csv.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "nn/model.h"
+
+enum { BATCH = 256 };
+
+typedef struct piece {
+    int64_t row[BATCH]; /* global */
+    size_t count;
+    float probabilities[BATCH * OC_HORIZONS_MAX * OC_CLASSES];
+} piece;
+
+static oc_status request_check(const oc_bundle *bundle, const oc_dataset *d, const oc_predict_csv_request *request,
+                               const oc_dataset_symbol **symbol)
+{
+    char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
+    if (!oc_hash_equal(bundle->schema, d->schema) || (size_t)bundle->shape.inputs != d->width)
+        return OC_FAIL(OC_EDATA,
+                       "model %s was trained on features with schema %s; %s has schema %s: build the dataset with the "
+                       "same features",
+                       bundle->name, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
+    *symbol = oc_dataset_symbol_find(d, request->symbol);
+    if (!*symbol)
+        return OC_FAIL(OC_EDATA, "%s: there is no symbol %s; its first is %s", d->path, request->symbol,
+                       d->symbol_count ? d->symbols[0].name : "none");
+    if (request->last > (*symbol)->rows || request->first >= request->last)
+        return OC_FAIL(OC_EDATA, "%s: rows %llu:%llu do not lie within the %zu rows of %s", d->path,
+                       (unsigned long long)request->first, (unsigned long long)request->last, (*symbol)->rows,
+                       request->symbol);
+    return OC_OK;
+}
+
+static void header_print(const oc_bundle *bundle, FILE *out)
+{
+    static const char *const classes[OC_CLASSES] = {"buy", "sell", "hold"};
+    fprintf(out, "symbol,row,time_ns");
+    for (int i = 0; i < bundle->shape.horizons * OC_CLASSES; i++) {
+        if (bundle->shape.horizons > 1)
+            fprintf(out, ",h%d_%s", i / OC_CLASSES, classes[i % OC_CLASSES]);
+        else
+            fprintf(out, ",%s", classes[i]);
+    }
+    fputc('\n', out);
+}
+
+static oc_status piece_print(oc_model *model, const oc_dataset *d, const oc_dataset_symbol *symbol, piece *p, FILE *out)
+{
+    size_t each = (size_t)oc_model_bundle(model)->shape.horizons * OC_CLASSES;
+    OC_TRY(oc_model_predict_rows(model, d->x, d->rows, p->row, p->count, p->probabilities, p->count * each));
+    for (size_t i = 0; i < p->count; i++) {
+        fprintf(out, "%s,%lld,%lld", symbol->name, (long long)(p->row[i] - (int64_t)symbol->first),
+                (long long)d->time_ns[p->row[i]]);
+        for (size_t k = 0; k < each; k++) fprintf(out, ",%.9g", (double)p->probabilities[i * each + k]);
+        fputc('\n', out);
+    }
+    p->count = 0;
+    return OC_OK;
+}
+
+static oc_status rows_print(oc_model *model, const oc_dataset *d, const oc_dataset_symbol *symbol,
+                            const oc_predict_csv_request *request, FILE *out, oc_predict_csv_result *result)
+{
+    const uint32_t steps = (uint32_t)oc_model_bundle(model)->shape.steps;
+    piece p = {.count = 0};
+    for (uint64_t row = request->first; row < request->last; row++) {
+        if (d->run_length[symbol->first + row] < steps) {
+            result->left_out++;
+            continue;
+        }
+        p.row[p.count++] = (int64_t)(symbol->first + row);
+        result->rows++;
+        if (p.count == BATCH) OC_TRY(piece_print(model, d, symbol, &p, out));
+    }
+    if (p.count > 0) OC_TRY(piece_print(model, d, symbol, &p, out));
+    return OC_OK;
+}
+
+oc_status oc_predict_csv(const oc_bundle *bundle, const oc_dataset *d, const oc_predict_csv_request *request, FILE *out,
+                         oc_predict_csv_result *result)
+{
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    const oc_dataset_symbol *symbol;
+    oc_model *model;
+    *result = (oc_predict_csv_result){0};
+    OC_TRY(request_check(bundle, d, request, &symbol));
+    OC_TRY(oc_model_open(&model, bundle, &config, BATCH));
+    header_print(bundle, out);
+    oc_status status = rows_print(model, d, symbol, request, out, result);
+    oc_model_close(model);
+    OC_TRY(status);
+    if (fflush(out) != 0 || ferror(out)) return OC_FAIL(OC_EFAILED, "cannot write the CSV: %s", strerror(errno));
+    if (result->rows == 0)
+        return OC_FAIL(OC_EDATA, "%s: none of the rows %llu:%llu of %s ends a full window of %d rows", d->path,
+                       (unsigned long long)request->first, (unsigned long long)request->last, request->symbol,
+                       bundle->shape.steps);
+    if (result->left_out > 0)
+        oc_log(OC_LOG_INFO, "predict: %zu of the rows asked for end no full window of %d rows and are left out",
+               result->left_out, bundle->shape.steps);
+    return OC_OK;
+}

@@ -1,0 +1,93 @@
+/* cmd_train.c - outcry train: a dataset and a fold become RUN/{config.yaml, log.jsonl, checkpoints/, model/}. */
+#include <signal.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "tools/commands.h"
+#include "train/train.h"
+
+static const oc_cli_option options[] = {
+    {"out", "RUN", NULL, true, "folder of the run; absent or empty without --resume"},
+    {"resume", NULL, NULL, false, "go on from the newest checkpoint in RUN; the result is that of an unbroken run"},
+    {NULL, NULL, NULL, false, NULL},
+};
+
+static void on_signal(int number)
+{
+    (void)number;
+    oc_train_request_stop();
+}
+
+static void signals_catch(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    action.sa_flags = (int)SA_RESETHAND | SA_RESTART; /* a second signal ends the program at once */
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+static oc_status train(oc_cli *cli, const oc_config *config, oc_train_result *result)
+{
+    oc_dataset *d;
+    oc_folds *folds;
+    OC_TRY(oc_dataset_open(&d, oc_config_text(config, "data.dataset")));
+    oc_status status =
+        oc_folds_open(&folds, oc_config_text(config, "data.folds"), oc_config_int(config, "data.embargo_ns"), d);
+    if (status == OC_OK) {
+        status = oc_train_run(config, d, folds, (size_t)oc_config_int(config, "data.fold"), oc_cli_text(cli, "out"),
+                              oc_cli_flag(cli, "resume"), result);
+        oc_folds_close(folds);
+    }
+    oc_dataset_close(d);
+    return status;
+}
+
+static oc_status result_set(oc_cli *cli, const oc_train_result *r)
+{
+    char hash[OC_HASH_TEXT];
+    oc_hash_text(r->weights, hash);
+    oc_cli_say(cli, "%lld steps, best at %lld: validation loss %.5f, temperature %.3f; %.0f windows/s; weights %s\n",
+               (long long)r->steps, (long long)r->best_step, r->valid_loss, r->temperature, r->windows_per_second,
+               hash);
+    json_t *result =
+        json_pack("{s:I, s:I, s:f, s:f, s:s, s:I, s:f}", "steps", (json_int_t)r->steps, "best_step",
+                  (json_int_t)r->best_step, "valid_loss", r->valid_loss, "windows_per_second", r->windows_per_second,
+                  "weights_hash", hash, "skipped_steps", (json_int_t)r->skipped_steps, "temperature", r->temperature);
+    int failed = json_object_update(cli->result, result);
+    json_decref(result);
+    return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;
+}
+
+static oc_status run(oc_cli *cli)
+{
+    oc_config *config;
+    oc_log_level level;
+    oc_train_result result;
+    OC_TRY(oc_config_open(&config, cli->arguments[0], oc_train_keys, oc_train_key_count, cli->sets, cli->set_count));
+    if (oc_config_given(config, "log.level") && oc_log_level_parse(oc_config_text(config, "log.level"), &level))
+        oc_log_set_level(level);
+    signals_catch();
+    oc_status status = train(cli, config, &result);
+    oc_config_close(config);
+    OC_TRY(status);
+    OC_TRY(result_set(cli, &result));
+    return OC_OK;
+}
+
+const oc_command oc_command_train = {
+    .name = "train",
+    .arguments = "CONFIG",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .summary = "Trains a model on a dataset's fold; any number of threads, killed and resumed: the same weights",
+    .description =
+        "Reads the dataset of data.dataset and writes RUN/config.yaml (resolved), RUN/log.jsonl (losses),\n"
+        "RUN/checkpoints and RUN/model, the bundle of the best validation loss. Ctrl-C finishes the step, saves\n"
+        "and exits with 75; --resume goes on. configs/train.yaml explains every key.\n"
+        "Example: outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json",
+    .options = options,
+    .config = true,
+    .run = run,
+};

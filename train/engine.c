@@ -1,0 +1,277 @@
+/* engine.c - the parallel part. One graph a worker, each on its own backend; batch, partial gradients [S,P] and packed
+ * weights are shared. Everything is taken in open; a step allocates nothing. */
+#include "train/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { MESSAGE_BYTES = 512 };
+
+typedef struct worker {
+    oc_graph *graph;
+    oc_status status;
+    char message[MESSAGE_BYTES]; /* failures speak to their own thread only */
+} worker;
+
+struct train_engine {
+    const train_plan *p;
+    oc_team *team;
+    worker *workers;
+    int shard_windows; /* of the largest shard */
+    void *packed;
+    float *partials, *gradient; /* [S,P] [P] */
+    double *loss, *weight;      /* [S] */
+    int64_t *index;             /* of the batch */
+    int32_t *target, *valid_target;
+    float *logits; /* [valid.count, horizons*3] */
+    int count;     /* windows in the batch */
+    int64_t step;
+    const float *flat; /* weights of the running call */
+};
+
+static oc_tensor vector(const float *data, size_t count)
+{
+    return oc_tensor_make((void *)(uintptr_t)data, OC_DTYPE_F32, (int64_t)count, 1, 1, 1);
+}
+
+static oc_tensor all_rows(const train_plan *p)
+{
+    return oc_tensor_make((void *)(uintptr_t)p->d->x, OC_DTYPE_F32, (int64_t)p->d->rows, (int64_t)p->d->width, 1, 1);
+}
+
+static void worker_fail(worker *w, oc_status status)
+{
+    w->status = status;
+    snprintf(w->message, sizeof w->message, "%s", oc_status_message());
+}
+
+/* The first worker's failure becomes the caller's. */
+static oc_status team_run(train_engine *e, oc_team_work work)
+{
+    for (int i = 0; i < e->p->o.workers; i++) e->workers[i].status = OC_OK;
+    oc_team_run(e->team, work, e);
+    for (int i = 0; i < e->p->o.workers; i++) {
+        if (e->workers[i].status != OC_OK) return OC_FAIL(e->workers[i].status, "%s", e->workers[i].message);
+    }
+    return OC_OK;
+}
+
+/* --- open and close --- */
+
+static oc_status graphs_open(train_engine *e)
+{
+    const train_options *o = &e->p->o;
+    const oc_backend_config backend = {.kind = o->backend};
+    oc_graph_rule rule = {.dropout = (float)o->dropout, .head_dropout = (float)o->head_dropout, .seed = o->seed};
+    rule.loss.label_smoothing = (float)o->label_smoothing;
+    rule.loss.horizons = o->shape.horizons;
+    memcpy(rule.loss.class_weight, e->p->class_weight, sizeof rule.loss.class_weight);
+    for (int i = 0; i < o->workers; i++)
+        OC_TRY(oc_graph_open(&e->workers[i].graph, &backend, &o->shape, &rule, e->p->mean, e->p->scale, o->clip,
+                             e->shard_windows, true));
+    return OC_OK;
+}
+
+static oc_status buffers_take(train_engine *e)
+{
+    const train_options *o = &e->p->o;
+    size_t total = e->p->parameters.total, shards = (size_t)o->shards, horizons = (size_t)o->shape.horizons;
+    OC_TRY(oc_memory_new(&e->packed, oc_graph_packed_bytes(e->workers[0].graph), "packed weights"));
+    OC_TRY(oc_memory_new_array(&e->partials, total * shards, sizeof *e->partials, "partial gradients"));
+    OC_TRY(oc_memory_new_array(&e->gradient, total, sizeof *e->gradient, "gradient"));
+    OC_TRY(oc_memory_new_array(&e->loss, shards, sizeof *e->loss, "losses"));
+    OC_TRY(oc_memory_new_array(&e->weight, shards, sizeof *e->weight, "losses"));
+    OC_TRY(oc_memory_new_array(&e->index, (size_t)o->batch, sizeof *e->index, "batch"));
+    OC_TRY(oc_memory_new_array(&e->target, (size_t)o->batch * horizons, sizeof *e->target, "batch"));
+    OC_TRY(oc_memory_new_array(&e->valid_target, e->p->valid.count * horizons, sizeof *e->valid_target, "validation"));
+    OC_TRY(oc_memory_new_array(&e->logits, e->p->valid.count * horizons * OC_CLASSES, sizeof *e->logits, "validation"));
+    for (size_t i = 0; i < e->p->valid.count; i++)
+        train_plan_target(e->p, e->p->valid.row[i], e->valid_target + i * horizons);
+    return OC_OK;
+}
+
+static oc_status engine_fill(train_engine *e)
+{
+    e->shard_windows = (e->p->o.batch + e->p->o.shards - 1) / e->p->o.shards;
+    OC_TRY(oc_memory_new_array(&e->workers, (size_t)e->p->o.workers, sizeof *e->workers, "workers"));
+    OC_TRY(oc_team_open(&e->team, e->p->o.workers));
+    OC_TRY(graphs_open(e));
+    OC_TRY(buffers_take(e));
+    return OC_OK;
+}
+
+oc_status train_engine_open(train_engine **out, const train_plan *p)
+{
+    OC_TRY(oc_memory_new(out, sizeof **out, "training"));
+    (*out)->p = p;
+    oc_status status = engine_fill(*out);
+    if (status != OC_OK) {
+        train_engine_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+void train_engine_close(train_engine *e)
+{
+    if (!e) return;
+    if (e->team) oc_team_close(e->team);
+    for (int i = 0; e->workers && i < e->p->o.workers; i++) {
+        if (e->workers[i].graph) oc_graph_close(e->workers[i].graph);
+    }
+    void *const blocks[] = {e->workers, e->packed, e->partials, e->gradient,     e->loss,
+                            e->weight,  e->index,  e->target,   e->valid_target, e->logits};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) oc_memory_free(blocks[i]);
+    oc_memory_free(e);
+}
+
+const oc_backend_info *train_engine_backend(const train_engine *e)
+{
+    return oc_backend_describe(oc_graph_backend(e->workers[0].graph));
+}
+
+/* --- a step --- */
+
+void train_engine_batch(train_engine *e, int64_t epoch, int64_t position, int count)
+{
+    const train_plan *p = e->p;
+    e->count = count;
+    for (int i = 0; i < count; i++) {
+        uint64_t sample = oc_shuffle(p->o.seed, (uint64_t)epoch, p->train.count, (uint64_t)(position + i));
+        e->index[i] = p->train.row[sample];
+        train_plan_target(p, e->index[i], e->target + (size_t)i * (size_t)p->o.shape.horizons);
+    }
+}
+
+const int64_t *train_engine_rows(const train_engine *e)
+{
+    return e->index;
+}
+
+static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
+{
+    size_t first, last, total = e->p->parameters.total;
+    float *gradient = e->partials + (size_t)shard * total;
+    oc_team_split((size_t)e->count, shard, e->p->o.shards, &first, &last);
+    e->loss[shard] = e->weight[shard] = 0;
+    if (first == last) { /* the last batch of an epoch may leave shards without a window */
+        memset(gradient, 0, total * sizeof *gradient);
+        return OC_OK;
+    }
+    const oc_graph_batch batch = {.rows = all_rows(e->p),
+                                  .index = e->index + first,
+                                  .target = e->target + first * (size_t)e->p->o.shape.horizons,
+                                  .count = (int)(last - first),
+                                  .step = (uint64_t)e->step,
+                                  .sample_first = first};
+    OC_TRY(oc_graph_train(graph, e->flat, e->packed, &batch, &e->loss[shard], &e->weight[shard], gradient));
+    return OC_OK;
+}
+
+static void shards_work(void *context, int index, int workers)
+{
+    train_engine *e = context;
+    size_t first, last;
+    oc_team_split((size_t)e->p->o.shards, index, workers, &first, &last);
+    for (size_t shard = first; shard < last && e->workers[index].status == OC_OK; shard++) {
+        oc_status status = shard_run(e, (int)shard, e->workers[index].graph);
+        if (status != OC_OK) worker_fail(&e->workers[index], status);
+    }
+}
+
+/* Sum of the shards' gradients in a fixed tree; loss and weight in shard order. */
+static oc_status gradient_sum(train_engine *e, oc_backend *b, train_step_result *out)
+{
+    const oc_ops *ops = oc_backend_ops(b);
+    size_t total = e->p->parameters.total;
+    double squares = 0;
+    oc_tensor partials = oc_tensor_make(e->partials, OC_DTYPE_F32, e->p->o.shards, (int64_t)total, 1, 1);
+    *out = (train_step_result){0};
+    for (int i = 0; i < e->p->o.shards; i++) {
+        out->loss_sum += e->loss[i];
+        out->weight_sum += e->weight[i];
+    }
+    OC_TRY(ops->tree_sum(b, partials, vector(e->gradient, total)));
+    OC_TRY(ops->square_sum(b, vector(e->gradient, total), &squares));
+    OC_TRY(oc_backend_wait(b));
+    out->norm = sqrt(squares) / out->weight_sum;
+    out->finite = isfinite(out->loss_sum) && isfinite(out->norm);
+    return OC_OK;
+}
+
+static oc_status update_apply(train_engine *e, oc_backend *b, train_weights *w, int64_t update, double rate,
+                              const train_step_result *r)
+{
+    const oc_ops *ops = oc_backend_ops(b);
+    const train_options *o = &e->p->o;
+    size_t total = e->p->parameters.total;
+    double clip = o->clip_norm > 0 && r->norm > o->clip_norm ? o->clip_norm / r->norm : 1;
+    const oc_adamw_rule rule = {.rate = (float)rate,
+                                .beta1 = 0.9f,
+                                .beta2 = 0.999f,
+                                .epsilon = 1e-8f,
+                                .weight_decay = (float)o->weight_decay,
+                                .gradient_scale = (float)(clip / r->weight_sum),
+                                .step = update};
+    OC_TRY(ops->adamw(b, &rule, vector(w->weights, total), vector(e->gradient, total), vector(w->m, total),
+                      vector(w->v, total)));
+    if (o->average > 0) { /* young averages forget faster: the random start must not weigh on them */
+        double young = (1.0 + (double)update) / (10.0 + (double)update);
+        OC_TRY(ops->blend(b, (float)(young < o->average ? young : o->average), vector(w->weights, total),
+                          vector(w->average, total)));
+    }
+    OC_TRY(oc_backend_wait(b));
+    return OC_OK;
+}
+
+oc_status train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,
+                            train_step_result *out)
+{
+    oc_backend *b = oc_graph_backend(e->workers[0].graph);
+    e->step = step;
+    e->flat = w->weights;
+    OC_TRY(oc_graph_pack(e->workers[0].graph, w->weights, e->packed));
+    OC_TRY(oc_backend_wait(b));
+    OC_TRY(team_run(e, shards_work));
+    OC_TRY(gradient_sum(e, b, out));
+    if (out->finite) OC_TRY(update_apply(e, b, w, update, rate, out));
+    return OC_OK;
+}
+
+/* --- validation --- */
+
+static oc_status piece_run(train_engine *e, size_t first, size_t last, oc_graph *graph)
+{
+    size_t horizons = (size_t)e->p->o.shape.horizons;
+    const oc_graph_batch batch = {.rows = all_rows(e->p),
+                                  .index = e->p->valid.row + first,
+                                  .target = e->valid_target + first * horizons,
+                                  .count = (int)(last - first)};
+    OC_TRY(oc_graph_logits(graph, e->flat, e->packed, &batch, e->logits + first * horizons * OC_CLASSES, NULL));
+    return OC_OK;
+}
+
+static void valid_work(void *context, int index, int workers)
+{
+    train_engine *e = context;
+    size_t first, last, step = (size_t)e->shard_windows;
+    oc_team_split(e->p->valid.count, index, workers, &first, &last);
+    for (size_t at = first; at < last && e->workers[index].status == OC_OK; at += step) {
+        oc_status status = piece_run(e, at, at + step < last ? at + step : last, e->workers[index].graph);
+        if (status != OC_OK) worker_fail(&e->workers[index], status);
+    }
+}
+
+oc_status train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target)
+{
+    e->flat = flat;
+    OC_TRY(oc_graph_pack(e->workers[0].graph, flat, e->packed));
+    OC_TRY(oc_backend_wait(oc_graph_backend(e->workers[0].graph)));
+    OC_TRY(team_run(e, valid_work));
+    *logits = e->logits;
+    *target = e->valid_target;
+    return OC_OK;
+}

@@ -1,0 +1,32 @@
+/* engine.h - one optimiser step over S logical shards, and validation, by a team of threads. What is summed, and in
+ * which order, depends on the shards alone: a worker only decides where a shard is computed. */
+#ifndef OC_TRAIN_ENGINE_H
+#define OC_TRAIN_ENGINE_H
+
+#include "base/team.h"
+#include "train/plan.h"
+
+typedef struct train_weights { /* [parameters.total] each, one block */
+    float *weights, *m, *v, *average, *best;
+} train_weights;
+
+typedef struct train_step_result {
+    double loss_sum, weight_sum, norm; /* norm of the gradient of the mean loss, before clipping */
+    bool finite;                       /* false: nothing was changed */
+} train_step_result;
+
+typedef struct train_engine train_engine;
+OC_MUST train_engine_open(train_engine **out, const train_plan *p);
+void train_engine_close(train_engine *e);
+const oc_backend_info *train_engine_backend(const train_engine *e);
+/* The windows [position, position + count) of an epoch's order. */
+void train_engine_batch(train_engine *e, int64_t epoch, int64_t position, int count);
+const int64_t *train_engine_rows(const train_engine *e); /* of that batch: last row of each window */
+/* Forward, backward, tree sum, clip, AdamW, average. step: for dropout; update: AdamW's count, from 1. */
+OC_MUST train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,
+                          train_step_result *out);
+/* Logits [valid.count, horizons*3] and targets of the validation windows with these weights; borrowed until the next
+ * call. */
+OC_MUST train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target);
+
+#endif

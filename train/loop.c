@@ -1,0 +1,237 @@
+/* loop.c - batches until the epochs are over or patience is. After every step, in this order: counters, log,
+ * validation, checkpoint: so a checkpoint never lies between a step and what belongs to it. Nothing here depends on
+ * time but when a checkpoint is written, and that changes no result. */
+#include "train/loop.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/progress.h"
+
+static volatile sig_atomic_t stop_requested;
+
+void oc_train_request_stop(void)
+{
+    stop_requested = 1;
+}
+
+void oc_train_clear_stop(void)
+{
+    stop_requested = 0;
+}
+
+static double rate_of_windows(const train_counters *c)
+{
+    return c->train_seconds > 0 ? (double)c->windows / c->train_seconds : 0;
+}
+
+/* --- log --- */
+
+static oc_status start_log(train_job *j)
+{
+    const train_plan *p = j->plan;
+    json_t *line =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:[f,f,f]}", "kind", "start", "train_windows",
+                  (json_int_t)p->train.count, "valid_windows", (json_int_t)p->valid.count, "steps_total",
+                  (json_int_t)p->steps_total, "weights", (json_int_t)p->parameters.weights, "fold", p->fold_name,
+                  "class_weights", (double)p->class_weight[0], (double)p->class_weight[1], (double)p->class_weight[2]);
+    OC_TRY(train_log_add(&j->log, line, -1));
+    return OC_OK;
+}
+
+static oc_status interval_log(train_job *j)
+{
+    train_counters *c = &j->c;
+    if (c->interval_steps > 0 && c->interval_weight > 0) {
+        json_t *line =
+            json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I}", "kind", "train", "step", (json_int_t)c->step, "epoch",
+                      (json_int_t)c->epoch, "loss", c->interval_loss / c->interval_weight, "norm",
+                      c->interval_norm / (double)c->interval_steps, "rate",
+                      train_rate(&j->plan->o, c->step - 1, j->plan->steps_total), "skipped", (json_int_t)c->skipped);
+        OC_TRY(train_log_add(&j->log, line, rate_of_windows(c)));
+    }
+    c->interval_steps = 0;
+    c->interval_loss = c->interval_weight = c->interval_norm = 0;
+    return OC_OK;
+}
+
+static oc_status valid_log(train_job *j, double loss)
+{
+    json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:b, s:I}", "kind", "valid", "step", (json_int_t)j->c.step, "epoch",
+                             (json_int_t)j->c.epoch, "loss", isfinite(loss) ? json_real(loss) : json_null(), "best",
+                             j->c.best_step == j->c.step, "best_step", (json_int_t)j->c.best_step);
+    OC_TRY(train_log_add(&j->log, line, -1));
+    return OC_OK;
+}
+
+/* --- state --- */
+
+oc_status train_job_start(train_job *j)
+{
+    size_t bytes = j->plan->parameters.total * sizeof(float);
+    memset(&j->c, 0, sizeof j->c);
+    j->c.best_loss = (double)INFINITY;
+    oc_parameters_init(&j->plan->parameters, j->plan->o.seed, j->w.weights);
+    memset(j->w.m, 0, bytes);
+    memset(j->w.v, 0, bytes);
+    memcpy(j->w.average, j->w.weights, bytes);
+    memcpy(j->w.best, j->w.weights, bytes);
+    OC_TRY(train_log_cut(&j->log, 0));
+    OC_TRY(start_log(j));
+    return OC_OK;
+}
+
+static oc_status weights_finite(const train_job *j)
+{
+    for (size_t i = 0; i < j->plan->parameters.total; i++) {
+        if (!isfinite(j->w.weights[i]))
+            return OC_FAIL(
+                OC_EFAILED,
+                "the weights became non-finite at step %lld and are not saved; the last checkpoint stands: lower "
+                "train.rate",
+                (long long)j->c.step);
+    }
+    return OC_OK;
+}
+
+oc_status train_job_save(train_job *j)
+{
+    int64_t start = oc_clock_monotonic_ns();
+    OC_TRY(weights_finite(j));
+    OC_TRY(train_log_sync(&j->log));
+    j->c.log_bytes = j->log.bytes;
+    OC_TRY(train_checkpoint_save(j->checkpoints, &j->origin, &j->c, &j->w, j->plan->parameters.total));
+    j->saved_ns = oc_clock_monotonic_ns();
+    j->save_cost_ns = j->saved_ns - start;
+    return OC_OK;
+}
+
+/* A short job saves every second, a long one as seldom as it was told, in between as often as costs under 2 %. */
+static bool save_due(const train_job *j)
+{
+    double since = (double)(oc_clock_monotonic_ns() - j->saved_ns) * 1e-9, cheap = 50e-9 * (double)j->save_cost_ns;
+    double wait = cheap > 1 ? cheap : 1;
+    return since >= (wait < j->plan->o.checkpoint_seconds ? wait : j->plan->o.checkpoint_seconds);
+}
+
+/* --- a step --- */
+
+static oc_status skip_count(train_job *j, int count)
+{
+    const int64_t *rows = train_engine_rows(j->engine);
+    const train_plan *p = j->plan;
+    j->c.skipped++;
+    j->c.skipped_row++;
+    if (j->c.skipped_row <= p->o.skip_max) {
+        oc_log(OC_LOG_WARN, "train: step %lld: loss or gradient is not finite; skipped", (long long)j->c.step);
+        return OC_OK;
+    }
+    return OC_FAIL(
+        OC_EFAILED,
+        "%s: loss or gradient was not finite in %lld steps in a row (train.skip_max %lld); the last batch's %d "
+        "windows end at rows %lld, %lld, %lld … of %s",
+        j->out, (long long)j->c.skipped_row, (long long)p->o.skip_max, count, (long long)rows[0],
+        (long long)rows[count > 1 ? 1 : 0], (long long)rows[count > 2 ? 2 : 0], p->d->path);
+}
+
+static oc_status step_do(train_job *j)
+{
+    const train_plan *p = j->plan;
+    train_counters *c = &j->c;
+    int64_t left = p->epoch_windows - c->position, start = oc_clock_monotonic_ns();
+    int count = left < p->o.batch ? (int)left : p->o.batch;
+    train_step_result r;
+    train_engine_batch(j->engine, c->epoch, c->position, count);
+    OC_TRY(
+        train_engine_step(j->engine, &j->w, c->step, c->updates + 1, train_rate(&p->o, c->step, p->steps_total), &r));
+    c->step++;
+    c->position += count;
+    c->windows += count;
+    c->train_seconds += (double)(oc_clock_monotonic_ns() - start) * 1e-9;
+    if (!r.finite) {
+        OC_TRY(skip_count(j, count));
+        return OC_OK;
+    }
+    c->updates++;
+    c->skipped_row = 0;
+    c->interval_steps++;
+    c->interval_loss += r.loss_sum;
+    c->interval_weight += r.weight_sum;
+    c->interval_norm += r.norm;
+    return OC_OK;
+}
+
+static oc_status validate(train_job *j)
+{
+    train_counters *c = &j->c;
+    const float *flat = j->plan->o.average > 0 ? j->w.average : j->w.weights, *logits;
+    const int32_t *target;
+    OC_TRY(train_engine_validate(j->engine, flat, &logits, &target));
+    double loss = oc_log_loss(logits, target, j->plan->valid.count, j->plan->o.shape.horizons, NULL);
+    if (loss < c->best_loss) {
+        c->best_loss = loss;
+        c->best_step = c->step;
+        c->stale = 0;
+        memcpy(j->w.best, flat, j->plan->parameters.total * sizeof *flat);
+    } else {
+        c->stale++;
+    }
+    OC_TRY(valid_log(j, loss));
+    return OC_OK;
+}
+
+/* What belongs to a step once its weights are there. */
+static oc_status step_close(train_job *j)
+{
+    const train_plan *p = j->plan;
+    train_counters *c = &j->c;
+    bool epoch_over = c->position >= p->epoch_windows;
+    bool valid_due = epoch_over || (p->o.valid_every > 0 && c->step % p->o.valid_every == 0);
+    if (epoch_over) {
+        c->epoch++;
+        c->position = 0;
+    }
+    if (valid_due || c->step % p->o.log_every == 0) OC_TRY(interval_log(j));
+    if (valid_due) OC_TRY(validate(j));
+    c->ended = c->epoch >= p->o.epochs || (p->o.patience > 0 && c->stale >= p->o.patience);
+    return OC_OK;
+}
+
+static oc_status stop_here(train_job *j, const char *why)
+{
+    OC_TRY(train_job_save(j));
+    return OC_FAIL(OC_EAGAIN, "%s: %s after step %lld of %lld; all is saved: the same command with --resume goes on",
+                   j->out, why, (long long)j->c.step, (long long)j->plan->steps_total);
+}
+
+static oc_status loop(train_job *j, oc_progress *progress)
+{
+    train_counters *c = &j->c;
+    while (!c->ended) {
+        if (stop_requested) return stop_here(j, "stopped");
+        if (j->paused_at > 0 && c->step >= j->paused_at) return stop_here(j, "paused");
+        OC_TRY(step_do(j));
+        OC_TRY(step_close(j));
+        if (c->interval_weight > 0)
+            oc_progress_extra(progress, "loss %.4f, best %.4f at %lld", c->interval_loss / c->interval_weight,
+                              c->best_loss, (long long)c->best_step);
+        oc_progress_update(progress, (uint64_t)c->windows);
+        if (!c->ended && save_due(j)) OC_TRY(train_job_save(j));
+    }
+    return OC_OK;
+}
+
+oc_status train_job_loop(train_job *j)
+{
+    oc_progress progress;
+    oc_progress_start(&progress, "train", "windows", (uint64_t)(j->plan->epoch_windows * j->plan->o.epochs));
+    progress.base = progress.done = (uint64_t)j->c.windows;
+    j->paused_at = j->plan->o.pause_after > 0 ? j->c.step + j->plan->o.pause_after : 0;
+    j->saved_ns = oc_clock_monotonic_ns();
+    oc_status status = loop(j, &progress);
+    oc_progress_finish(&progress);
+    return status;
+}

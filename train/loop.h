@@ -1,0 +1,25 @@
+/* loop.h - the job: state, loop, and what is written when. */
+#ifndef OC_TRAIN_LOOP_H
+#define OC_TRAIN_LOOP_H
+
+#include "train/checkpoint.h"
+#include "train/run_log.h"
+
+typedef struct train_job {
+    const train_plan *plan;
+    train_engine *engine;
+    train_weights w;
+    train_counters c;
+    train_origin origin;
+    train_log log;
+    const char *out; /* RUN, for messages */
+    char checkpoints[4096];
+    int64_t saved_ns, save_cost_ns; /* of the last checkpoint */
+    int64_t paused_at;              /* step at which train.pause_after stops; 0: none */
+} train_job;
+
+OC_MUST train_job_start(train_job *j); /* weights from the seed, counters zero, first line of the log */
+OC_MUST train_job_loop(train_job *j);  /* until c.ended; OC_EAGAIN: asked to stop, saved */
+OC_MUST train_job_save(train_job *j);
+
+#endif

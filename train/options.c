@@ -1,0 +1,149 @@
+/* options.c - reads the table of keys.c, checks what the table cannot say, and names what decides a result. */
+#include "train/options.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+static int choice(const char *text, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) return i;
+    }
+    return 0; /* the schema admits no other */
+}
+
+static void model_read(train_options *o, const oc_config *c)
+{
+    static const char *const trunks[] = {[OC_TRUNK_LSTM] = "lstm", [OC_TRUNK_MLP] = "mlp"};
+    o->shape = (oc_model_shape){.trunk = (oc_trunk)choice(oc_config_text(c, "model.trunk"), trunks, 2),
+                                .steps = (int)oc_config_int(c, "window.steps"),
+                                .inputs = 1,
+                                .layers = (int)oc_config_int(c, "model.layers"),
+                                .hidden = (int)oc_config_int(c, "model.hidden"),
+                                .heads = (int)oc_config_int(c, "model.heads"),
+                                .horizons = 1};
+    o->dropout = oc_config_real(c, "model.dropout");
+    o->head_dropout = oc_config_real(c, "model.head_dropout");
+    o->clip = oc_config_real(c, "scaler.clip");
+}
+
+static void train_read(train_options *o, const oc_config *c)
+{
+    o->batch = (int)oc_config_int(c, "train.batch");
+    o->shards = (int)oc_config_int(c, "train.shards");
+    o->epochs = oc_config_int(c, "train.epochs");
+    o->stride = oc_config_int(c, "train.stride");
+    o->windows_per_epoch = oc_config_int(c, "train.windows_per_epoch");
+    o->patience = oc_config_int(c, "train.patience");
+    o->valid_every = oc_config_int(c, "train.valid_every");
+    o->valid_windows = oc_config_int(c, "train.valid_windows");
+    o->skip_max = oc_config_int(c, "train.skip_max");
+    o->log_every = oc_config_int(c, "train.log_every");
+    o->pause_after = oc_config_int(c, "train.pause_after");
+    o->rate = oc_config_real(c, "train.rate");
+    o->warmup_share = oc_config_real(c, "train.warmup_share");
+    o->rate_floor = oc_config_real(c, "train.rate_floor");
+    o->weight_decay = oc_config_real(c, "train.weight_decay");
+    o->clip_norm = oc_config_real(c, "train.clip_norm");
+    o->label_smoothing = oc_config_real(c, "train.label_smoothing");
+    o->average = oc_config_real(c, "train.average");
+    o->checkpoint_seconds = oc_config_real(c, "train.checkpoint_seconds");
+    o->balanced = strcmp(oc_config_text(c, "train.class_weights"), "balanced") == 0;
+}
+
+oc_status train_options_read(train_options *o, const oc_config *c)
+{
+    static const char *const backends[] = {
+        [OC_BACKEND_AUTO] = "auto", [OC_BACKEND_CPU] = "cpu", [OC_BACKEND_CUDA] = "cuda"};
+    memset(o, 0, sizeof *o);
+    o->name = oc_config_text(c, "name");
+    o->folds = oc_config_text(c, "data.folds");
+    o->seed = (uint64_t)oc_config_int(c, "seed");
+    o->backend = (oc_backend_kind)choice(oc_config_text(c, "backend"), backends, 3);
+    model_read(o, c);
+    train_read(o, c);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    o->threads = (int)oc_config_int(c, "threads");
+    if (o->threads == 0) o->threads = cores < 1 ? 1 : cores > 256 ? 256 : (int)cores;
+    o->workers = o->threads < o->shards ? o->threads : o->shards;
+    if ((o->shards & (o->shards - 1)) != 0) return oc_config_refuse(c, "train.shards", "it is not a power of two");
+    if (strlen(o->name) > 63) return oc_config_refuse(c, "name", "it is longer than 63 bytes");
+    if (strlen(o->folds) > 255) return oc_config_refuse(c, "data.folds", "it is longer than 255 bytes");
+    OC_TRY(oc_model_shape_check(&o->shape));
+    return OC_OK;
+}
+
+double train_rate(const train_options *o, int64_t step, int64_t steps_total)
+{
+    const double pi = 3.14159265358979323846;
+    double warm = floor(o->warmup_share * (double)steps_total), at = (double)step;
+    if (at < warm) return o->rate * (at + 1) / warm;
+    double share = (double)steps_total > warm + 1 ? (at - warm) / ((double)steps_total - warm - 1) : 1;
+    /* [Loshchilov17 eq.5]; libm's cos may differ in its last bit between machines, so it is rounded away */
+    double wave = (double)(float)(0.5 * (1 + cos(pi * share)));
+    return o->rate * (o->rate_floor + (1 - o->rate_floor) * wave);
+}
+
+/* --- identity --- */
+
+static const char *const neutral[] = {"threads",          "log.level", "data.dataset",
+                                      "data.folds",       "data.fold", "train.checkpoint_seconds",
+                                      "train.pause_after"}; /* the dataset and the fold count by their hashes */
+
+static bool decides(const char *key)
+{
+    for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++) {
+        if (strcmp(key, neutral[i]) == 0) return false;
+    }
+    return true;
+}
+
+static void list_print(FILE *out, const oc_config *c, const char *key)
+{
+    for (size_t i = 0; i < oc_config_count(c, key); i++) fprintf(out, "%s%s", i ? ", " : "", oc_config_item(c, key, i));
+}
+
+static void value_print(FILE *out, const oc_config *c, const oc_config_key *key)
+{
+    fprintf(out, "%s: ", key->key);
+    switch (key->type) {
+    case OC_CONFIG_INT:
+        fprintf(out, "%lld", (long long)oc_config_int(c, key->key));
+        break;
+    case OC_CONFIG_REAL:
+        fprintf(out, "%.17g", oc_config_real(c, key->key));
+        break;
+    case OC_CONFIG_BOOL:
+        fprintf(out, "%s", oc_config_bool(c, key->key) ? "true" : "false");
+        break;
+    case OC_CONFIG_TEXT:
+    case OC_CONFIG_CHOICE:
+        fprintf(out, "%s", oc_config_text(c, key->key));
+        break;
+    case OC_CONFIG_LIST:
+        list_print(out, c, key->key);
+        break;
+    }
+    fputc('\n', out);
+}
+
+char *oc_train_identity(const oc_config *config)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    for (size_t i = 0; i < oc_train_key_count; i++) {
+        if (decides(oc_train_keys[i].key)) value_print(out, config, &oc_train_keys[i]);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}

@@ -1,0 +1,24 @@
+/* options.h - a training config as numbers, checked. */
+#ifndef OC_TRAIN_OPTIONS_H
+#define OC_TRAIN_OPTIONS_H
+
+#include "nn/graph.h"
+#include "train/train.h"
+
+typedef struct train_options {
+    uint64_t seed;
+    int threads, workers; /* workers: threads that have a shard to do */
+    oc_backend_kind backend;
+    oc_model_shape shape; /* inputs and horizons come from the dataset */
+    double dropout, head_dropout, clip;
+    int batch, shards;
+    int64_t epochs, stride, windows_per_epoch, patience, valid_every, valid_windows, skip_max, log_every, pause_after;
+    double rate, warmup_share, rate_floor, weight_decay, clip_norm, label_smoothing, average, checkpoint_seconds;
+    bool balanced;
+    const char *name, *folds;
+} train_options;
+
+OC_MUST train_options_read(train_options *out, const oc_config *config);
+double train_rate(const train_options *o, int64_t step, int64_t steps_total); /* step from 0 */
+
+#endif

@@ -1,0 +1,233 @@
+/* run.c - oc_train_run: the folder RUN, a start or a resume, the loop, and the bundle at the end. */
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/build.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "datasets/ledger.h"
+#include "train/loop.h"
+
+/* --- the folder --- */
+
+static bool ours(const char *name)
+{
+    static const char *const names[] = {".", "..", "config.yaml", "log.jsonl", "checkpoints", "model"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) return true;
+    }
+    return strncmp(name, ".outcry-", 8) == 0;
+}
+
+static oc_status folder_look(const char *out, bool *empty)
+{
+    *empty = true;
+    DIR *d = opendir(out);
+    if (!d && errno == ENOENT) return OC_OK;
+    if (!d) return OC_FAIL(OC_EFAILED, "%s: cannot list: %s", out, strerror(errno));
+    oc_status status = OC_OK;
+    for (struct dirent *entry = readdir(d); entry && status == OC_OK; entry = readdir(d)) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        *empty = false;
+        if (!ours(entry->d_name))
+            status = OC_FAIL(OC_EUSAGE, "%s: holds %.255s, which is not of a training run: choose another --out", out,
+                             entry->d_name);
+    }
+    closedir(d);
+    return status;
+}
+
+static oc_status folder_prepare(const char *out, bool resume)
+{
+    bool empty;
+    OC_TRY(folder_look(out, &empty));
+    if (!empty && !resume)
+        return OC_FAIL(OC_EUSAGE,
+                       "%s: a run is there already: --resume goes on with it; for a new one choose another --out", out);
+    OC_TRY(oc_path_make_folders(out));
+    return OC_OK;
+}
+
+static oc_status config_write(const char *out, const oc_config *config)
+{
+    char path[OC_PATH_MAX];
+    OC_TRY(oc_path_join(path, sizeof path, out, "config.yaml"));
+    char *text = oc_config_dump(config);
+    if (!text) return OC_FAIL(OC_EMEMORY, "%s: no memory for the resolved config", path);
+    oc_status status = oc_file_write(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+/* --- the bundle --- */
+
+static void bundle_describe(const train_job *j, oc_bundle *b)
+{
+    const train_plan *p = j->plan;
+    snprintf(b->name, sizeof b->name, "%s", p->o.name);
+    snprintf(b->version, sizeof b->version, "1");
+    snprintf(b->build, sizeof b->build, "%s", j->origin.build);
+    oc_time_text(oc_clock_wall_ns(), b->created);
+    snprintf(b->fold_name, sizeof b->fold_name, "%s", p->fold_name);
+    snprintf(b->folds, sizeof b->folds, "%s", p->o.folds);
+    b->fold_index = p->fold_index;
+    b->embargo_ns = p->embargo_ns;
+    b->schema = p->d->schema;
+    b->dataset = p->d->root;
+    b->fold = p->fold_hash;
+    b->clip = p->o.clip;
+    b->seed = p->o.seed;
+    b->train_steps = j->c.best_step;
+    memcpy(b->features, p->d->features, p->d->width * sizeof *b->features);
+    memcpy(b->mean, p->mean, p->d->width * sizeof *b->mean);
+    memcpy(b->scale, p->scale, p->d->width * sizeof *b->scale);
+    memcpy(b->seen, p->seen, p->seen_count * sizeof *b->seen);
+    memcpy(b->flat, j->w.best, p->parameters.total * sizeof *b->flat);
+    for (int i = 0; i < p->o.shape.horizons; i++)
+        snprintf(b->labels[i], sizeof b->labels[i], "%s", p->labels[i]->rule.text);
+}
+
+static oc_status bundle_make(train_job *j, const char *folder, oc_train_result *result)
+{
+    const train_plan *p = j->plan;
+    const float *logits;
+    const int32_t *target;
+    oc_bundle *b;
+    OC_TRY(oc_bundle_new(&b, &p->o.shape, p->seen_count));
+    bundle_describe(j, b);
+    oc_status status = train_engine_validate(j->engine, j->w.best, &logits, &target);
+    if (status == OC_OK) {
+        oc_temperature_fit(logits, target, p->valid.count, p->o.shape.horizons, b->temperature);
+        status = oc_bundle_save(b, folder);
+        result->temperature = b->temperature[0];
+    }
+    oc_bundle_close(b);
+    return status;
+}
+
+/* Is the bundle of this very run there? Then a resume after the end changes nothing. */
+static bool bundle_done(const train_job *j, const char *folder, oc_train_result *result)
+{
+    oc_bundle *b;
+    if (!oc_path_exists(folder) || oc_bundle_load(&b, folder) != OC_OK) return false;
+    bool same = oc_hash_equal(b->weights, result->weights) && oc_hash_equal(b->dataset, j->plan->d->root);
+    result->temperature = b->temperature[0];
+    oc_bundle_close(b);
+    return same;
+}
+
+static oc_status ledger_add(const train_job *j, const oc_train_result *result)
+{
+    const oc_ledger_entry entry = {.command = "train",
+                                   .config = oc_hash_bytes(j->origin.identity, strlen(j->origin.identity)),
+                                   .bundle = result->weights,
+                                   .seed = j->plan->o.seed,
+                                   .fold = j->plan->fold_name,
+                                   .split = "train"};
+    OC_TRY(oc_ledger_append(j->plan->d, &entry));
+    return OC_OK;
+}
+
+static oc_status finish(train_job *j, oc_train_result *result)
+{
+    char folder[OC_PATH_MAX];
+    const train_counters *c = &j->c;
+    if (!isfinite(c->best_loss))
+        return OC_FAIL(OC_EFAILED, "%s: no validation gave a finite loss: there is no model to keep; lower train.rate",
+                       j->out);
+    OC_TRY(oc_path_join(folder, sizeof folder, j->out, "model"));
+    *result = (oc_train_result){.steps = c->step,
+                                .best_step = c->best_step,
+                                .skipped_steps = c->skipped,
+                                .valid_loss = c->best_loss,
+                                .windows_per_second = c->train_seconds > 0 ? (double)c->windows / c->train_seconds : 0,
+                                .weights = oc_weights_hash(&j->plan->parameters, j->w.best)};
+    if (bundle_done(j, folder, result)) return OC_OK;
+    OC_TRY(ledger_add(j, result)); /* before the bundle: a kill in between doubles a record, never loses one */
+    OC_TRY(bundle_make(j, folder, result));
+    return OC_OK;
+}
+
+/* --- the run --- */
+
+static oc_status vectors_take(train_weights *w, size_t total, float **block)
+{
+    OC_TRY(oc_memory_new_array(block, total * 5, sizeof **block, "weights"));
+    *w = (train_weights){*block, *block + total, *block + 2 * total, *block + 3 * total, *block + 4 * total};
+    return OC_OK;
+}
+
+static oc_status begin(train_job *j, const oc_config *config, bool resume)
+{
+    bool found = false;
+    if (resume)
+        OC_TRY(train_checkpoint_load(j->checkpoints, &j->origin, &j->c, &j->w, j->plan->parameters.total, &found));
+    if (found) {
+        OC_TRY(train_log_cut(&j->log, j->c.log_bytes));
+        oc_log(OC_LOG_INFO, "train: %s: goes on after step %lld of %lld", j->out, (long long)j->c.step,
+               (long long)j->plan->steps_total);
+    } else {
+        OC_TRY(train_job_start(j));
+    }
+    OC_TRY(config_write(j->out, config));
+    return OC_OK;
+}
+
+static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_train_result *result)
+{
+    OC_TRY(begin(j, config, resume));
+    bool ended = j->c.ended != 0;
+    OC_TRY(train_job_loop(j));
+    if (!ended) OC_TRY(train_job_save(j));
+    OC_TRY(finish(j, result));
+    return OC_OK;
+}
+
+static oc_status job_open_and_run(train_job *j, const oc_config *config, const char *out, bool resume,
+                                  oc_train_result *result)
+{
+    char log_path[OC_PATH_MAX];
+    float *block = NULL;
+    char *identity = oc_train_identity(config);
+    if (!identity) return OC_FAIL(OC_EMEMORY, "%s: no memory for the config's identity", out);
+    j->out = out;
+    j->origin = (train_origin){identity, j->plan->d->root, j->plan->fold_hash, oc_build_text()};
+    oc_status status;
+    OC_TRY_GOTO(status, done, oc_path_join(j->checkpoints, sizeof j->checkpoints, out, "checkpoints"));
+    OC_TRY_GOTO(status, done, oc_path_join(log_path, sizeof log_path, out, "log.jsonl"));
+    OC_TRY_GOTO(status, done, vectors_take(&j->w, j->plan->parameters.total, &block));
+    OC_TRY_GOTO(status, done, train_engine_open(&j->engine, j->plan));
+    OC_TRY_GOTO(status, done, folder_prepare(out, resume));
+    OC_TRY_GOTO(status, done, train_log_open(&j->log, log_path));
+    status = job_run(j, config, resume, result);
+    train_log_close(&j->log);
+done:
+    train_engine_close(j->engine);
+    oc_memory_free(block);
+    free(identity);
+    return status;
+}
+
+oc_status oc_train_run(const oc_config *config, const oc_dataset *d, const oc_folds *folds, size_t fold_index,
+                       const char *out, bool resume, oc_train_result *result)
+{
+    train_plan *plan;
+    train_job *job;
+    *result = (oc_train_result){0};
+    OC_TRY(train_plan_open(&plan, config, d, folds, fold_index));
+    oc_status status = oc_memory_new(&job, sizeof *job, "training");
+    if (status == OC_OK) {
+        job->plan = plan;
+        status = job_open_and_run(job, config, out, resume, result);
+    }
+    oc_memory_free(job);
+    train_plan_close(plan);
+    return status;
+}
