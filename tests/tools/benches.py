@@ -1,0 +1,21 @@
+"""Every bench still runs (--tiny: a fraction of the work, no peer) and prints the promised keys. No time is judged.
+
+usage: benches.py OUTCRY SOURCE
+"""
+import json
+import subprocess
+import sys
+
+outcry = sys.argv[1]
+names = [line.split()[0] for line in subprocess.run([outcry, "bench", "--list"], capture_output=True, text=True, check=True).stdout.splitlines()]
+faults = [] if names else ["there is no bench"]
+for name in names:
+    r = subprocess.run([outcry, "bench", name, "--tiny", "--json"], capture_output=True, text=True, timeout=120)
+    try:
+        figure = json.loads(r.stdout.splitlines()[-1])
+        if r.returncode or not {"figure", "value", "unit", "peer", "peer_value", "ratio"} <= set(figure) or not figure["value"] > 0:
+            faults.append(f"{name}: exit {r.returncode}: {figure}")
+    except (IndexError, ValueError):
+        faults.append(f"{name}: exit {r.returncode}: {r.stderr[-300:]}")
+print("\n".join(faults) or f"{len(names)} benches run: {', '.join(names)}")
+sys.exit(1 if faults else 0)

@@ -1,0 +1,61 @@
+"""Every command explains itself and refuses wrong use with the promised exit codes (DESIGN: the command contract).
+
+usage: commands.py OUTCRY SOURCE
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+OUTCRY, SOURCE = sys.argv[1:3]
+COMMANDS = "doctor simulate import build verify train evaluate predict study report export bench".split()
+faults = []
+
+
+def run(*arguments):
+    return subprocess.run([OUTCRY, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def check(name, holds, result=None):
+    if not holds:
+        faults.append(f"{name}: exit {result.returncode}: {(result.stderr or result.stdout)[-300:]}" if result else name)
+
+
+for command in COMMANDS:
+    r = run(command, "--help")
+    check(f"{command} --help", r.returncode == 0 and len(r.stdout.splitlines()) >= 5, r)
+    r = run(command, "--no-such-flag")
+    check(f"{command} --no-such-flag", r.returncode == 64, r)
+check("no command", run().returncode == 64)
+check("unknown command", run("frobnicate").returncode == 64)
+r = run("doctor", "--json")
+check("doctor --json", {"backends", "chosen", "reasons", "features"} <= set(json.loads(r.stdout.splitlines()[-1])), r)
+r = run("bench", "--list")
+check("bench --list", r.returncode == 0 and "latency-window" in r.stdout, r)
+
+with tempfile.TemporaryDirectory() as work:
+    for name in ("build-bars", "build-book", "train", "study"):
+        text = open(f"{SOURCE}/configs/{name}.yaml").read()
+        command = {"build-bars": "build", "build-book": "build"}.get(name, name)
+        for what, bad, expected in (("unknown key", "nonsense: 3\n" + text, "nonsense"), ("tabs", "a:\n\t- 1\n", "bad.yaml:"),
+                                    ("alias", "seed: &a 1\nthreads: *a\n", "bad.yaml:2"), ("duplicate", text + "\nseed: 1\nseed: 2\n", "seed")):
+            open(f"{work}/bad.yaml", "w").write(bad)
+            r = run(command, f"{work}/bad.yaml", "--out", f"{work}/out")
+            check(f"{name}: {what}", r.returncode == 78 and expected in r.stderr and re.search(r"bad\.yaml:\d+:\d+", r.stderr), r)
+        r = run(command, f"{work}/absent.yaml", "--out", f"{work}/out")
+        check(f"{name}: absent", r.returncode in (1, 78) and "absent.yaml" in r.stderr, r)
+    r = run("train", f"{SOURCE}/configs/train.yaml", "--set", "model.hidden=nan", "--set", "train.batch=0", "--out", f"{work}/out")
+    check("two bad sets", r.returncode == 78 and "model.hidden" in r.stderr and "train.batch" in r.stderr, r)
+    r = run("train", f"{SOURCE}/configs/train.yaml", "--set", "backend=cuda", "--set", f"data.dataset={work}/none.h5", "--out", f"{work}/out")
+    check("explicit cuda", r.returncode != 0 and r.stderr.strip() != "", r)
+    check("nothing was written", os.listdir(work) == ["bad.yaml"])
+    for command, arguments in (("verify", ["{w}/no.h5"]), ("predict", ["--model", "{w}/no", "--data", "{w}/no.h5", "--symbol", "X", "--rows", "1:2"]),
+                               ("evaluate", ["--model", "{w}/no", "--data", "{w}/no.h5", "--out", "{w}/r"]), ("report", ["{w}/no", "--out", "{w}/r.html"]),
+                               ("export", ["--model", "{w}/no", "--onnx", "{w}/o.onnx"])):
+        r = run(command, *[a.format(w=work) for a in arguments])
+        check(f"{command} without its input", r.returncode in (1, 65) and work in r.stderr, r)
+
+print("\n".join(faults) or f"{len(COMMANDS)} commands keep the contract")
+sys.exit(1 if faults else 0)
