@@ -86,8 +86,9 @@ static void label(oc_text *out, double x, double y, const char *anchor, const ch
 
 static void axis_y(oc_text *out, const frame *f, const char *name)
 {
-    double step = round_step(f->y_max - f->y_min);
-    for (double y = ceil(f->y_min / step) * step; y <= f->y_max + step * 1e-9; y += step) {
+    double step = round_step(f->y_max - f->y_min), first = ceil(f->y_min / step) * step;
+    for (int i = 0; i <= 3 * TICKS && first + i * step <= f->y_max + step * 1e-9; i++) {
+        double y = first + i * step;
         oc_text_add(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT,
                     at_y(f, y), at_y(f, y));
         oc_text_add(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", LEFT - 6, at_y(f, y) + 4,
@@ -106,10 +107,12 @@ static void axis_x(oc_text *out, const oc_svg_chart *c, const frame *f)
         for (size_t i = 0; i < c->x_name_count; i += every)
             label(out, at_x(f, (double)i), HEIGHT - BOTTOM + 16, "middle", c->x_names[i]);
     } else {
-        double step = round_step(f->x_max - f->x_min);
-        for (double x = ceil(f->x_min / step) * step; x <= f->x_max + step * 1e-9; x += step)
+        double step = round_step(f->x_max - f->x_min), first = ceil(f->x_min / step) * step;
+        for (int i = 0; i <= 3 * TICKS && first + i * step <= f->x_max + step * 1e-9; i++) {
+            double x = first + i * step;
             oc_text_add(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>", at_x(f, x),
                         HEIGHT - BOTTOM + 16, fabs(x) < step * 1e-6 ? 0 : x);
+        }
     }
     label(out, (WIDTH + LEFT - RIGHT) / 2.0, HEIGHT - BOTTOM + 34, "middle", c->x_label);
 }
