@@ -25,7 +25,8 @@ typedef struct oc_event_info {
 typedef struct oc_event_writer oc_event_writer;
 OC_MUST oc_event_writer_open(oc_event_writer **out, const char *path, const oc_instrument *instruments, uint32_t count,
                              const char *origin);
-/* Order by (receive_ns, source, sequence) and the ranges of kind, side and instrument are checked: OC_EDATA. */
+/* (receive_ns, sequence) must rise from event to event, source be 0, and every field in its range: else OC_EDATA, and
+ * nothing can be committed any more. */
 OC_MUST oc_event_writer_add(oc_event_writer *w, const oc_event *events, size_t count);
 OC_MUST oc_event_writer_commit(oc_event_writer *w);                    /* closes w, also on failure */
 void oc_event_writer_abort(oc_event_writer *w);                        /* closes w; NULL is fine */

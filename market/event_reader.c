@@ -54,13 +54,35 @@ static extent extent_find(const oc_event_reader *r, uint64_t blocks_max)
     return e;
 }
 
+enum { NUMBER_TEXT = 28 };
+
+/* "26,607,616" */
+static const char *grouped(uint64_t value, char *text)
+{
+    char *at = text + NUMBER_TEXT - 1;
+    *at = '\0';
+    for (int digits = 0; digits == 0 || value; digits++, value /= 10) {
+        if (digits && digits % 3 == 0) *--at = ',';
+        *--at = (char)('0' + value % 10);
+    }
+    return at;
+}
+
 static const char *extent_text(extent e, char *text, size_t cap)
 {
-    char time[OC_TIME_TEXT];
+    char time[OC_TIME_TEXT], number[NUMBER_TEXT];
     if (e.blocks == 0) snprintf(text, cap, "no good block before it");
-    else snprintf(text, cap, "%llu good block%s events up to %s", (unsigned long long)e.blocks,
+    else snprintf(text, cap, "%s good block%s events up to %s", grouped(e.blocks, number),
                   e.blocks == 1 ? " holds" : "s hold", oc_time_text(e.last_ns, time));
     return text;
+}
+
+static oc_status block_fail(const oc_event_reader *r, uint64_t block, const char *what)
+{
+    char text[160], number[NUMBER_TEXT], of[NUMBER_TEXT], offset[NUMBER_TEXT];
+    return OC_FAIL(OC_EDATA, "%s: block %s of %s %s (offset %s); %s", r->path, grouped(block + 1, number),
+                   grouped(r->tail->blocks, of), what, grouped(r->head->header_bytes + block * BLOCK_BYTES, offset),
+                   extent_text(extent_find(r, block), text, sizeof text));
 }
 
 static oc_status header_check(oc_event_reader *r)
@@ -118,13 +140,13 @@ static bool tail_sound(oc_event_reader *r)
 
 static oc_status tail_check(oc_event_reader *r)
 {
-    char text[160];
+    char text[160], offset[NUMBER_TEXT], bytes[NUMBER_TEXT];
     if (!tail_sound(r)) {
         extent e = extent_find(r, UINT64_MAX);
         return OC_FAIL(OC_EDATA,
-                       "%s: the end is missing or damaged: after offset %llu of %zu nothing is sure; %s. "
-                       "Import it again",
-                       r->path, (unsigned long long)e.offset, r->map.bytes, extent_text(e, text, sizeof text));
+                       "%s: the end is missing or damaged: after offset %s of %s nothing is sure; %s. Import it again",
+                       r->path, grouped(e.offset, offset), grouped(r->map.bytes, bytes),
+                       extent_text(e, text, sizeof text));
     }
     oc_hash stored, content;
     memcpy(&stored, r->map.data + r->head->header_bytes - sizeof stored, sizeof stored);
@@ -136,10 +158,7 @@ static oc_status tail_check(oc_event_reader *r)
         const oc_event *e = (const oc_event *)(head + 1);
         if (head->index != b || head->records != records || !oc_hash_equal(head->hash, r->index[b].hash)
             || e[0].receive_ns != r->index[b].first_ns || e[records - 1].receive_ns != r->index[b].last_ns)
-            return OC_FAIL(OC_EDATA, "%s: block %llu of %llu does not agree with the index (offset %llu); %s", r->path,
-                           (unsigned long long)(b + 1), (unsigned long long)r->tail->blocks,
-                           (unsigned long long)(r->head->header_bytes + b * BLOCK_BYTES),
-                           extent_text(extent_find(r, b), text, sizeof text));
+            return block_fail(r, b, "does not agree with the index");
     }
     if (!oc_hash_equal(stored, r->tail->header) || !oc_hash_equal(content, r->tail->content))
         return OC_FAIL(OC_EDATA, "%s: the index fails the hash of the whole", r->path);
@@ -186,17 +205,12 @@ const oc_event_info *oc_event_reader_info(const oc_event_reader *r)
 
 oc_status oc_event_reader_next(oc_event_reader *r, const oc_event **events, size_t *count)
 {
-    char text[160];
     *events = NULL;
     *count = 0;
     if (r->at == r->tail->blocks) return OC_OK;
     const oc_event_block_head *head = block_at(r, r->at);
     const oc_event *records = (const oc_event *)(head + 1);
-    uint64_t offset = r->head->header_bytes + r->at * BLOCK_BYTES;
-    if (!oc_hash_equal(oc_event_block_hash(head), head->hash))
-        return OC_FAIL(OC_EDATA, "%s: block %llu of %llu fails its hash (offset %llu); %s", r->path,
-                       (unsigned long long)(r->at + 1), (unsigned long long)r->tail->blocks, (unsigned long long)offset,
-                       extent_text(extent_find(r, r->at), text, sizeof text));
+    if (!oc_hash_equal(oc_event_block_hash(head), head->hash)) return block_fail(r, r->at, "fails its hash");
     const oc_event *previous = r->at ? &r->previous : NULL;
     for (uint32_t i = 0; i < head->records; previous = &records[i++]) {
         const char *problem = oc_event_problem(&records[i], previous, r->info.instrument_count);

@@ -146,8 +146,8 @@ static oc_status layout_settle(bars *b, const oc_line *line, bool *header)
         OC_TRY(delimiter_option(o->delimiter, &l->delimiter));
     } else {
         l->delimiter = delimiter_find(line->text);
-        oc_import_note(b->im, "delimiter found: %s%s; --delimiter sets it",
-                       l->delimiter == '\t' ? "tab" : "character ", l->delimiter == '\t' ? "" : (char[]){l->delimiter, 0});
+        oc_import_note(b->im, "delimiter found: %s%s; --delimiter sets it", l->delimiter == '\t' ? "tab" : "character ",
+                       l->delimiter == '\t' ? "" : (char[]){l->delimiter, 0});
     }
     uint32_t count = oc_fields_split(line->text, line->length, l->delimiter, fields, COLUMNS_MAX);
     if (count > COLUMNS_MAX) return OC_FAIL(OC_EDATA, "%s:1: more than %d fields", b->im->at.where, COLUMNS_MAX);

@@ -154,8 +154,14 @@ static void eurusd_minutes(void **state)
     assert_true(report.first_ns == INT64_C(1587962460000000000));
 }
 
-/* What checks the book against Binance's own best quotes: a quote whose update id was reached by the depth stream. */
-typedef struct binance_check { oc_book book; uint64_t crossed, depth, trades, quotes; } binance_check;
+/* An independent witness of the rebuilt book: Binance's own best quotes, which come on another stream. Right after a
+ * depth update the book's best prices are those of the last quote, except where a quote between is on its way. */
+typedef struct binance_check {
+    oc_book book;
+    oc_event quote;                             /* the last one */
+    uint64_t crossed, depth, trades, quotes;
+    uint64_t compared, agree;                   /* depth updates after a quote; of them with the quote's best prices */
+} binance_check;
 
 static oc_status binance_sink(void *context, const oc_event *events, size_t count)
 {
@@ -164,9 +170,15 @@ static oc_status binance_sink(void *context, const oc_event *events, size_t coun
         oc_book_apply(&c->book, &events[i]);
         c->trades += events[i].kind == OC_EVENT_TRADE;
         c->quotes += events[i].kind == OC_EVENT_QUOTE;
-        c->depth += events[i].kind == OC_EVENT_LEVEL && (events[i].flags & OC_EVENT_LAST);
+        if (events[i].kind == OC_EVENT_QUOTE) c->quote = events[i];
     }
     c->crossed += oc_book_crossed(&c->book);
+    if (events[0].kind != OC_EVENT_LEVEL) return OC_OK;
+    c->depth++;
+    if (!c->quotes || !oc_book_two_sided(&c->book)) return OC_OK;
+    c->compared++;
+    c->agree += c->book.bid.level[0].ticks == c->quote.as.quote.bid_ticks &&
+                c->book.ask.level[0].ticks == c->quote.as.quote.ask_ticks;
     return OC_OK;
 }
 
@@ -184,8 +196,11 @@ static void binance_two_files(void **state)
     assert_int_equal(oc_import_scan(&o, inputs, 2, binance_sink, &c, &report, NULL), OC_OK);
     assert_true(report.gaps == 0 && report.rejected == 0 && report.crossed == 0 && c.crossed == 0 && !c.book.stale);
     assert_true(c.trades == 19904 && c.quotes == 73174 && report.lines == 41249 + 58325);
-    print_message("spot: %llu packets, %llu depth updates, %llu levels dropped\n", (unsigned long long)report.packets,
-                  (unsigned long long)c.depth, (unsigned long long)c.book.dropped);
+    print_message(
+        "spot: %llu packets, %llu levels dropped; best prices are the quote's after %llu of %llu depth updates\n",
+        (unsigned long long)report.packets, (unsigned long long)c.book.dropped, (unsigned long long)c.agree,
+        (unsigned long long)c.compared);
+    assert_true(c.compared > 6000 && c.agree * 100 >= c.compared * 99);
     oc_import_input second = inputs[1];         /* alone it has no snapshot: no depth, and a note */
     assert_int_equal(oc_import_scan(&o, &second, 1, binance_sink, &c, &report, NULL), OC_OK);
     assert_non_null(strstr(report.notes[0], "no depth snapshot"));
@@ -204,8 +219,11 @@ static void binance_futures(void **state)
     oc_book_init(&c.book);
     assert_int_equal(oc_import_scan(&o, inputs, 1, binance_sink, &c, &report, NULL), OC_OK);
     assert_true(report.gaps == 0 && report.rejected == 0 && c.crossed == 0 && c.trades == 21313 && c.quotes == 66089);
-    print_message("futures: %llu packets, %llu levels dropped\n", (unsigned long long)report.packets,
-                  (unsigned long long)c.book.dropped);
+    print_message(
+        "futures: %llu packets, %llu levels dropped; best prices are the quote's after %llu of %llu depth updates\n",
+        (unsigned long long)report.packets, (unsigned long long)c.book.dropped, (unsigned long long)c.agree,
+        (unsigned long long)c.compared);
+    assert_true(c.compared > 6000 && c.agree * 100 >= c.compared * 99);
 }
 
 int main(void)
