@@ -24,14 +24,14 @@ static oc_status request_check(const oc_bundle *bundle, const oc_dataset *d, con
                        "model %s was trained on features with schema %s; %s has schema %s: build the dataset with the "
                        "same features",
                        bundle->name, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
-    *symbol = oc_dataset_symbol_find(d, request->symbol);
-    if (!*symbol)
-        return OC_FAIL(OC_EDATA, "%s: there is no symbol %s; its first is %s", d->path, request->symbol,
-                       d->symbol_count ? d->symbols[0].name : "none");
-    if (request->last > (*symbol)->rows || request->first >= request->last)
+    const oc_dataset_symbol *found = oc_dataset_symbol_find(d, request->symbol);
+    if (!found)
+        return OC_FAIL(OC_EDATA, "%s: there is no symbol %s among its %zu", d->path, request->symbol, d->symbol_count);
+    if (request->last > found->rows || request->first >= request->last)
         return OC_FAIL(OC_EDATA, "%s: rows %llu:%llu do not lie within the %zu rows of %s", d->path,
-                       (unsigned long long)request->first, (unsigned long long)request->last, (*symbol)->rows,
+                       (unsigned long long)request->first, (unsigned long long)request->last, found->rows,
                        request->symbol);
+    *symbol = found;
     return OC_OK;
 }
 
@@ -43,7 +43,7 @@ static void header_print(const oc_bundle *bundle, FILE *out)
         if (bundle->shape.horizons > 1)
             fprintf(out, ",h%d_%s", i / OC_CLASSES, classes[i % OC_CLASSES]);
         else
-            fprintf(out, ",%s", classes[i]);
+            fprintf(out, ",%s", classes[i % OC_CLASSES]);
     }
     fputc('\n', out);
 }
@@ -84,7 +84,7 @@ oc_status oc_predict_csv(const oc_bundle *bundle, const oc_dataset *d, const oc_
                          oc_predict_csv_result *result)
 {
     const oc_backend_config config = {.kind = OC_BACKEND_CPU};
-    const oc_dataset_symbol *symbol;
+    const oc_dataset_symbol *symbol = NULL;
     oc_model *model;
     *result = (oc_predict_csv_result){0};
     OC_TRY(request_check(bundle, d, request, &symbol));

@@ -9,7 +9,10 @@
     X(bench)                                                                                                           \
     X(simulate)                                                                                                        \
     X(import)                                                                                                          \
-    X(build)
+    X(build)                                                                                                           \
+    X(train)                                                                                                           \
+    X(predict)                                                                                                         \
+    X(export)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;
 OC_COMMANDS(OC_COMMAND_DECLARE)
