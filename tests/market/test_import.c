@@ -340,8 +340,8 @@ static void metatrader_variants(void **state)
     (void)state;
     static const char *const texts[] = {
         "2020.01.02,10:00,1.10,1.20,1.05,1.15,100\n", /* MT4, no header */
-        "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n2020.01.02\t10:00:00\t1.10\t1."
-        "20\t1.05\t1.15\t100\t0\t3\n",
+        ("<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n"
+         "2020.01.02\t10:00:00\t1.10\t1.20\t1.05\t1.15\t100\t0\t3\n"),
         "Time\tOpen\tHigh\tLow\tClose\tVolume\t\r\n2020-01-02 10:00:00\t1.10\t1.20\t1.05\t1.15\t100\t\r\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
