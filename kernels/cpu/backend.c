@@ -6,8 +6,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#include "base/clock.h"
 #include "kernels/cpu/backend_cpu.h"
 #include "kernels/cpu/ops_cpu.h"
+#include "kernels/cpu/peak.h"
 
 static const oc_ops cpu_ops = {
     .gather_scale = oc_cpu_gather_scale,
@@ -105,6 +107,24 @@ static OC_MUST isa_choose(oc_isa wish, oc_isa *chosen)
     if (!oc_isa_available(wish)) return OC_FAIL(OC_ECONFIG, "%s %s, which this machine does not have", from, oc_isa_name(wish));
     *chosen = wish == OC_ISA_BEST ? isa_best() : wish;
     return OC_OK;
+}
+
+double oc_cpu_fma_peak(oc_isa isa, double seconds)
+{
+    const oc_cpu_kernels *kernels = isa_rows[isa == OC_ISA_BEST ? isa_best() : isa].kernels;
+    const int64_t start = oc_clock_monotonic_ns(), end = start + (int64_t)(seconds * 1e9);
+    double best = 0;
+    volatile float sink = 0;
+    assert(oc_isa_available(isa));
+    for (int64_t now = start; now < end;) {
+        int64_t operations;
+        sink = sink + kernels->fma_burst(20000, &operations);
+        const int64_t after = oc_clock_monotonic_ns();
+        const double rate = (double)operations * 1e9 / (double)(after - now);
+        if (rate > best) best = rate;
+        now = after;
+    }
+    return best;
 }
 
 static void device_name(char *text, size_t cap)

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernels/cpu/body_cell.h"
+#include "kernels/cpu/body_peak.h"
 #include "kernels/cpu/body_product.h"
 #include "kernels/cpu/body_rows.h"
 #include "kernels/cpu/body_backward.h"

@@ -60,6 +60,7 @@ typedef struct oc_cell_gradient {
     X(exp_row, void, (const float *x, int count, float *to))                                                           \
     X(tanh_row, void, (const float *x, int count, float *to))                                                          \
     X(sigmoid_row, void, (const float *x, int count, float *to))                                                       \
+    X(fma_burst, float, (int64_t count, int64_t *operations))          /* peak.h */                                    \
     X(relu_row, void, (float *x, int count))                                                                           \
     X(cell_gradient, void, (const oc_cell_gradient *p))                                                                \
     X(relu_gradient, void, (const float *y, float *dy, int count))                                                     \
