@@ -35,4 +35,9 @@ OC_MUST oc_dataset_build_with(const oc_config *config, const char *out_path, con
 OC_MUST oc_dataset_verify_with(const char *path, const oc_verify_options *options, const oc_row_engine *rows,
                                oc_verify_result *result);
 
+/* One label of one row, made again with garbage behind known_ns (an invalid one: with the true future, as it may become
+ * valid when more follows). broken[row]: bit 0 is break_before of the row. *same false: other bits than in d. */
+OC_MUST oc_verify_label(const oc_dataset *d, size_t label, size_t symbol, size_t row, const uint8_t *broken, uint64_t seed,
+                        const oc_row_engine *rows, bool *same);
+
 #endif

@@ -10,6 +10,7 @@
     X(simulate)                                                                                                        \
     X(import)                                                                                                          \
     X(build)                                                                                                           \
+    X(verify)                                                                                                          \
     X(train)                                                                                                           \
     X(predict)                                                                                                         \
     X(export)
