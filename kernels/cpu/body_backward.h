@@ -4,7 +4,7 @@
 #define OC_KERNELS_CPU_BODY_BACKWARD_H
 
 #include <stdbool.h>
-#include "base/random.h"
+#include <string.h>
 #include "kernels/cpu/kernels_cpu.h"
 
 /* VW hidden units of one window. gates: i, f, g, o at distance `hidden`, replaced by the gradients of their pre-activations:
@@ -61,6 +61,13 @@ static void cell_gradient(const oc_cell_gradient *p)
     }
 }
 
+/* sums[j] += x[0][j], x[1][j], …: row by row, so that a block comes through the caches in order before products use it. */
+static void column_sums(const float *x, int rows, int columns, float *sums)
+{
+    for (int r = 0; r < rows; r++, x += columns)
+        for (int j = 0; j < columns; j++) sums[j] += x[j];
+}
+
 /* dy = 0 where y <= 0; a NaN in y lets dy through, which is NaN then. */
 static void relu_gradient(const float *y, float *dy, int count)
 {
@@ -82,18 +89,40 @@ static void softmax_gradient(const float *map, float *dmap, int count, float sca
     for (int j = 0; j < count; j++) dmap[j] = scale * map[j] * (dmap[j] - mean);
 }
 
-/* x[j] *= kept ? factor : 0 for the elements of one row; four 16-bit numbers a draw, lowest first. A dropped NaN stays NaN.
- * Whole numbers only up to the comparison, so the compiler vectorises it for each instruction set with the same bits. */
+enum { DRAWS = 16 };
+
+/* oc_random_philox(key, counter …) of 16 counters, as four 16-bit numbers each, lowest first. Rounds outside and counters
+ * inside, so that the compiler vectorises it; whole numbers, so every instruction set has the same bits. */
+OC_INLINE void dropout_numbers(uint32_t key, uint64_t counter, uint16_t *number)
+{
+    uint64_t low[DRAWS], high[DRAWS];
+    for (int i = 0; i < DRAWS; i++) {
+        low[i] = (counter + (uint64_t)i) & 0xFFFFFFFFu;
+        high[i] = (counter + (uint64_t)i) >> 32;
+    }
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; round++, key += 0x9E3779B9u)
+        for (int i = 0; i < DRAWS; i++) {
+            const uint64_t product = low[i] * 0xD256D193u;
+            low[i] = product >> 32 ^ key ^ high[i];
+            high[i] = product & 0xFFFFFFFFu;
+        }
+    for (int i = 0; i < DRAWS; i++) low[i] |= high[i] << 32;
+    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are taken lowest first");
+    memcpy(number, low, sizeof low);
+}
+
+/* x[j] *= kept ? factor : 0 for the elements of one row. A dropped NaN stays NaN. */
 static void dropout_row(uint32_t key, uint64_t counter, uint32_t least, float factor, float *x, int count)
 {
-    enum { DRAWS = 16 };
-    uint64_t draw[DRAWS];
-    for (int j = 0; j < count; j += 4 * DRAWS, counter += DRAWS) {
-        const int width = count - j < 4 * DRAWS ? count - j : 4 * DRAWS;
-        for (int i = 0; i < DRAWS; i++) draw[i] = oc_random_philox(key, counter + (uint64_t)i);
-        for (int i = 0; i < width; i++)
-            x[j + i] *= (uint32_t)(draw[i / 4] >> (16 * (i % 4)) & 0xFFFFu) >= least ? factor : 0.0f;
+    uint16_t number[4 * DRAWS];
+    for (; count >= 4 * DRAWS; x += 4 * DRAWS, count -= 4 * DRAWS, counter += DRAWS) {
+        dropout_numbers(key, counter, number);
+        for (int i = 0; i < 4 * DRAWS; i++) x[i] *= number[i] >= least ? factor : 0.0f;
     }
+    if (count == 0) return;
+    dropout_numbers(key, counter, number);
+    for (int i = 0; i < count; i++) x[i] *= number[i] >= least ? factor : 0.0f;
 }
 
 #endif

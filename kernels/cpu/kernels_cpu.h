@@ -63,6 +63,7 @@ typedef struct oc_cell_gradient {
     X(fma_burst, float, (int64_t count, int64_t *operations))          /* peak.h */                                    \
     X(relu_row, void, (float *x, int count))                                                                           \
     X(cell_gradient, void, (const oc_cell_gradient *p))                                                                \
+    X(column_sums, void, (const float *x, int rows, int columns, float *sums))                                         \
     X(relu_gradient, void, (const float *y, float *dy, int count))                                                     \
     X(softmax_gradient, void, (const float *map, float *dmap, int count, float scale))                                 \
     X(dropout_row, void, (uint32_t key, uint64_t counter, uint32_t least, float factor, float *x, int count))

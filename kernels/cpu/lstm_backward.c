@@ -11,7 +11,7 @@
 #include "kernels/cpu/lstm_layout.h"
 #include "kernels/cpu/ops_cpu.h"
 
-enum { BLOCK_ROWS = 64 };                      /* rows a block of the large products: 64 x 4H x 4 B = 64 KiB at H = 64 */
+enum { BLOCK_ROWS = 128 };                     /* rows a block of the large products: 128 x 4H x 4 B = 128 KiB at H = 64 */
 
 typedef struct layer {
     const oc_cpu_kernels *k;
@@ -47,25 +47,18 @@ static void add_weight_gradient(const layer *l, const float *dgates, const float
     l->k->product(&p);
 }
 
-static void add_bias_gradient(const layer *l, const float *dgates, int rows, bool add, oc_tensor db)
-{
-    static const float one = 1.0f;
-    const size_t gates = 4 * (size_t)l->hidden;
-    const oc_product p = {.m = 1, .n = 4 * l->hidden, .k = rows, .a = &one, .b = dgates, .b_k = gates, .b_panel = OC_PANEL,
-                          .c = db.data, .c_row = gates, .add = add};
-    l->k->product(&p);
-}
-
 static void large_products(const layer *l, const oc_lstm_weights *dw)
 {
     const int rows = l->steps * l->batch, n = l->number;
     const size_t hidden = (size_t)l->hidden, inputs = (size_t)l->inputs;
+    float *db = dw->b_ih[n].data;
+    memset(db, 0, 4 * hidden * sizeof *db);
     if (l->steps == 1) memset(dw->w_hh[n].data, 0, 4 * hidden * hidden * sizeof(float));
     for (int first = 0; first < rows; first += BLOCK_ROWS) {
         const int count = rows - first < BLOCK_ROWS ? rows - first : BLOCK_ROWS;
         const float *dgates = l->gates + (size_t)first * 4 * hidden;
+        l->k->column_sums(dgates, count, 4 * l->hidden, db);
         add_weight_gradient(l, dgates, l->in + (size_t)first * inputs, l->inputs, count, first > 0, dw->w_ih[n]);
-        add_bias_gradient(l, dgates, count, first > 0, dw->b_ih[n]);
         const int lead = first < l->batch ? l->batch - first : 0;             /* rows of step 0 have no state before them */
         if (lead < count) {
             const size_t from = (size_t)(first + lead);
@@ -77,7 +70,7 @@ static void large_products(const layer *l, const oc_lstm_weights *dw)
                               .b_k = inputs, .b_panel = OC_PANEL, .c = l->dy + (size_t)first * inputs, .c_row = inputs};
         l->k->product(&p);
     }
-    memcpy(dw->b_hh[n].data, dw->b_ih[n].data, 4 * hidden * sizeof(float));
+    memcpy(dw->b_hh[n].data, db, 4 * hidden * sizeof(float));
 }
 
 oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y, oc_tensor dy,
