@@ -109,11 +109,11 @@ oc_status train_job_save(train_job *j)
     return OC_OK;
 }
 
-/* A short job saves every second, a long one as seldom as it was told, in between as often as costs under 2 %. */
+/* A short job saves every two seconds, a long one as seldom as it was told, in between as often as costs under 2 %. */
 static bool save_due(const train_job *j)
 {
     double since = (double)(oc_clock_monotonic_ns() - j->saved_ns) * 1e-9, cheap = 50e-9 * (double)j->save_cost_ns;
-    double wait = cheap > 1 ? cheap : 1;
+    double wait = cheap > 2 ? cheap : 2;
     return since >= (wait < j->plan->o.checkpoint_seconds ? wait : j->plan->o.checkpoint_seconds);
 }
 
@@ -207,6 +207,16 @@ static oc_status stop_here(train_job *j, const char *why)
                    j->out, why, (long long)j->c.step, (long long)j->plan->steps_total);
 }
 
+static void progress_say(const train_counters *c, oc_progress *progress)
+{
+    double loss = c->interval_loss / c->interval_weight; /* of the steps since the last line of the log */
+    if (!(c->interval_weight > 0)) return;
+    if (c->best_step == 0)
+        oc_progress_extra(progress, "loss %.4f", loss);
+    else
+        oc_progress_extra(progress, "loss %.4f, best %.4f at %lld", loss, c->best_loss, (long long)c->best_step);
+}
+
 static oc_status loop(train_job *j, oc_progress *progress)
 {
     train_counters *c = &j->c;
@@ -215,9 +225,7 @@ static oc_status loop(train_job *j, oc_progress *progress)
         if (j->paused_at > 0 && c->step >= j->paused_at) return stop_here(j, "paused");
         OC_TRY(step_do(j));
         OC_TRY(step_close(j));
-        if (c->interval_weight > 0)
-            oc_progress_extra(progress, "loss %.4f, best %.4f at %lld", c->interval_loss / c->interval_weight,
-                              c->best_loss, (long long)c->best_step);
+        progress_say(c, progress);
         oc_progress_update(progress, (uint64_t)c->windows);
         if (!c->ended && save_due(j)) OC_TRY(train_job_save(j));
     }
