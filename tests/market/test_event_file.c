@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,12 +108,14 @@ static void round_trip(void **state)
     }
 }
 
+/* In place: a file emptied and written again is flushed to the disk at close by some file systems, thousands of times. */
 static void damage_write(const char *path, const char *data, size_t bytes)
 {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_true(fwrite(data, 1, bytes, f) == bytes);
-    assert_int_equal(fclose(f), 0);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    assert_true(fd >= 0);
+    assert_true(pwrite(fd, data, bytes, 0) == (ssize_t)bytes);
+    assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+    assert_int_equal(close(fd), 0);
 }
 
 /* Every bit of a small file, one at a time; then every length. Each must be refused with a message. */
@@ -174,6 +177,38 @@ static void damage_is_named(void **state)
     damage_write(path, data, bytes - 100);
     assert_int_equal(read_all(path, &read), OC_EDATA);
     assert_non_null(strstr(oc_status_message(), "3 good blocks hold events up to"));
+    oc_memory_free(data);
+}
+
+/* Every bit of the header, the heads of blocks, the index and the tail of a file of several blocks. */
+static void damage_outside_records_is_refused(void **state)
+{
+    (void)state;
+    enum { BLOCK = 32 + 4096 * 88, TAIL = 3 * 32 + 88 };
+    char path[256], *data;
+    size_t bytes, flips = 0;
+    uint64_t read;
+    path_of("outside.events", path, sizeof path);
+    file_make(path, 10000, 1);
+    assert_int_equal(oc_file_read(path, 1 << 24, &data, &bytes), OC_OK);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    size_t header = bytes - TAIL - 3 * 32 - 10000 * 88;
+    for (size_t at = 0; at < bytes; at++) {
+        if (at >= header && at < bytes - TAIL && (at - header) % BLOCK >= 32) continue;
+        for (int bit = 0; bit < 8; bit++, flips++) {
+            assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+            assert_int_not_equal(fputc((unsigned char)data[at] ^ 1 << bit, f), EOF);
+            assert_int_equal(fflush(f), 0);
+            if (read_all(path, &read) != OC_EDATA) fail_msg("byte %zu bit %d", at, bit);
+        }
+        assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+        assert_int_not_equal(fputc((unsigned char)data[at], f), EOF);
+        assert_int_equal(fflush(f), 0);
+    }
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(read_all(path, &read), OC_OK);
+    print_message("%zu bits outside the records refused\n", flips);
     oc_memory_free(data);
 }
 
@@ -308,7 +343,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"round", "damage", "named", "bad", "full", "a", "b", "c", "t1", "t2"};
+    static const char *const names[] = {"round", "damage", "named", "outside", "bad", "full",
+                                        "a",     "b",      "c",     "t1",      "t2"};
     char path[256];
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -324,6 +360,7 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(every_damage_is_refused),
         cmocka_unit_test(damage_is_named),
+        cmocka_unit_test(damage_outside_records_is_refused),
         cmocka_unit_test(bad_records_are_refused),
         cmocka_unit_test(full_disk_keeps_the_old_file),
         cmocka_unit_test(merge_is_in_order),
