@@ -14,8 +14,10 @@ static const oc_feature_table *const tables[] = {
 enum { TABLES = sizeof tables / sizeof *tables };
 
 /* Typical time between rows where the specification does not say. */
-static const struct { const char *name; oc_sample sample; int64_t row_ns; } samplings[] = {
-    {"packet", OC_SAMPLE_PACKET, 100000000}, {"bar", OC_SAMPLE_BAR, 60000000000}, {"trade", OC_SAMPLE_TRADE, 1000000000}};
+static const struct { const char *name; oc_sample sample; int64_t row_ns;
+} samplings[] = {{"packet", OC_SAMPLE_PACKET, 100000000},
+                 {"bar", OC_SAMPLE_BAR, 60000000000},
+                 {"trade", OC_SAMPLE_TRADE, 1000000000}};
 enum { EVERY_MAX = 1000000 };
 
 void oc_plan_rows(oc_feature_plan *plan, oc_feature_column *c, uint32_t rows)
@@ -136,7 +138,8 @@ static void column_name(oc_feature_column *c)
 static oc_status column_add(oc_features *e, const oc_feature_table *table, const oc_feature_def *def, const char *spec,
                             const char *parameters, bool skip_duplicate)
 {
-    if (e->width == OC_FEATURES_MAX) return OC_FAIL(OC_ELIMIT, "feature \"%s\": over %d columns", spec, OC_FEATURES_MAX);
+    if (e->width == OC_FEATURES_MAX)
+        return OC_FAIL(OC_ELIMIT, "feature \"%s\": over %d columns", spec, OC_FEATURES_MAX);
     oc_feature_column *c = &e->columns[e->width];
     memset(c, 0, sizeof *c);
     c->def = def;
@@ -164,7 +167,8 @@ static oc_status column_add(oc_features *e, const oc_feature_table *table, const
 
 static bool available(const oc_features *e, const oc_feature_def *def)
 {
-    return !(def->needs == OC_NEEDS_BOOK && e->sample == OC_SAMPLE_BAR) && !(def->needs == OC_NEEDS_TWO && e->instruments < 2);
+    return !(def->needs == OC_NEEDS_BOOK && e->sample == OC_SAMPLE_BAR) &&
+           !(def->needs == OC_NEEDS_TWO && e->instruments < 2);
 }
 
 static oc_status columns_of_group(oc_features *e, const char *spec, const char *group)
@@ -178,8 +182,10 @@ static oc_status columns_of_group(oc_features *e, const char *spec, const char *
                 OC_TRY(column_add(e, tables[t], &tables[t]->rows[i], spec, NULL, true));
     }
     if (known) return OC_OK;
-    return OC_FAIL(OC_ECONFIG, "feature \"%s\": no such group; there are price, average, momentum, volatility, pattern, "
-                               "book, flow, statistics, time, cross", spec);
+    return OC_FAIL(OC_ECONFIG,
+                   "feature \"%s\": no such group; there are price, average, momentum, volatility, pattern, "
+                   "book, flow, statistics, time, cross",
+                   spec);
 }
 
 static oc_status columns_of(oc_features *e, const char *spec)
@@ -204,7 +210,8 @@ static oc_status sample_parse(oc_features *e, const oc_feature_spec *spec)
         char *end = NULL;
         unsigned long every = colon && colon[1] >= '1' && colon[1] <= '9' ? strtoul(colon + 1, &end, 10) : 0;
         bool plain = !colon && samplings[i].sample != OC_SAMPLE_TRADE;
-        if (!plain && (samplings[i].sample == OC_SAMPLE_BAR || !(every >= 1 && every <= EVERY_MAX) || *end != '\0')) break;
+        if (!plain && (samplings[i].sample == OC_SAMPLE_BAR || !(every >= 1 && every <= EVERY_MAX) || *end != '\0'))
+            break;
         e->sample = samplings[i].sample;
         e->every = plain ? 1 : (uint32_t)every;
         e->plan.row_ns = spec->row_ns ? spec->row_ns : samplings[i].row_ns * (int64_t)e->every;
@@ -228,8 +235,8 @@ static oc_status schema_hash(oc_features *e)
     oc_hasher_add(h, line, (size_t)n);
     for (size_t i = 0; i < e->instruments; i++) {
         const oc_instrument *u = &e->universe[i];
-        n = snprintf(line, sizeof line, "%s %lldE%d %lldE%d\n", u->symbol, (long long)u->tick.mantissa, u->tick.exponent,
-                     (long long)u->lot.mantissa, u->lot.exponent);
+        n = snprintf(line, sizeof line, "%s %lldE%d %lldE%d\n", u->symbol, (long long)u->tick.mantissa,
+                     u->tick.exponent, (long long)u->lot.mantissa, u->lot.exponent);
         oc_hasher_add(h, line, (size_t)n);
     }
     for (size_t i = 0; i < e->width; i++) {
@@ -291,7 +298,8 @@ static oc_status open_into(oc_features *e, const oc_feature_spec *spec, const oc
     return OC_OK;
 }
 
-oc_status oc_features_open(oc_features **out, const oc_feature_spec *spec, const oc_instrument *universe, size_t instruments)
+oc_status oc_features_open(oc_features **out, const oc_feature_spec *spec, const oc_instrument *universe,
+                           size_t instruments)
 {
     *out = NULL;
     if (!(instruments >= 1 && instruments <= OC_INSTRUMENTS_MAX))
@@ -386,7 +394,8 @@ void oc_features_list(FILE *out)
         char parameters[32] = "";
         size_t used = 0;
         for (uint32_t k = 0; k < def->parameter_count; k++)
-            used += (size_t)snprintf(parameters + used, sizeof parameters - used, "%s%u", k ? "," : ":", def->parameter[k]);
+            used +=
+                (size_t)snprintf(parameters + used, sizeof parameters - used, "%s%u", k ? "," : ":", def->parameter[k]);
         char name[64];
         snprintf(name, sizeof name, "%s%s", def->name, parameters);
         fprintf(out, "%-12s %-24s %-9s %s  %s\n", table->name, name,

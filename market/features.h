@@ -10,8 +10,8 @@
  * session break, crossed book or missing `required` feature. A window of T rows exists iff run_length >= T.
  * A crossed book makes a row of run_length 0 with every column masked. A one-sided book, or a price outside (0, 2^40)
  * ticks, has no mid: no row is made and run_length restarts. A gap restarts every window of its instrument; a session
- * break restarts run_length alone (windows of prices go on across the night). QUOTE events are a book of one level; where an
- * instrument's book has more levels or waits for a snapshot, its quotes are left out and make no row.
+ * break restarts run_length alone (windows of prices go on across the night). QUOTE events are a book of one level;
+ * where an instrument's book has more levels or waits for a snapshot, its quotes are left out and make no row.
  *
  * History: begin a run right after any row of an instrument, with the books of that moment (oc_features_set_book; a
  * live feed sends a snapshot), and let s be that instrument's first row of the run. Each later row t with
@@ -37,8 +37,18 @@
 
 enum { OC_FEATURES_MAX = 256 };
 
-typedef enum { OC_FEATURE_PRICE, OC_FEATURE_AVERAGE, OC_FEATURE_MOMENTUM, OC_FEATURE_VOLATILITY, OC_FEATURE_PATTERN,
-               OC_FEATURE_BOOK, OC_FEATURE_FLOW, OC_FEATURE_STATISTICS, OC_FEATURE_TIME, OC_FEATURE_CROSS } oc_feature_group;
+typedef enum {
+    OC_FEATURE_PRICE,
+    OC_FEATURE_AVERAGE,
+    OC_FEATURE_MOMENTUM,
+    OC_FEATURE_VOLATILITY,
+    OC_FEATURE_PATTERN,
+    OC_FEATURE_BOOK,
+    OC_FEATURE_FLOW,
+    OC_FEATURE_STATISTICS,
+    OC_FEATURE_TIME,
+    OC_FEATURE_CROSS
+} oc_feature_group;
 typedef enum { OC_MISSING_REQUIRED, OC_MISSING_IMPUTE } oc_missing_rule;
 
 typedef struct oc_feature_info {
@@ -61,7 +71,7 @@ typedef struct oc_feature_row {
 } oc_feature_row;
 
 typedef struct oc_feature_spec {
-    const char *const *features;               /* "ema_gap:20"; "group:book" takes every row of a group with defaults; "all" */
+    const char *const *features; /* "ema_gap:20"; "group:book" takes every row of a group with defaults; "all" */
     size_t feature_count;
     const char *sample;                        /* "packet", "packet:N", "bar", "trade:N" */
     double bar_spread;                         /* price units, for bars; dataset stamps it "assumed" */
@@ -71,8 +81,9 @@ typedef struct oc_feature_spec {
 } oc_feature_spec;
 
 typedef struct oc_features oc_features;
-OC_MUST oc_features_open(oc_features **out, const oc_feature_spec *spec, const oc_instrument *universe, size_t instruments);
-                                               /* unknown names: OC_ECONFIG with the nearest known name */
+OC_MUST oc_features_open(oc_features **out, const oc_feature_spec *spec, const oc_instrument *universe,
+                         size_t instruments);
+/* unknown names: OC_ECONFIG with the nearest known name */
 void oc_features_close(oc_features *e);
 void oc_features_reset(oc_features *e);        /* as after open */
 /* After open or reset, before the first event: nothing comes before these events in any run. */
@@ -81,7 +92,7 @@ void oc_features_begin(oc_features *e);
 const oc_book *oc_features_book(const oc_features *e, size_t instrument);
 void oc_features_set_book(oc_features *e, size_t instrument, const oc_book *book);
 size_t oc_features_width(const oc_features *e);
-oc_hash oc_features_schema(const oc_features *e);      /* names, parameters, engine version, sampling, universe, order */
+oc_hash oc_features_schema(const oc_features *e); /* names, parameters, engine version, sampling, universe, order */
 const oc_feature_info *oc_features_info(const oc_features *e, size_t column);
 /* *row NULL: this event made no row. Fails only for events that oc_event_reader would have refused. */
 OC_MUST oc_features_apply(oc_features *e, const oc_event *event, const oc_feature_row **row);
@@ -89,7 +100,7 @@ uint32_t oc_features_history_events(const oc_features *e);     /* largest over a
 int64_t oc_features_history_ns(const oc_features *e);
 size_t oc_features_state_bytes(const oc_features *e);
 OC_MUST oc_features_save(const oc_features *e, void *state, size_t state_cap, size_t *state_bytes);
-OC_MUST oc_features_load(oc_features *e, const void *state, size_t state_bytes);   /* refuses another schema: OC_EDATA */
+OC_MUST oc_features_load(oc_features *e, const void *state, size_t state_bytes); /* refuses another schema: OC_EDATA */
 
 void oc_features_list(FILE *out);              /* the table as documentation: `outcry doctor --features` */
 size_t oc_features_table_count(void);          /* rows of the table */

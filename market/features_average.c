@@ -87,10 +87,14 @@ FEATURE_EVALUATE(vwma_gap_value)
 
 static const oc_feature_def rows[] = {
     {"sma_gap", ONE(20, 2), REQUIRED, sma_init, sma_gap_value, "[Murphy99 ch.9]", "close / mean close of N rows - 1"},
-    {"sma_slope", ONE(20, 1), REQUIRED, sma_slope_init, sma_slope_value, "[Murphy99 ch.9]", "change of the N-row mean in one row / mean"},
-    {"sma_cross", TWO(5, 20, 1, 2), REQUIRED, sma_cross_init, sma_cross_value, "[Murphy99 ch.9]", "mean of A rows / mean of B rows - 1"},
-    {"ema_gap", ONE(20, 2), REQUIRED, ema_init, ema_gap_value, "[Hunter86]", "close / exponential mean (2 / (N + 1)) - 1"},
-    {"ema_cross", TWO(12, 26, 2, 2), REQUIRED, ema_cross_init, ema_cross_value, "[Hunter86]", "exponential mean A / B - 1"},
+    {"sma_slope", ONE(20, 1), REQUIRED, sma_slope_init, sma_slope_value, "[Murphy99 ch.9]",
+     "change of the N-row mean in one row / mean"},
+    {"sma_cross", TWO(5, 20, 1, 2), REQUIRED, sma_cross_init, sma_cross_value, "[Murphy99 ch.9]",
+     "mean of A rows / mean of B rows - 1"},
+    {"ema_gap", ONE(20, 2), REQUIRED, ema_init, ema_gap_value, "[Hunter86]",
+     "close / exponential mean (2 / (N + 1)) - 1"},
+    {"ema_cross", TWO(12, 26, 2, 2), REQUIRED, ema_cross_init, ema_cross_value, "[Hunter86]",
+     "exponential mean A / B - 1"},
     {"wma_gap", ONE(20, 2), REQUIRED, wma_init, wma_gap_value, "[Murphy99 ch.9]", "close / linearly weighted mean - 1"},
     {"vwma_gap", ONE(20, 2), IMPUTE(0.0f), vwma_init, vwma_gap_value, "[Murphy99 ch.7]",
      "close / volume-weighted mean close - 1; missing without volume"},

@@ -81,11 +81,17 @@ FEATURE_EVALUATE(lead_value)
 }
 
 static const oc_feature_def rows[] = {
-    {"cross_return", ONE(5, 1), IMPUTE_TWO(0.0f), other_init, other_value, "", "the other's log return over N own rows"},
-    {"cross_excess", ONE(20, 1), IMPUTE_TWO(0.0f), excess_init, other_value, "", "own - other's log return: change of the price ratio"},
-    {"cross_excess_z", ONE(50, 2), IMPUTE_TWO(0.0f), excess_z_init, excess_z_value, "[Gatev06]", "the same in its own deviations"},
-    {"cross_beta", ONE(50, 2), IMPUTE_TWO(0.0f), beta_init, beta_value, "[Sharpe64]", "slope of own on the other's returns about zero"},
-    {"cross_correlation", ONE(50, 2), IMPUTE_TWO(0.0f), beta_init, correlation_value, "[Tsay10 ch.8]", "their correlation about zero"},
-    {"cross_lead", ONE(50, 2), IMPUTE_TWO(0.0f), lead_init, lead_value, "[Lo90]", "correlation of own returns with the other's one row before"},
+    {"cross_return", ONE(5, 1), IMPUTE_TWO(0.0f), other_init, other_value, "",
+     "the other's log return over N own rows"},
+    {"cross_excess", ONE(20, 1), IMPUTE_TWO(0.0f), excess_init, other_value, "",
+     "own - other's log return: change of the price ratio"},
+    {"cross_excess_z", ONE(50, 2), IMPUTE_TWO(0.0f), excess_z_init, excess_z_value, "[Gatev06]",
+     "the same in its own deviations"},
+    {"cross_beta", ONE(50, 2), IMPUTE_TWO(0.0f), beta_init, beta_value, "[Sharpe64]",
+     "slope of own on the other's returns about zero"},
+    {"cross_correlation", ONE(50, 2), IMPUTE_TWO(0.0f), beta_init, correlation_value, "[Tsay10 ch.8]",
+     "their correlation about zero"},
+    {"cross_lead", ONE(50, 2), IMPUTE_TWO(0.0f), lead_init, lead_value, "[Lo90]",
+     "correlation of own returns with the other's one row before"},
 };
 FEATURE_TABLE(OC_FEATURE_CROSS, cross);

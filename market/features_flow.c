@@ -157,25 +157,34 @@ FEATURE_INIT(pressure_init)
     return volume_init(plan, c);
 }
 
-FEATURE_EVALUATE(pressure_value)                 /* this row's buys - sells s against the mean volume m: s / (|s| + m) */
+FEATURE_EVALUATE(pressure_value) /* this row's buys - sells s against the mean volume m: s / (|s| + m) */
 {
     double now = now_of(v, OC_SERIES_SIGNED) * c->p[0];
     return ratio(now, fabs(now) + (double)oc_sum(v, c, 0), value);
 }
 
 static const oc_feature_def rows[] = {
-    {"signed_volume", ONE(20, 1), IMPUTE(0.0f), signed_init, signed_value, "[Lee91]", "(buys - sells) / volume of N rows"},
+    {"signed_volume", ONE(20, 1), IMPUTE(0.0f), signed_init, signed_value, "[Lee91]",
+     "(buys - sells) / volume of N rows"},
     {"pressure", ONE(50, 1), IMPUTE(0.0f), pressure_init, pressure_value, "[Lee91]",
      "this row's buys - sells s against the mean volume m: s / (|s| + m)"},
-    {"vwap_gap", ONE(20, 1), IMPUTE(0.0f), vwap_init, vwap_value, "[Berkowitz88]", "close / volume-weighted price of N rows - 1"},
-    {"volume_ratio", ONE(20, 1), IMPUTE(0.0f), volume_init, volume_ratio_value, "", "volume x against its mean m: x / (x + m) - 0.5"},
-    {"volume_z", ONE(50, 2), IMPUTE(0.0f), volume_z_init, volume_z_value, "", "(volume - mean) / deviation over N rows"},
-    {"intensity", TWO(5, 50, 1, 2), IMPUTE(0.0f), intensity_init, intensity_value, "", "mean volume a of A rows against b of B: a / (a + b) - 0.5"},
-    {"impact", ONE(50, 2), IMPUTE(0.0f), impact_init, impact_value, "[Kyle85]", "correlation of return and signed volume about zero"},
-    {"illiquidity", ONE(50, 1), IMPUTE(0.0f), illiquidity_init, illiquidity_value, "[Amihud02]", "|return| a lot against that of N rows, bounded by 0.5"},
+    {"vwap_gap", ONE(20, 1), IMPUTE(0.0f), vwap_init, vwap_value, "[Berkowitz88]",
+     "close / volume-weighted price of N rows - 1"},
+    {"volume_ratio", ONE(20, 1), IMPUTE(0.0f), volume_init, volume_ratio_value, "",
+     "volume x against its mean m: x / (x + m) - 0.5"},
+    {"volume_z", ONE(50, 2), IMPUTE(0.0f), volume_z_init, volume_z_value, "",
+     "(volume - mean) / deviation over N rows"},
+    {"intensity", TWO(5, 50, 1, 2), IMPUTE(0.0f), intensity_init, intensity_value, "",
+     "mean volume a of A rows against b of B: a / (a + b) - 0.5"},
+    {"impact", ONE(50, 2), IMPUTE(0.0f), impact_init, impact_value, "[Kyle85]",
+     "correlation of return and signed volume about zero"},
+    {"illiquidity", ONE(50, 1), IMPUTE(0.0f), illiquidity_init, illiquidity_value, "[Amihud02]",
+     "|return| a lot against that of N rows, bounded by 0.5"},
     {"profile", ONE(50, 2), IMPUTE(0.0f), profile_init, profile_value, "[Steidlmayer89]",
      "volume of N rows at closes below minus above the present one / 2 volumes"},
-    {"toxicity", ONE(50, 1), IMPUTE(0.0f), toxicity_init, toxicity_value, "[Easley12 eq.7]", "sum of |signed volume| / volume over N rows"},
-    {"trade_size", ONE(50, 1), IMPUTE(0.0f), trade_size_init, trade_size_value, "", "mean trade of the row against that of N rows; bars: missing"},
+    {"toxicity", ONE(50, 1), IMPUTE(0.0f), toxicity_init, toxicity_value, "[Easley12 eq.7]",
+     "sum of |signed volume| / volume over N rows"},
+    {"trade_size", ONE(50, 1), IMPUTE(0.0f), trade_size_init, trade_size_value, "",
+     "mean trade of the row against that of N rows; bars: missing"},
 };
 FEATURE_TABLE(OC_FEATURE_FLOW, flow);

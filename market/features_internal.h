@@ -38,23 +38,34 @@ enum {
  * since the previous row, high and low its extremes since then, close the mid now; `packet` sampling makes all four
  * equal. Rows of bars: the bar. */
 typedef enum oc_series {
-    OC_SERIES_OPEN, OC_SERIES_HIGH, OC_SERIES_LOW, OC_SERIES_CLOSE,
-    OC_SERIES_CHANGE,                        /* close - previous close */
-    OC_SERIES_MOVE,                          /* |change| */
-    OC_SERIES_SIGN,                          /* -1, 0, 1 of change */
-    OC_SERIES_TYPICAL,                       /* high + low + close */
-    OC_SERIES_RANGE,                         /* true range */
-    OC_SERIES_PRESSURE,                      /* close - true low */
-    OC_SERIES_LOCATION,                      /* (2 close - high - low) / (high - low) at 2^16; 0 without range */
-    OC_SERIES_VOLUME,                        /* lots of the bar, or traded since the previous row */
-    OC_SERIES_SIGNED,                        /* traded, buys - sells; bars: volume with the sign of change */
-    OC_SERIES_OBV,                           /* volume with the sign of change */
-    OC_SERIES_TRADES,                        /* trades since the previous row */
-    OC_SERIES_VALUE_HIGH, OC_SERIES_VALUE_LOW,          /* sum of 3 price * lots = high * 2^40 + low; bars: typical * volume */
-    OC_SERIES_RETURN, OC_SERIES_RETURN_ABS, OC_SERIES_RETURN_DOWN,      /* fixed point, 2^40 */
-    OC_SERIES_LOG_RANGE,                     /* log(high / low), fixed point */
-    OC_SERIES_OTHER, OC_SERIES_EXCESS,       /* the other instrument's return since the previous row; own - other */
-    OC_SERIES_SPREAD, OC_SERIES_OFI, OC_SERIES_DEPTH, OC_SERIES_BID_LOTS, OC_SERIES_ASK_LOTS,
+    OC_SERIES_OPEN,
+    OC_SERIES_HIGH,
+    OC_SERIES_LOW,
+    OC_SERIES_CLOSE,
+    OC_SERIES_CHANGE,   /* close - previous close */
+    OC_SERIES_MOVE,     /* |change| */
+    OC_SERIES_SIGN,     /* -1, 0, 1 of change */
+    OC_SERIES_TYPICAL,  /* high + low + close */
+    OC_SERIES_RANGE,    /* true range */
+    OC_SERIES_PRESSURE, /* close - true low */
+    OC_SERIES_LOCATION, /* (2 close - high - low) / (high - low) at 2^16; 0 without range */
+    OC_SERIES_VOLUME,   /* lots of the bar, or traded since the previous row */
+    OC_SERIES_SIGNED,   /* traded, buys - sells; bars: volume with the sign of change */
+    OC_SERIES_OBV,      /* volume with the sign of change */
+    OC_SERIES_TRADES,   /* trades since the previous row */
+    OC_SERIES_VALUE_HIGH,
+    OC_SERIES_VALUE_LOW, /* sum of 3 price * lots = high * 2^40 + low; bars: typical * volume */
+    OC_SERIES_RETURN,
+    OC_SERIES_RETURN_ABS,
+    OC_SERIES_RETURN_DOWN, /* fixed point, 2^40 */
+    OC_SERIES_LOG_RANGE,   /* log(high / low), fixed point */
+    OC_SERIES_OTHER,
+    OC_SERIES_EXCESS, /* the other instrument's return since the previous row; own - other */
+    OC_SERIES_SPREAD,
+    OC_SERIES_OFI,
+    OC_SERIES_DEPTH,
+    OC_SERIES_BID_LOTS,
+    OC_SERIES_ASK_LOTS,
     OC_SERIES_TIME,
     OC_SERIES_COUNT = 32
 } oc_series;
@@ -193,7 +204,8 @@ OC_MUST oc_plan_squares(oc_feature_plan *plan, oc_feature_column *c, uint32_t sl
 /* sum, sum of squares and the root of their scatter */
 OC_MUST oc_plan_moments(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window);
 /* sum, and the sum of the positive deviations from the mean */
-OC_MUST oc_plan_deviation(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window);
+OC_MUST oc_plan_deviation(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series,
+                          uint32_t window);
 /* sum over the window of a[t] * b[t - lag] */
 OC_MUST oc_plan_product(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series a, oc_series b,
                         uint32_t lag, uint32_t window);

@@ -78,7 +78,8 @@ FEATURE_INIT(extremes_init)
 FEATURE_EVALUATE(williams_value)
 {
     const oc_extreme *high = oc_node_state(v, c, 0), *low = oc_node_state(v, c, 1);
-    if (!ratio(now_of(v, OC_SERIES_CLOSE) - (double)high->value, (double)(high->value - low->value), value)) return false;
+    if (!ratio(now_of(v, OC_SERIES_CLOSE) - (double)high->value, (double)(high->value - low->value), value))
+        return false;
     *value += 0.5;
     return true;
 }
@@ -131,8 +132,8 @@ FEATURE_EVALUATE(aroon_value)
 FEATURE_EVALUATE(bop_value)
 {
     (void)c;
-    return ratio(now_of(v, OC_SERIES_CLOSE) - now_of(v, OC_SERIES_OPEN), now_of(v, OC_SERIES_HIGH) - now_of(v, OC_SERIES_LOW),
-                 value);
+    return ratio(now_of(v, OC_SERIES_CLOSE) - now_of(v, OC_SERIES_OPEN),
+                 now_of(v, OC_SERIES_HIGH) - now_of(v, OC_SERIES_LOW), value);
 }
 
 FEATURE_INIT(mfi_init)
@@ -242,24 +243,32 @@ FEATURE_EVALUATE(obv_value)
 static const oc_feature_def rows[] = {
     {"rsi", ONE(14, 2), IMPUTE(0.0f), rsi_init, rsi_value, "[Wilder78]", "RSI / 100 - 0.5"},
     {"macd", THREE(12, 26, 9, 2, 3, 1), REQUIRED, macd_init, macd_value, "[Appel05]", "MACD line / close"},
-    {"macd_signal", THREE(12, 26, 9, 2, 3, 1), REQUIRED, macd_init, macd_signal_value, "[Appel05]", "signal line / close"},
-    {"macd_histogram", THREE(12, 26, 9, 2, 3, 1), REQUIRED, macd_init, macd_histogram_value, "[Appel05]", "(line - signal) / close"},
+    {"macd_signal", THREE(12, 26, 9, 2, 3, 1), REQUIRED, macd_init, macd_signal_value, "[Appel05]",
+     "signal line / close"},
+    {"macd_histogram", THREE(12, 26, 9, 2, 3, 1), REQUIRED, macd_init, macd_histogram_value, "[Appel05]",
+     "(line - signal) / close"},
     {"roc", ONE(10, 1), REQUIRED, roc_init, roc_value, "[Murphy99 ch.10]", "rate of change over N rows, percent"},
     {"stoch_k", THREE(5, 3, 3, 1, 1, 1), REQUIRED, stochastic_init, stochastic_k_value, "[Lane84]",
      "slow %K / 100 - 0.5; %K of a window without range counts as 0, as in TA-Lib"},
-    {"stoch_d", THREE(5, 3, 3, 1, 1, 1), REQUIRED, stochastic_init, stochastic_d_value, "[Lane84]", "slow %D / 100 - 0.5"},
+    {"stoch_d", THREE(5, 3, 3, 1, 1, 1), REQUIRED, stochastic_init, stochastic_d_value, "[Lane84]",
+     "slow %D / 100 - 0.5"},
     {"williams", ONE(14, 2), IMPUTE(0.0f), extremes_init, williams_value, "[Williams79]", "Williams %R / 100 + 0.5"},
     {"cci", ONE(20, 2), IMPUTE(0.0f), cci_init, cci_value, "[Lambert80]", "commodity channel index / 100"},
     {"adx", ONE(14, 2), REQUIRED, adx_init, adx_value, "[Wilder78]", "average directional index / 100"},
     {"di_gap", ONE(14, 2), IMPUTE(0.0f), adx_init, di_gap_value, "[Wilder78]", "(+DI - -DI) / 100"},
     {"aroon", ONE(14, 2), REQUIRED, aroon_init, aroon_value, "[Chande95]", "Aroon oscillator / 100"},
-    {"bop", NO_PARAMETER, IMPUTE(0.0f), NULL, bop_value, "[Livshin01]", "balance of power: (close - open) / (high - low)"},
+    {"bop", NO_PARAMETER, IMPUTE(0.0f), NULL, bop_value, "[Livshin01]",
+     "balance of power: (close - open) / (high - low)"},
     {"mfi", ONE(14, 2), IMPUTE(0.0f), mfi_init, mfi_value, "[Quong89]", "money flow index / 100 - 0.5"},
-    {"ultimate", THREE(7, 14, 28, 2, 2, 2), IMPUTE(0.0f), ultimate_init, ultimate_value, "[Williams85]", "ultimate oscillator / 100 - 0.5"},
+    {"ultimate", THREE(7, 14, 28, 2, 2, 2), IMPUTE(0.0f), ultimate_init, ultimate_value, "[Williams85]",
+     "ultimate oscillator / 100 - 0.5"},
     {"slope", ONE(20, 2), REQUIRED, ramp_init, slope_value, "[Draper98 ch.1]", "least-squares slope a row / close"},
-    {"line_gap", ONE(20, 2), REQUIRED, ramp_init, line_gap_value, "[Draper98 ch.1]", "close / end of the least-squares line - 1"},
-    {"efficiency", ONE(10, 1), IMPUTE(0.0f), efficiency_init, efficiency_value, "[Kaufman95]", "net move / sum of moves, signed"},
+    {"line_gap", ONE(20, 2), REQUIRED, ramp_init, line_gap_value, "[Draper98 ch.1]",
+     "close / end of the least-squares line - 1"},
+    {"efficiency", ONE(10, 1), IMPUTE(0.0f), efficiency_init, efficiency_value, "[Kaufman95]",
+     "net move / sum of moves, signed"},
     {"up_ratio", ONE(20, 1), REQUIRED, up_ratio_init, up_ratio_value, "", "(rising - falling rows) / N"},
-    {"obv_slope", ONE(20, 1), IMPUTE(0.0f), obv_init, obv_value, "[Granville63]", "change of on-balance volume over N rows / volume"},
+    {"obv_slope", ONE(20, 1), IMPUTE(0.0f), obv_init, obv_value, "[Granville63]",
+     "change of on-balance volume over N rows / volume"},
 };
 FEATURE_TABLE(OC_FEATURE_MOMENTUM, momentum);

@@ -176,11 +176,16 @@ oc_status oc_plan_moments(oc_feature_plan *plan, oc_feature_column *c, uint32_t 
                                                   .rows = window, .bytes = sizeof(oc_moments)});
 }
 
-oc_status oc_plan_deviation(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series, uint32_t window)
+oc_status oc_plan_deviation(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series series,
+                            uint32_t window)
 {
     OC_TRY(window_check(c, window));
-    return oc_plan_node(plan, c, slot, &(oc_node){.update = deviation_update, .window = window, .a = series, .rows = window,
-                                                  .bytes = sizeof(oc_deviation) + 2 * window * sizeof(double)});
+    return oc_plan_node(plan, c, slot,
+                        &(oc_node){.update = deviation_update,
+                                   .window = window,
+                                   .a = series,
+                                   .rows = window,
+                                   .bytes = sizeof(oc_deviation) + 2 * window * sizeof(double)});
 }
 
 oc_status oc_plan_product(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_series a, oc_series b,

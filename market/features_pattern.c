@@ -132,17 +132,24 @@ FEATURE_EVALUATE(support_value)
 }
 
 static const oc_feature_def rows[] = {
-    {"upper_shadow", NO_PARAMETER, IMPUTE(0.0f), NULL, upper_shadow_value, "[Nison91]", "upper shadow / range of the row"},
-    {"lower_shadow", NO_PARAMETER, IMPUTE(0.0f), NULL, lower_shadow_value, "[Nison91]", "lower shadow / range of the row"},
-    {"doji", NO_PARAMETER, REQUIRED, NULL, doji_value, "[Nison91 ch.8]", "1 where the body is at most a tenth of the range"},
+    {"upper_shadow", NO_PARAMETER, IMPUTE(0.0f), NULL, upper_shadow_value, "[Nison91]",
+     "upper shadow / range of the row"},
+    {"lower_shadow", NO_PARAMETER, IMPUTE(0.0f), NULL, lower_shadow_value, "[Nison91]",
+     "lower shadow / range of the row"},
+    {"doji", NO_PARAMETER, REQUIRED, NULL, doji_value, "[Nison91 ch.8]",
+     "1 where the body is at most a tenth of the range"},
     {"hammer", NO_PARAMETER, REQUIRED, NULL, hammer_value, "[Nison91 ch.4]", "1 hammer, -1 shooting star"},
-    {"engulfing", NO_PARAMETER, REQUIRED, two_init, engulfing_value, "[Nison91 ch.4]", "1 rising, -1 falling engulfing body"},
-    {"inside", NO_PARAMETER, REQUIRED, two_init, inside_value, "[Murphy99 ch.11]", "1 inside, -1 outside the row before"},
-    {"streak", ONE(10, 1), REQUIRED, rows_init, streak_value, "", "rows in a row in one direction, signed, at most N, / N"},
+    {"engulfing", NO_PARAMETER, REQUIRED, two_init, engulfing_value, "[Nison91 ch.4]",
+     "1 rising, -1 falling engulfing body"},
+    {"inside", NO_PARAMETER, REQUIRED, two_init, inside_value, "[Murphy99 ch.11]",
+     "1 inside, -1 outside the row before"},
+    {"streak", ONE(10, 1), REQUIRED, rows_init, streak_value, "",
+     "rows in a row in one direction, signed, at most N, / N"},
     {"breakout", ONE(20, 1), REQUIRED, breakout_init, breakout_value, "[Brock92]",
      "1 where close is a new high of N rows before, -1 a new low (equal counts)"},
     {"resistance", ONE(50, 2), IMPUTE(0.0f), level_init, resistance_value, "[Brock92]",
      "(highest high of N rows - close) / mean true range"},
-    {"support", ONE(50, 2), IMPUTE(0.0f), level_init, support_value, "[Brock92]", "(close - lowest low of N rows) / mean true range"},
+    {"support", ONE(50, 2), IMPUTE(0.0f), level_init, support_value, "[Brock92]",
+     "(close - lowest low of N rows) / mean true range"},
 };
 FEATURE_TABLE(OC_FEATURE_PATTERN, pattern);

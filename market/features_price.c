@@ -105,7 +105,8 @@ FEATURE_EVALUATE(low_distance_value)
 static const oc_feature_def rows[] = {
     {"return", ONE(1, 1), REQUIRED, return_init, return_value, "[Tsay10 ch.1]", "log return over N rows"},
     {"change", ONE(5, 1), REQUIRED, rows_one_more_init, change_value, "[Tsay10 ch.1]", "close / close N rows ago - 1"},
-    {"acceleration", NO_PARAMETER, REQUIRED, acceleration_init, acceleration_value, "", "return - return of the row before"},
+    {"acceleration", NO_PARAMETER, REQUIRED, acceleration_init, acceleration_value, "",
+     "return - return of the row before"},
     {"gap", NO_PARAMETER, REQUIRED, two_rows_init, gap_value, "", "open / previous close - 1"},
     {"body", NO_PARAMETER, REQUIRED, NULL, body_value, "", "close / open - 1"},
     {"typical_gap", NO_PARAMETER, REQUIRED, NULL, typical_value, "[Lambert80]", "(high + low + close) / (3 close) - 1"},

@@ -185,7 +185,8 @@ static uint32_t samples_until(double weight, double tail)
 static oc_status recursive(oc_feature_plan *plan, oc_feature_column *c, uint32_t slot, oc_node *n)
 {
     if (!(n->samples <= 64u * OC_FEATURE_WINDOW_MAX) || !(n->p[0] <= OC_FEATURE_WINDOW_MAX))
-        return OC_FAIL(OC_ECONFIG, "feature %s: an average over more than %d rows", c->info->name, OC_FEATURE_WINDOW_MAX);
+        return OC_FAIL(OC_ECONFIG, "feature %s: an average over more than %d rows", c->info->name,
+                       OC_FEATURE_WINDOW_MAX);
     if (__builtin_mul_overflow((int64_t)2 * n->samples, plan->row_ns, &n->period_ns) || n->period_ns > INT64_MAX / 4)
         return OC_FAIL(OC_ECONFIG, "feature %s: its period of 2 * %u rows of %lld ns is over 73 years", c->info->name,
                        n->samples, (long long)plan->row_ns);

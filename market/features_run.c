@@ -472,7 +472,8 @@ oc_status oc_features_load(oc_features *e, const void *state, size_t state_bytes
     if (!oc_hash_equal(h.schema, e->schema))
         return OC_FAIL(OC_EDATA, "feature state: saved with another feature schema; build it anew from events");
     if (h.bytes != e->state_bytes || state_bytes != sizeof h + e->state_bytes)
-        return OC_FAIL(OC_EDATA, "feature state: %zu bytes where %zu are expected", state_bytes, sizeof h + e->state_bytes);
+        return OC_FAIL(OC_EDATA, "feature state: %zu bytes where %zu are expected", state_bytes,
+                       sizeof h + e->state_bytes);
     if (!oc_hash_equal(h.content, oc_hash_bytes(content, e->state_bytes)))
         return OC_FAIL(OC_EDATA, "feature state: its content fails its hash");
     memcpy(e->state, content, e->state_bytes);

@@ -1,5 +1,5 @@
-/* features_time.c - where the row lies in the day, the week and the year: UTC of receive_ns, leap seconds left out as in
- * Unix time. Cycles as sine and cosine. Times before 1970 work. */
+/* features_time.c - where the row lies in the day, the week and the year: UTC of receive_ns, leap seconds left out as
+ * in Unix time. Cycles as sine and cosine. Times before 1970 work. */
 #include "market/features_table.h"
 
 #define DAY_NS INT64_C(86400000000000)
@@ -120,12 +120,14 @@ static const oc_feature_def rows[] = {
     {"hour_sin", NO_PARAMETER, REQUIRED, NULL, hour_sin_value, "", "place in the UTC day, sine"},
     {"hour_cos", NO_PARAMETER, REQUIRED, NULL, hour_cos_value, "", "place in the UTC day, cosine"},
     {"weekday_sin", NO_PARAMETER, REQUIRED, NULL, weekday_sin_value, "", "place in the week from Monday 0 h UTC, sine"},
-    {"weekday_cos", NO_PARAMETER, REQUIRED, NULL, weekday_cos_value, "", "place in the week from Monday 0 h UTC, cosine"},
+    {"weekday_cos", NO_PARAMETER, REQUIRED, NULL, weekday_cos_value, "",
+     "place in the week from Monday 0 h UTC, cosine"},
     {"season_sin", NO_PARAMETER, REQUIRED, NULL, season_sin_value, "", "place in the mean year, sine"},
     {"season_cos", NO_PARAMETER, REQUIRED, NULL, season_cos_value, "", "place in the mean year, cosine"},
     {"session_tokyo", NO_PARAMETER, REQUIRED, NULL, tokyo_value, "", "1 from 0 to 9 h UTC"},
     {"session_london", NO_PARAMETER, REQUIRED, NULL, london_value, "", "1 from 8 to 16:30 h UTC"},
     {"session_newyork", NO_PARAMETER, REQUIRED, NULL, newyork_value, "", "1 from 13:30 to 20 h UTC"},
-    {"pace", ONE(20, 1), IMPUTE(0.0f), pace_init, pace_value, "[Engle98]", "time since the row before against N rows' mean, bounded by 0.5"},
+    {"pace", ONE(20, 1), IMPUTE(0.0f), pace_init, pace_value, "[Engle98]",
+     "time since the row before against N rows' mean, bounded by 0.5"},
 };
 FEATURE_TABLE(OC_FEATURE_TIME, time);

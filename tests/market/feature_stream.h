@@ -50,7 +50,8 @@ static inline oc_event *stream_add(feature_stream *s, uint32_t instrument, oc_ev
     return e;
 }
 
-static inline void stream_level(feature_stream *s, uint32_t i, oc_event_kind kind, int side, int64_t ticks, int64_t lots)
+static inline void stream_level(feature_stream *s, uint32_t i, oc_event_kind kind, int side, int64_t ticks,
+                                int64_t lots)
 {
     oc_event *e = stream_add(s, i, kind);
     e->side = (uint8_t)side;

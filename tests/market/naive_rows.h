@@ -15,7 +15,7 @@ typedef struct naive_level { int64_t ticks, lots; } naive_level;
 typedef struct naive_side { naive_level level[NAIVE_LEVELS]; int count; } naive_side;
 
 typedef struct naive_row {
-    double o, h, l, c, volume, sign_volume, trades, other;     /* other: its log return since the row before, NaN: none */
+    double o, h, l, c, volume, sign_volume, trades, other; /* other: its log return since the row before, NaN: none */
     long double value3;
     double ofi, spread, bid_lots, ask_lots, depth;
     naive_level bid[NAIVE_TOP], ask[NAIVE_TOP];
@@ -76,8 +76,12 @@ static void naive_trade(naive_stream *s, const oc_event *e)
 /* e_n of [Cont14] written out by cases. */
 static double naive_flow(naive_level b0, naive_level a0, naive_level b1, naive_level a1)
 {
-    double bid = b1.ticks > b0.ticks ? (double)b1.lots : b1.ticks < b0.ticks ? -(double)b0.lots : (double)(b1.lots - b0.lots);
-    double ask = a1.ticks < a0.ticks ? (double)a1.lots : a1.ticks > a0.ticks ? -(double)a0.lots : (double)(a1.lots - a0.lots);
+    double bid = b1.ticks > b0.ticks   ? (double)b1.lots
+                 : b1.ticks < b0.ticks ? -(double)b0.lots
+                                       : (double)(b1.lots - b0.lots);
+    double ask = a1.ticks < a0.ticks   ? (double)a1.lots
+                 : a1.ticks > a0.ticks ? -(double)a0.lots
+                                       : (double)(a1.lots - a0.lots);
     return bid - ask;
 }
 
@@ -152,7 +156,8 @@ static naive_row *naive_apply(naive_stream all[2], const oc_event *e)
             r->bid_lots = (double)s->bid.lots;
             r->ask_lots = (double)s->ask.lots;
         }
-        for (int i = 0; i < 10; i++) r->depth += (i < r->bids ? (double)r->bid[i].lots : 0) + (i < r->asks ? (double)r->ask[i].lots : 0);
+        for (int i = 0; i < 10; i++)
+            r->depth += (i < r->bids ? (double)r->bid[i].lots : 0) + (i < r->asks ? (double)r->ask[i].lots : 0);
         s->volume = s->sign_volume = s->trades = s->ofi = 0;
         s->value3 = 0;
     }

@@ -1,9 +1,9 @@
 /* test_features_naive.c - every feature of the table against a second implementation that is written from the formula
  * over the whole list of rows, in doubles, with no running state (naive_rows.h makes the rows). Random streams of book
  * packets and of bars with gaps, sessions, silent spells, crossed and one-sided books. Values agree within 1e-8
- * relative + 1e-11 (measured worst: printed), and a value is missing in both or in neither. Returns are rounded to 2^-40
- * on both sides: that is part of their definition.
- * Catches a wrong formula, a wrong lag, a stale window. Proven by windows that are one row longer, which must differ. */
+ * relative + 1e-11 (measured worst: printed), and a value is missing in both or in neither. Returns are rounded to
+ * 2^-40 on both sides: that is part of their definition. Catches a wrong formula, a wrong lag, a stale window. Proven
+ * by windows that are one row longer, which must differ. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,7 +34,12 @@ static double true_range(const at *a, int k)
     return fmax(R(k).h, R(k + 1).c) - fmin(R(k).l, R(k + 1).c);
 }
 static double top(const at *a, int n) { double m = 0; for (int k = 0; k < n; k++) m = fmax(m, R(k).h); return m; }
-static double bottom(const at *a, int n) { double m = 1e300; for (int k = 0; k < n; k++) m = fmin(m, R(k).l); return m; }
+static double bottom(const at *a, int n)
+{
+    double m = 1e300;
+    for (int k = 0; k < n; k++) m = fmin(m, R(k).l);
+    return m;
+}
 
 typedef double (*term)(const at *a, int k);
 static double t_close(const at *a, int k) { return R(k).c; }
@@ -53,13 +58,18 @@ static double t_trades(const at *a, int k) { return R(k).trades; }
 static double t_other(const at *a, int k) { return fixed(R(k).other); }
 static double t_excess(const at *a, int k) { return ret(a, k) - fixed(R(k).other); }
 
-static double sum(const at *a, term t, int n) { long double s = 0; for (int k = 0; k < n; k++) s += t(a, k); return (double)s; }
+static double sum(const at *a, term t, int n)
+{
+    long double s = 0;
+    for (int k = 0; k < n; k++) s += (long double)t(a, k);
+    return (double)s;
+}
 static double mean(const at *a, term t, int n) { return sum(a, t, n) / n; }
 static double scatter(const at *a, term t, int n)
 {
     double m = mean(a, t, n);
     long double s = 0;
-    for (int k = 0; k < n; k++) s += (long double)(t(a, k) - m) * (t(a, k) - m);
+    for (int k = 0; k < n; k++) s += (long double)(t(a, k) - m) * (long double)(t(a, k) - m);
     return (double)s;
 }
 static double deviation(const at *a, term t, int n) { return sqrt(scatter(a, t, n) / n); }
@@ -101,7 +111,8 @@ FEATURE(f_vwma_gap)
     return divide(R(0).c * w, s) - 1;
 }
 
-/* Recursive ones: where the accumulator began by the rule of DESIGN section 4, then the textbook recursion from there. */
+/* Recursive ones: where the accumulator began by the rule of DESIGN section 4, then the textbook recursion from there.
+ */
 static int64_t period_of(int64_t t, int64_t p) { return (int64_t)floor((double)t / (double)p); }
 static int began(const at *a, uint32_t slot, int *samples)
 {
@@ -141,7 +152,8 @@ static double macd(const at *a, int which)
     for (int i = slow; i <= samples; i++)
         series[1][i - slow] = average(series[0] + slow - fast, i - (slow - fast), fast, 2.0 / (fast + 1)) -
                               average(series[0], i, slow, 2.0 / (slow + 1));
-    double line = series[1][samples - slow], smooth = average(series[1], samples - slow + 1, (int)a->p[2], 2.0 / (a->p[2] + 1.0));
+    double line = series[1][samples - slow],
+           smooth = average(series[1], samples - slow + 1, (int)a->p[2], 2.0 / (a->p[2] + 1.0));
     return (which == 0 ? line : which == 1 ? smooth : line - smooth) / R(0).c;
 }
 FEATURE(f_macd) { NEED(2); return macd(a, 0); }
@@ -370,7 +382,10 @@ static double lots(const naive_level *l, int n, bool heavy)
     return s;
 }
 FEATURE(f_imbalance) { return levels(a, N) ? share(lots(R(0).bid, N, false), lots(R(0).ask, N, false)) : NONE; }
-FEATURE(f_level_imbalance) { return levels(a, N) ? share((double)R(0).bid[N - 1].lots, (double)R(0).ask[N - 1].lots) : NONE; }
+FEATURE(f_level_imbalance)
+{
+    return levels(a, N) ? share((double)R(0).bid[N - 1].lots, (double)R(0).ask[N - 1].lots) : NONE;
+}
 FEATURE(f_weighted_imbalance) { return levels(a, N) ? share(lots(R(0).bid, N, true), lots(R(0).ask, N, true)) : NONE; }
 FEATURE(f_microprice_gap)
 {
@@ -393,7 +408,9 @@ FEATURE(f_concentration)
 }
 FEATURE(f_slope_gap)
 {
-    return levels(a, N) ? share((double)(R(0).bid[0].ticks - R(0).bid[N - 1].ticks), (double)(R(0).ask[N - 1].ticks - R(0).ask[0].ticks)) : NONE;
+    return levels(a, N) ? share((double)(R(0).bid[0].ticks - R(0).bid[N - 1].ticks),
+                                (double)(R(0).ask[N - 1].ticks - R(0).ask[0].ticks))
+                        : NONE;
 }
 /* flow */
 FEATURE(f_signed_volume) { NEED(N + 1); return divide(sum(a, t_signed, N), sum(a, t_volume, N)); }
@@ -434,7 +451,13 @@ FEATURE(f_profile)
     for (int k = 0; k < N; k++) s += sign(R(0).c - R(k).c) * R(k).volume;
     return divide(s / 2, sum(a, t_volume, N));
 }
-FEATURE(f_toxicity) { NEED(N + 1); double s = 0; for (int k = 0; k < N; k++) s += fabs(R(k).sign_volume); return divide(s, sum(a, t_volume, N)); }
+FEATURE(f_toxicity)
+{
+    NEED(N + 1);
+    double s = 0;
+    for (int k = 0; k < N; k++) s += fabs(R(k).sign_volume);
+    return divide(s, sum(a, t_volume, N));
+}
 FEATURE(f_trade_size)
 {
     NEED(N + 1);
@@ -469,10 +492,21 @@ FEATURE(f_variance_ratio)
     for (int k = 0; k < N; k++) x += pow(R(k).c - R(k + lag).c, 2), y += pow(R(k).c - R(k + 1).c, 2);
     return divide(x, lag * y) - 1;
 }
-static double moment(const at *a, int power) { double m = mean(a, ret, N), s = 0; for (int k = 0; k < N; k++) s += pow(ret(a, k) - m, power) / N; return s; }
+static double moment(const at *a, int power)
+{
+    double m = mean(a, ret, N), s = 0;
+    for (int k = 0; k < N; k++) s += pow(ret(a, k) - m, power) / N;
+    return s;
+}
 FEATURE(f_skew) { NEED(N + 1); return divide(moment(a, 3), pow(moment(a, 2), 1.5)); }
 FEATURE(f_kurtosis) { NEED(N + 1); return divide(moment(a, 4), pow(moment(a, 2), 2)) - 3; }
-FEATURE(f_persistence) { NEED(N + 2); double s = 0; for (int k = 0; k < N; k++) s += sign(change(a, k)) * sign(change(a, k + 1)); return s / N; }
+FEATURE(f_persistence)
+{
+    NEED(N + 2);
+    double s = 0;
+    for (int k = 0; k < N; k++) s += sign(change(a, k)) * sign(change(a, k + 1));
+    return s / N;
+}
 FEATURE(f_drawdown)
 {
     NEED(N);
@@ -482,7 +516,10 @@ FEATURE(f_drawdown)
     return worst / R(0).c;
 }
 /* time */
-static double turns(const at *a, double cycle_s, double origin_s) { return 2 * acos(-1) * fmod((double)R(0).time_ns * 1e-9 - origin_s + 100 * cycle_s, cycle_s) / cycle_s; }
+static double turns(const at *a, double cycle_s, double origin_s)
+{
+    return 2 * acos(-1) * fmod((double)R(0).time_ns * 1e-9 - origin_s + 100 * cycle_s, cycle_s) / cycle_s;
+}
 FEATURE(f_minute_sin) { return sin(turns(a, 3600, 0)); }
 FEATURE(f_minute_cos) { return cos(turns(a, 3600, 0)); }
 FEATURE(f_hour_sin) { return sin(turns(a, 86400, 0)); }
@@ -522,22 +559,117 @@ FEATURE(f_cross_correlation) { NEED(N + 1); return cross(a, 0, false); }
 FEATURE(f_cross_lead) { NEED(N + 2); return cross(a, 1, false); }
 
 #define ROW(name) {#name, f_##name}
-static const struct { const char *name; naive_feature f; } table[] = {
-    ROW(return), ROW(change), ROW(acceleration), ROW(gap), ROW(body), ROW(typical_gap), ROW(range_position), ROW(range_width),
-    ROW(high_distance), ROW(low_distance), ROW(sma_gap), ROW(sma_slope), ROW(sma_cross), ROW(ema_gap), ROW(ema_cross), ROW(wma_gap),
-    ROW(vwma_gap), ROW(rsi), ROW(macd), ROW(macd_signal), ROW(macd_histogram), ROW(roc), ROW(stoch_k), ROW(stoch_d), ROW(williams),
-    ROW(cci), ROW(adx), ROW(di_gap), ROW(aroon), ROW(bop), ROW(mfi), ROW(ultimate), ROW(slope), ROW(line_gap), ROW(efficiency),
-    ROW(up_ratio), ROW(obv_slope), ROW(atr), ROW(true_range), ROW(band_width), ROW(band_position), ROW(realised), ROW(deviation),
-    ROW(volatility_ratio), ROW(parkinson), ROW(downside), ROW(jump), ROW(volatility_cluster), ROW(upper_shadow), ROW(lower_shadow),
-    ROW(doji), ROW(hammer), ROW(engulfing), ROW(inside), ROW(streak), ROW(breakout), ROW(resistance), ROW(support), ROW(imbalance),
-    ROW(level_imbalance), ROW(weighted_imbalance), ROW(microprice_gap), ROW(spread), ROW(spread_ticks), ROW(spread_ratio), ROW(ofi),
-    ROW(bid_queue), ROW(ask_queue), ROW(depth_ratio), ROW(concentration), ROW(slope_gap), ROW(signed_volume), ROW(pressure),
-    ROW(vwap_gap), ROW(volume_ratio), ROW(volume_z), ROW(intensity), ROW(impact), ROW(illiquidity), ROW(profile), ROW(toxicity),
-    ROW(trade_size), ROW(autocorrelation), ROW(zscore), ROW(return_z), ROW(reversion), ROW(variance_ratio), ROW(skew), ROW(kurtosis),
-    ROW(line_fit), ROW(persistence), ROW(drawdown), ROW(minute_sin), ROW(minute_cos), ROW(hour_sin), ROW(hour_cos),
-    ROW(weekday_sin), ROW(weekday_cos), ROW(season_sin), ROW(season_cos), ROW(session_tokyo), ROW(session_london),
-    ROW(session_newyork), ROW(pace), ROW(cross_return), ROW(cross_excess), ROW(cross_excess_z), ROW(cross_beta),
-    ROW(cross_correlation), ROW(cross_lead)};
+static const struct { const char *name; naive_feature f;
+} table[] = {ROW(return ),
+             ROW(change),
+             ROW(acceleration),
+             ROW(gap),
+             ROW(body),
+             ROW(typical_gap),
+             ROW(range_position),
+             ROW(range_width),
+             ROW(high_distance),
+             ROW(low_distance),
+             ROW(sma_gap),
+             ROW(sma_slope),
+             ROW(sma_cross),
+             ROW(ema_gap),
+             ROW(ema_cross),
+             ROW(wma_gap),
+             ROW(vwma_gap),
+             ROW(rsi),
+             ROW(macd),
+             ROW(macd_signal),
+             ROW(macd_histogram),
+             ROW(roc),
+             ROW(stoch_k),
+             ROW(stoch_d),
+             ROW(williams),
+             ROW(cci),
+             ROW(adx),
+             ROW(di_gap),
+             ROW(aroon),
+             ROW(bop),
+             ROW(mfi),
+             ROW(ultimate),
+             ROW(slope),
+             ROW(line_gap),
+             ROW(efficiency),
+             ROW(up_ratio),
+             ROW(obv_slope),
+             ROW(atr),
+             ROW(true_range),
+             ROW(band_width),
+             ROW(band_position),
+             ROW(realised),
+             ROW(deviation),
+             ROW(volatility_ratio),
+             ROW(parkinson),
+             ROW(downside),
+             ROW(jump),
+             ROW(volatility_cluster),
+             ROW(upper_shadow),
+             ROW(lower_shadow),
+             ROW(doji),
+             ROW(hammer),
+             ROW(engulfing),
+             ROW(inside),
+             ROW(streak),
+             ROW(breakout),
+             ROW(resistance),
+             ROW(support),
+             ROW(imbalance),
+             ROW(level_imbalance),
+             ROW(weighted_imbalance),
+             ROW(microprice_gap),
+             ROW(spread),
+             ROW(spread_ticks),
+             ROW(spread_ratio),
+             ROW(ofi),
+             ROW(bid_queue),
+             ROW(ask_queue),
+             ROW(depth_ratio),
+             ROW(concentration),
+             ROW(slope_gap),
+             ROW(signed_volume),
+             ROW(pressure),
+             ROW(vwap_gap),
+             ROW(volume_ratio),
+             ROW(volume_z),
+             ROW(intensity),
+             ROW(impact),
+             ROW(illiquidity),
+             ROW(profile),
+             ROW(toxicity),
+             ROW(trade_size),
+             ROW(autocorrelation),
+             ROW(zscore),
+             ROW(return_z),
+             ROW(reversion),
+             ROW(variance_ratio),
+             ROW(skew),
+             ROW(kurtosis),
+             ROW(line_fit),
+             ROW(persistence),
+             ROW(drawdown),
+             ROW(minute_sin),
+             ROW(minute_cos),
+             ROW(hour_sin),
+             ROW(hour_cos),
+             ROW(weekday_sin),
+             ROW(weekday_cos),
+             ROW(season_sin),
+             ROW(season_cos),
+             ROW(session_tokyo),
+             ROW(session_london),
+             ROW(session_newyork),
+             ROW(pace),
+             ROW(cross_return),
+             ROW(cross_excess),
+             ROW(cross_excess_z),
+             ROW(cross_beta),
+             ROW(cross_correlation),
+             ROW(cross_lead)};
 enum { TABLE = sizeof table / sizeof *table };
 
 static naive_feature naive_of(const char *name)
@@ -567,8 +699,8 @@ static void compare(const oc_features *e, const oc_feature_row *row, const naive
         bool right = is == should && (!is || error <= 1e-8);
         if (is && should) t[f].worst = fmax(t[f].worst, error);
         if (!right && t[f].wrong++ == 0 && !longer)
-            print_error("%s, row %zu of %zu: engine %.12g (%s), naive %.12g\n", c->info->name, s->count - 1, r->start, value,
-                        is ? "there" : "missing", expected);
+            print_error("%s, row %zu of %zu: engine %.12g (%s), naive %.12g\n", c->info->name, s->count - 1, r->start,
+                        value, is ? "there" : "missing", expected);
     }
 }
 
@@ -598,7 +730,8 @@ static void run(const char *sample, bool bars, size_t events, bool longer, tally
     }
     *width = e->width;
     for (size_t f = 0; f < e->width && !longer; f++) {
-        if (t[f].wrong) print_error("%s: %s wrong in %zu of %zu\n", sample, e->columns[f].info->name, t[f].wrong, t[f].compared);
+        if (t[f].wrong)
+            print_error("%s: %s wrong in %zu of %zu\n", sample, e->columns[f].info->name, t[f].wrong, t[f].compared);
     }
     oc_features_close(e);
     free(s[0].rows);
@@ -618,8 +751,8 @@ static void agreement(const char *sample, bool bars, size_t events)
         there += t[f].there > 0;
         worst = fmax(worst, t[f].worst);
     }
-    print_message("%s: %zu features (%zu ever there), %zu values compared, worst %.2g, %zu wrong\n", sample, width, there,
-                  compared, worst, wrong);
+    print_message("%s: %zu features (%zu ever there), %zu values compared, worst %.2g, %zu wrong\n", sample, width,
+                  there, compared, worst, wrong);
     assert_int_equal(wrong, 0);
     assert_true(compared > 100000 && there + 4 >= width);
 }
@@ -640,7 +773,8 @@ static void all_are_there(void **state)
 {
     (void)state;
     for (size_t i = 0; i < oc_features_table_count(); i++)
-        if (!naive_of(oc_features_table_name(i))) fail_msg("%s has no second implementation", oc_features_table_name(i));
+        if (!naive_of(oc_features_table_name(i)))
+            fail_msg("%s has no second implementation", oc_features_table_name(i));
     assert_int_equal(TABLE, oc_features_table_count());
 }
 
@@ -657,7 +791,7 @@ static void longer_windows_are_found(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all_are_there), cmocka_unit_test(bars), cmocka_unit_test(packets),
-                                       cmocka_unit_test(longer_windows_are_found)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all_are_there), cmocka_unit_test(bars),
+                                       cmocka_unit_test(packets), cmocka_unit_test(longer_windows_are_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

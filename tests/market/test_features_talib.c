@@ -68,7 +68,8 @@ static int load(void **state)
 /* Largest relative error per column; `compared` counts values. `shift` compares each column with the next one. */
 static void run(int64_t row_ns, size_t shift, double worst[COLUMNS], size_t compared[COLUMNS])
 {
-    static const oc_instrument universe = {.symbol = "X", .tick = {1, -5, 0}, .lot = {1, 0, 0}, .order_tick = {1, -5, 0}};
+    static const oc_instrument universe = {
+        .symbol = "X", .tick = {1, -5, 0}, .lot = {1, 0, 0}, .order_tick = {1, -5, 0}};
     const char *names[COLUMNS];
     for (size_t i = 0; i < g.count; i++) names[i] = g.name[i];
     oc_feature_spec spec = {.features = names, .feature_count = g.count, .sample = "bar", .row_ns = row_ns};
@@ -88,7 +89,8 @@ static void run(int64_t row_ns, size_t shift, double worst[COLUMNS], size_t comp
         for (size_t i = 0; i < g.count; i++) {
             double expected = g.value[(i + shift) % g.count][r];
             if (isnan(expected) || (row->mask[i / 64] >> (i % 64) & 1u)) continue;
-            double error = fabs(oc_features_value(e, i) - expected) / fmax(fabs(expected), 0.01 * g.size[(i + shift) % g.count]);
+            double error =
+                fabs(oc_features_value(e, i) - expected) / fmax(fabs(expected), 0.01 * g.size[(i + shift) % g.count]);
             if (!(error <= worst[i])) worst[i] = error;
             compared[i]++;
         }

@@ -1,6 +1,7 @@
-/* bench_features.c - the feature engine on one core: rows a second of 40 features on simulated book packets, and the nine
- * indicators of the peer talib_stream.c (TA-Lib's incremental C API, built here against the library in its wheel) on bars.
- * Both sides take one bar at a time and keep all nine up to date; ours is the whole engine, from event to row. */
+/* bench_features.c - the feature engine on one core: rows a second of 40 features on simulated book packets, and the
+ * nine indicators of the peer talib_stream.c (TA-Lib's incremental C API, built here against the library in its wheel)
+ * on bars. Both sides take one bar at a time and keep all nine up to date; ours is the whole engine, from event to row.
+ */
 #include <glob.h>
 #include <math.h>
 #include <stdio.h>
@@ -33,8 +34,8 @@ static const char *const forty[] = {"return:1", "return:5", "return:20", "sma_ga
 _Static_assert(sizeof forty / sizeof *forty == 40, "the figure is of 40 features");
 
 /* Rows a second over the events, the best of the repeats; *sum keeps the work alive and shows that rows were valid. */
-static oc_status rate_of(const oc_feature_spec *spec, const oc_instrument *universe, const oc_event *events, size_t count,
-                         int repeats, double *rate, double *valid)
+static oc_status rate_of(const oc_feature_spec *spec, const oc_instrument *universe, const oc_event *events,
+                         size_t count, int repeats, double *rate, double *valid)
 {
     oc_features *e;
     OC_TRY(oc_features_open(&e, spec, universe, 1));
@@ -79,7 +80,8 @@ static oc_status bars_make(oc_event **out, size_t count)
     return OC_OK;
 }
 
-/* Compiles the peer beside the library of the wheel that belongs to the interpreter. OC_OK and no file: there is none. */
+/* Compiles the peer beside the library of the wheel that belongs to the interpreter. OC_OK and no file: there is none.
+ */
 static oc_status peer_build(const oc_bench_options *o, const char *binary)
 {
     char pattern[OC_PATH_MAX], source[OC_PATH_MAX], folder[OC_PATH_MAX + 16], library[OC_PATH_MAX];
@@ -114,14 +116,16 @@ static oc_status peer_rate(const oc_bench_options *o, const char *folder, double
     oc_bench_options own = *o;
     own.python = binary;
     const char *none[] = {NULL};
-    OC_TRY(oc_bench_peer(&own, "talib_stream.c", none, "updates_per_second", false, value));    /* its last line: all nine */
+    OC_TRY(
+        oc_bench_peer(&own, "talib_stream.c", none, "updates_per_second", false, value)); /* its last line: all nine */
     unlink(binary);
     return OC_OK;
 }
 
 static oc_status bench_bars(const oc_bench_options *o, oc_bench_report *r, const char *folder)
 {
-    static const oc_instrument universe = {.symbol = "BARS", .tick = {1, -5, 0}, .lot = {1, 0, 0}, .order_tick = {1, -5, 0}};
+    static const oc_instrument universe = {
+        .symbol = "BARS", .tick = {1, -5, 0}, .lot = {1, 0, 0}, .order_tick = {1, -5, 0}};
     const oc_feature_spec spec = {.features = nine, .feature_count = sizeof nine / sizeof *nine, .sample = "bar"};
     size_t count = o->tiny ? BARS_TINY : BARS;
     oc_event *bars;
@@ -129,7 +133,7 @@ static oc_status bench_bars(const oc_bench_options *o, oc_bench_report *r, const
     OC_TRY(bars_make(&bars, count));
     oc_status status = rate_of(&spec, &universe, bars, count, o->tiny ? 1 : 5, &rate, &valid);
     if (status == OC_OK) status = peer_rate(o, folder, &peer);
-    if (status == OC_OK && o->peers && !o->tiny) {           /* once more after the peer: the machine may have been busy */
+    if (status == OC_OK && o->peers && !o->tiny) { /* once more after the peer: the machine may have been busy */
         double again = 0.0;
         status = rate_of(&spec, &universe, bars, count, 5, &again, &valid);
         rate = fmax(rate, again);
@@ -181,7 +185,8 @@ static oc_status bench_book(const oc_bench_options *o, oc_bench_report *r, const
     oc_memory_free(events);
     OC_TRY(status);
     if (!(valid > 0.5)) return OC_FAIL(OC_EFAILED, "bench features: only %.2f of the rows were valid", valid);
-    oc_bench_add(r, "forty-features", rate, "rows/s", "", (double)NAN, "40 features on simulated book packets, one core");
+    oc_bench_add(r, "forty-features", rate, "rows/s", "", (double)NAN,
+                 "40 features on simulated book packets, one core");
     return OC_OK;
 }
 
