@@ -108,7 +108,7 @@ static void round_trip(void **state)
     }
 }
 
-/* In place: a file emptied and written again is flushed to the disk at close by some file systems, thousands of times. */
+/* In place: some file systems flush a file at close that was emptied and written again, here thousands of times. */
 static void damage_write(const char *path, const char *data, size_t bytes)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
