@@ -125,7 +125,6 @@ static bool bundle_done(const train_job *j, const char *folder, oc_train_result 
 
 static oc_status ledger_add(const train_job *j, const oc_train_result *result)
 {
-#ifdef OC_HAVE_LEDGER
     const oc_ledger_entry entry = {.command = "train",
                                    .config = oc_hash_bytes(j->origin.identity, strlen(j->origin.identity)),
                                    .bundle = result->weights,
@@ -133,9 +132,6 @@ static oc_status ledger_add(const train_job *j, const oc_train_result *result)
                                    .fold = j->plan->fold_name,
                                    .split = "train"};
     OC_TRY(oc_ledger_append(j->plan->d, &entry));
-#else
-    (void)j, (void)result;
-#endif
     return OC_OK;
 }
 
