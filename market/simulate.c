@@ -10,8 +10,8 @@
  * alone is worth 2 * 0.68 - 1 = 0.36 of the edge, which lets a model begin to learn (with faster jumps or without this
  * hint, a small LSTM sits on the plateau for its first 200 steps), and gives logistic regression a third of the gap.
  *
- * A packet: a block may be dealt at the touch; the market may jump (the touch is taken, what stood in the way is
- * cancelled, makers quote around the new centre) or drift by a tick; makers may widen or narrow the spread on both
+ * A packet: a block may be dealt at the touch; the market may jump (part of the touch is taken, what stood in the way
+ * is cancelled, makers quote around the new centre) or drift by a tick; makers may widen or narrow the spread on both
  * sides at once, so that the mid stays; small orders trade, deeper levels come and go; at last the makers put the
  * touch back into the proportions of the flow. Trades take resting lots at the touched price, always. */
 #include "market/simulate.h"
@@ -31,6 +31,7 @@ enum {
     EVENTS_MAX = 6 * OC_SIMULATE_LEVELS_MAX + 64,  /* of a packet: a move changes each level of a side twice at most */
     HEAVY_MIN = 24, HEAVY_MAX = 48,                /* lots at the touch on the side that flow favours; below a block */
     LIGHT_MIN = 3, LIGHT_MAX = 10,                 /* and on the other */
+    SWEEP_MIN = 2, SWEEP_MAX = 8,                  /* lots of the trade with which the price moves */
     DEEP_MIN = 1, DEEP_MAX = 24                    /* behind the touch: little, so that any depth shows the flow */
 };
 
@@ -145,14 +146,21 @@ static int64_t mirrored(const simulation *s, int64_t ticks)
     return end < OC_CENTRE_MIN || end > OC_CENTRE_MAX ? -ticks : ticks;
 }
 
-/* An informed trader takes the touch, the others step aside; then a new flow begins. */
+/* Takes what others do not cancel in time: little, so that blocks alone decide the sign of a volume over some rows. */
+static void sweep(simulation *s, side *hit)
+{
+    int64_t lots = between(s, SWEEP_MIN, SWEEP_MAX);
+    touch_trade(s, hit, lots < hit->lots[0] ? lots : hit->lots[0]);
+}
+
+/* An informed trader takes from the touch, the others step aside; then a new flow begins. */
 static void jump(simulation *s)
 {
     bool follows = chance(s, (1 + s->rates.edge) / 2);
     int64_t size = between(s, OC_JUMP_MIN, OC_JUMP_MAX);
     int64_t ticks = mirrored(s, (follows ? size : -size) * s->state.regime * s->state.flow);
     side *hit = ticks > 0 ? &s->ask : &s->bid;
-    touch_trade(s, hit, hit->lots[0]);
+    sweep(s, hit);
     book_move(s, ticks);
     s->state.flow = chance(s, 0.5) ? 1 : -1;
 }
@@ -161,7 +169,7 @@ static void drift(simulation *s)
 {
     int64_t ticks = mirrored(s, chance(s, 0.5) ? 1 : -1);
     side *hit = ticks > 0 ? &s->ask : &s->bid;
-    if (chance(s, 0.5)) touch_trade(s, hit, hit->lots[0]);          /* taken; else cancelled */
+    if (chance(s, 0.5)) sweep(s, hit);             /* else all of the touch is cancelled */
     book_move(s, ticks);
 }
 

@@ -23,7 +23,7 @@
 #include "base/status.h"
 
 enum {
-    OC_BLOCK_LOTS = 64,          /* a trade of so many lots is a block; all others are smaller */
+    OC_BLOCK_LOTS = 128,         /* a trade of so many lots is a block; all others are smaller */
     OC_CENTRE_START = 5000, OC_CENTRE_MIN = 3500, OC_CENTRE_MAX = 6500, /* ticks; a move that would pass is mirrored */
     OC_JUMP_MIN = 3, OC_JUMP_MAX = 5,                                   /* ticks, each size equally likely */
     OC_SIMULATE_HORIZON_MAX = 128, OC_SIMULATE_LEVELS_MAX = 64

@@ -70,7 +70,7 @@ const oc_command oc_command_simulate = {
     .description =
         "Traders keep a limit-order book of one instrument, SIM: tick 0.01, mid from 35 to 65, spread mostly one tick "
         "(about 2 basis points), a packet every 52 ms on average, about 5 events a packet. The direction of the next "
-        "jump depends on the product of what the book shows now and the side of the latest block trade (64 lots or "
+        "jump depends on the product of what the book shows now and the side of the latest block trade (128 lots or "
         "more). F.truth holds, for each row (a packet), the exact probabilities of buy, sell and hold given the "
         "published events alone; best_accuracy is the mean of the largest. The same options give the same bytes.\n\n"
         "  outcry simulate --out m.events --events 1000000 --seed 7 --signal 0.5",
