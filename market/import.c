@@ -62,28 +62,28 @@ void oc_import_options_init(oc_import_options *options)
 
 /* -- lines and refusals -- */
 
-oc_status oc_import_text_open(oc_import *im, size_t i, uint32_t line_max, oc_text **out)
+oc_status oc_import_text_open(oc_import *im, size_t i, uint32_t line_max, oc_lines **out)
 {
-    OC_TRY(oc_text_open(out, im->inputs[i].name, im->inputs[i].data, im->inputs[i].bytes, line_max));
+    OC_TRY(oc_lines_open(out, im->inputs[i].name, im->inputs[i].data, im->inputs[i].bytes, line_max));
     snprintf(im->at.where, sizeof im->at.where, "%s", im->inputs[i].name);
     im->at.line = 0;
     return OC_OK;
 }
 
-void oc_import_text_done(oc_import *im, oc_text *t)
+void oc_import_text_done(oc_import *im, oc_lines *t)
 {
-    if (t) im->consumed += oc_text_bytes(t);
-    oc_text_close(t);
+    if (t) im->consumed += oc_lines_bytes(t);
+    oc_lines_close(t);
 }
 
-oc_status oc_import_line(oc_import *im, oc_text *t, oc_line *line, bool *have)
+oc_status oc_import_line(oc_import *im, oc_lines *t, oc_line *line, bool *have)
 {
     for (;;) {
-        OC_TRY(oc_text_next(t, line, have));
+        OC_TRY(oc_lines_next(t, line, have));
         if (!*have) return OC_OK;
         im->at.line = line->number;
         if (im->progress && (line->number & 1023) == 0)
-            oc_progress_update(im->progress, im->consumed + oc_text_consumed(t));
+            oc_progress_update(im->progress, im->consumed + oc_lines_consumed(t));
         if (line->state == OC_LINE_GOOD && line->length == 0) continue;
         if (!im->measuring) im->report->lines++;
         im->line_tick = im->line_lot = INT32_MAX;

@@ -305,7 +305,7 @@ static bool is_header(const bars *b, const oc_line *line)
     return true;
 }
 
-static oc_status input_read(bars *b, oc_text *t)
+static oc_status input_read(bars *b, oc_lines *t)
 {
     oc_line line;
     bool have, header = false, first = true;
@@ -335,7 +335,7 @@ oc_status oc_import_bars(oc_import *im)
                        strcmp(im->options->format, "metatrader") == 0 ? " (MetaTrader writes its broker's time)" : "");
     }
     for (size_t i = 0; i < im->input_count; i++) {
-        oc_text *t = NULL;
+        oc_lines *t = NULL;
         OC_TRY(oc_import_text_open(im, i, LINE_MAX_BYTES, &t));
         oc_status status = input_read(&b, t);
         oc_import_text_done(im, t);

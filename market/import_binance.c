@@ -315,7 +315,7 @@ static oc_status inputs_read(state *s)
 {
     oc_import *im = s->im;
     for (size_t i = 0; i < im->input_count; i++) {
-        oc_text *t = NULL;
+        oc_lines *t = NULL;
         oc_line line;
         bool have;
         OC_TRY(oc_import_text_open(im, i, LINE_MAX_BYTES, &t));

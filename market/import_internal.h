@@ -8,7 +8,7 @@
 
 #include "market/book.h"
 #include "market/import.h"
-#include "market/text.h"
+#include "market/lines.h"
 #include "market/zone.h"
 
 enum { OC_IMPORT_OFFSETS_MAX = 1 << 20 };
@@ -58,10 +58,10 @@ oc_status oc_import_lobster(oc_import *im);
 oc_status oc_import_binance(oc_import *im);
 
 /* Opens input i and makes it the place of messages. */
-OC_MUST oc_import_text_open(oc_import *im, size_t i, uint32_t line_max, oc_text **out);
+OC_MUST oc_import_text_open(oc_import *im, size_t i, uint32_t line_max, oc_lines **out);
 /* Next line of t; lines too long or with control bytes are refused here. Blank lines are left out. */
-OC_MUST oc_import_line(oc_import *im, oc_text *t, oc_line *line, bool *have);
-void oc_import_text_done(oc_import *im, oc_text *t);
+OC_MUST oc_import_line(oc_import *im, oc_lines *t, oc_line *line, bool *have);
+void oc_import_text_done(oc_import *im, oc_lines *t);
 
 bool oc_import_refuse(oc_import *im, oc_import_reason reason);                 /* false */
 bool oc_import_price(oc_import *im, oc_field field, int64_t *ticks);           /* positive, exact */

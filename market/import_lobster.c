@@ -223,14 +223,14 @@ static oc_status pair_take(state *s, const oc_line *line, const oc_line *book)
 
 /* -- files -- */
 
-static oc_status pair_read(state *s, oc_text *messages, oc_text *books, const char *message_name, const char *book_name)
+static oc_status pair_read(state *s, oc_lines *messages, oc_lines *books, const char *message_name, const char *book_name)
 {
     oc_import *im = s->im;
     oc_line line, book;
     bool have, have_book;
     for (;;) {
-        OC_TRY(oc_text_next(messages, &line, &have));
-        OC_TRY(oc_text_next(books, &book, &have_book));
+        OC_TRY(oc_lines_next(messages, &line, &have));
+        OC_TRY(oc_lines_next(books, &book, &have_book));
         if (have != have_book)
             return OC_FAIL(OC_EDATA, "%s ends at line %llu, before %s does: they are no pair, or one is cut",
                            have ? book_name : message_name, (unsigned long long)im->at.line,
@@ -240,7 +240,7 @@ static oc_status pair_read(state *s, oc_text *messages, oc_text *books, const ch
         im->report->lines += !im->measuring;
         im->line_tick = im->line_lot = INT32_MAX;
         if (im->progress && (line.number & 1023) == 0)
-            oc_progress_update(im->progress, im->consumed + oc_text_consumed(messages) + oc_text_consumed(books));
+            oc_progress_update(im->progress, im->consumed + oc_lines_consumed(messages) + oc_lines_consumed(books));
         if (line.state == OC_LINE_LONG || book.state == OC_LINE_LONG) oc_import_refuse(im, OC_REFUSED_LONG);
         else if (line.state != OC_LINE_GOOD || book.state != OC_LINE_GOOD) oc_import_refuse(im, OC_REFUSED_BYTES);
         else OC_TRY(pair_take(s, &line, &book));
@@ -294,7 +294,7 @@ static oc_status pair_import(state *s, size_t *i)
 {
     oc_import *im = s->im;
     char name[PATH_BYTES];
-    oc_text *messages = NULL, *books = NULL;
+    oc_lines *messages = NULL, *books = NULL;
     oc_import_input partner = {name, NULL, 0};
     oc_status status;
     size_t first = *i;
@@ -305,7 +305,7 @@ static oc_status pair_import(state *s, size_t *i)
     ++*i;
     OC_TRY(date_find(s, im->inputs[first].name));
     OC_TRY_GOTO(status, done, oc_import_text_open(im, first, LINE_MAX_BYTES, &messages));
-    OC_TRY_GOTO(status, done, oc_text_open(&books, partner.name, partner.data, partner.bytes, LINE_MAX_BYTES));
+    OC_TRY_GOTO(status, done, oc_lines_open(&books, partner.name, partner.data, partner.bytes, LINE_MAX_BYTES));
     s->levels = 0;
     s->whole_next = true;
     im->session_break = true;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "market/text.h"
+#include "market/lines.h"
 
 typedef struct oc_timestamp {
     int64_t ns;                                /* civil time as if it were UTC; UTC itself where is_utc */

@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "market/book.h"
 #include "market/import.h"
-#include "market/text.h"
+#include "market/lines.h"
 
 #define GOOG "lobster-nasdaq-2012-06-21/GOOG_2012-06-21_34200000_57600000_"
 #define AAPL "lobster-nasdaq-2012-06-21/aapl-l10-first-rows/AAPL_2012-06-21_34200000_57600000_"
@@ -48,7 +48,7 @@ static oc_import_options options_of(const char *format, const char *symbol)
 }
 
 typedef struct lobster_check {
-    oc_text *books;
+    oc_lines *books;
     oc_book book;
     uint64_t packets, different, crossed;
     uint64_t corrupt_at;                        /* this packet's first event is changed: must be found */
@@ -73,7 +73,7 @@ static void line_compare(lobster_check *c)
     bool have;
     long long value[4][64];
     int count = 0;
-    assert_int_equal(oc_text_next(c->books, &line, &have), OC_OK);
+    assert_int_equal(oc_lines_next(c->books, &line, &have), OC_OK);
     assert_true(have);
     for (char *at = line.text; *at && count < 256; count++) {
         value[count % 4][count / 4] = strtoll(at, &at, 10);
@@ -110,9 +110,9 @@ static uint64_t lobster_different(const char *message, const char *book, const c
     memset(&c, 0, sizeof c);
     oc_book_init(&c.book);
     c.corrupt_at = corrupt_at;
-    assert_int_equal(oc_text_open(&c.books, paths[1], NULL, 0, 65536), OC_OK);
+    assert_int_equal(oc_lines_open(&c.books, paths[1], NULL, 0, 65536), OC_OK);
     assert_int_equal(oc_import_scan(&o, inputs, 1, lobster_sink, &c, &report, NULL), OC_OK);
-    oc_text_close(c.books);
+    oc_lines_close(c.books);
     assert_true(c.packets == packets && report.packets == packets && report.rejected == 0 && c.crossed == 0);
     assert_true(c.book.dropped == 0);
     print_message("%s: %llu packets, %llu events, %llu books differ\n", symbol, (unsigned long long)packets,

@@ -1,14 +1,14 @@
-/* text.h - lines of a text file or buffer, plain, .xz or .gz, and fields of a line. Bounded: a line over the limit is
+/* lines.h - lines of a text file or buffer, plain, .xz or .gz, and fields of a line. Bounded: a line over the limit is
  * skipped and says so; packed data never expands in memory beyond one buffer. */
-#ifndef OC_MARKET_TEXT_H
-#define OC_MARKET_TEXT_H
+#ifndef OC_MARKET_LINES_H
+#define OC_MARKET_LINES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/status.h"
 
-typedef struct oc_text oc_text;
+typedef struct oc_lines oc_lines;
 
 typedef enum { OC_LINE_GOOD, OC_LINE_LONG, OC_LINE_BYTES } oc_line_state;     /* BYTES: control bytes within */
 
@@ -20,11 +20,11 @@ typedef struct oc_line {
 } oc_line;
 
 /* data NULL: the file `name`. line_max: bytes of the longest line accepted. */
-OC_MUST oc_text_open(oc_text **out, const char *name, const void *data, size_t bytes, uint32_t line_max);
-void oc_text_close(oc_text *t);
-OC_MUST oc_text_next(oc_text *t, oc_line *line, bool *have);   /* OC_EDATA where packed data is damaged or cut */
-uint64_t oc_text_consumed(const oc_text *t);                   /* bytes of the (packed) input, for progress */
-uint64_t oc_text_bytes(const oc_text *t);
+OC_MUST oc_lines_open(oc_lines **out, const char *name, const void *data, size_t bytes, uint32_t line_max);
+void oc_lines_close(oc_lines *t);
+OC_MUST oc_lines_next(oc_lines *t, oc_line *line, bool *have);   /* OC_EDATA where packed data is damaged or cut */
+uint64_t oc_lines_consumed(const oc_lines *t);                   /* bytes of the (packed) input, for progress */
+uint64_t oc_lines_bytes(const oc_lines *t);
 
 /* A field of a line; not NUL-terminated. */
 typedef struct oc_field { const char *text; uint32_t length; } oc_field;

@@ -1,5 +1,5 @@
-/* text.c - a line reader over three sources of bytes (mapped, xz, gzip), chosen by the first bytes of the data. */
-#include "market/text.h"
+/* lines.c - a line reader over three sources of bytes (mapped, xz, gzip), chosen by the first bytes of the data. */
+#include "market/lines.h"
 
 #define ZLIB_CONST
 #include <lzma.h>
@@ -11,9 +11,9 @@
 
 enum { OUT_BYTES = 256 * 1024, LINE_BYTES = 4096, IN_MAX = 1 << 20, XZ_MEMORY = 256 << 20 };
 
-typedef oc_status (*fill_function)(oc_text *t);
+typedef oc_status (*fill_function)(oc_lines *t);
 
-struct oc_text {
+struct oc_lines {
     const char *name;
     oc_file_map map;
     bool mapped, ended;
@@ -31,7 +31,7 @@ struct oc_text {
     uint64_t number;
 };
 
-static oc_status fill_plain(oc_text *t)
+static oc_status fill_plain(oc_lines *t)
 {
     size_t left = t->bytes - t->consumed;
     t->out_count = left < OUT_BYTES ? left : OUT_BYTES;
@@ -41,7 +41,7 @@ static oc_status fill_plain(oc_text *t)
     return OC_OK;
 }
 
-static oc_status fill_xz(oc_text *t)
+static oc_status fill_xz(oc_lines *t)
 {
     t->xz.next_out = t->out;
     t->xz.avail_out = OUT_BYTES;
@@ -63,7 +63,7 @@ static oc_status fill_xz(oc_text *t)
     return OC_OK;
 }
 
-static oc_status fill_gz(oc_text *t)
+static oc_status fill_gz(oc_lines *t)
 {
     t->gz.next_out = t->out;
     t->gz.avail_out = OUT_BYTES;
@@ -91,7 +91,7 @@ static oc_status fill_gz(oc_text *t)
     return OC_OK;
 }
 
-static oc_status source_choose(oc_text *t)
+static oc_status source_choose(oc_lines *t)
 {
     static const unsigned char xz_magic[] = {0xFD, '7', 'z', 'X', 'Z', 0}, gz_magic[] = {0x1F, 0x8B};
     t->fill = fill_plain;
@@ -110,9 +110,9 @@ static oc_status source_choose(oc_text *t)
     return OC_OK;
 }
 
-oc_status oc_text_open(oc_text **out, const char *name, const void *data, size_t bytes, uint32_t line_max)
+oc_status oc_lines_open(oc_lines **out, const char *name, const void *data, size_t bytes, uint32_t line_max)
 {
-    oc_text *t = NULL;
+    oc_lines *t = NULL;
     oc_status status;
     *out = NULL;
     OC_TRY(oc_memory_new(&t, sizeof *t, "text reader"));
@@ -133,11 +133,11 @@ oc_status oc_text_open(oc_text **out, const char *name, const void *data, size_t
     *out = t;
     return OC_OK;
 fail:
-    oc_text_close(t);
+    oc_lines_close(t);
     return status;
 }
 
-void oc_text_close(oc_text *t)
+void oc_lines_close(oc_lines *t)
 {
     if (!t) return;
     if (t->xz_open) lzma_end(&t->xz);
@@ -148,12 +148,12 @@ void oc_text_close(oc_text *t)
     oc_memory_free(t);
 }
 
-uint64_t oc_text_consumed(const oc_text *t)
+uint64_t oc_lines_consumed(const oc_lines *t)
 {
     return t->consumed;
 }
 
-uint64_t oc_text_bytes(const oc_text *t)
+uint64_t oc_lines_bytes(const oc_lines *t)
 {
     return t->bytes;
 }
@@ -165,7 +165,7 @@ static bool has_control_bytes(const char *text, uint32_t length)
     return found != 0;
 }
 
-oc_status oc_text_next(oc_text *t, oc_line *line, bool *have)
+oc_status oc_lines_next(oc_lines *t, oc_line *line, bool *have)
 {
     uint32_t length = 0;
     bool long_line = false, end = false;
