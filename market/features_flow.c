@@ -119,7 +119,7 @@ FEATURE_EVALUATE(profile_value)
     return ratio(0.5 * (double)balance, (double)oc_sum(v, c, 0), value);
 }
 
-/* Mean |signed volume| / volume over rows: the imbalance that informed flow leaves [Easley12 eq.7]. */
+/* Mean |signed volume| / volume over rows: the imbalance that informed flow leaves [Easley12]. */
 FEATURE_INIT(toxicity_init)
 {
     oc_plan_series(plan, OC_SERIES_SIGNED);
@@ -182,7 +182,7 @@ static const oc_feature_def rows[] = {
      "|return| a lot against that of N rows, bounded by 0.5"},
     {"profile", ONE(50, 2), IMPUTE(0.0f), profile_init, profile_value, "[Steidlmayer89]",
      "volume of N rows at closes below minus above the present one / 2 volumes"},
-    {"toxicity", ONE(50, 1), IMPUTE(0.0f), toxicity_init, toxicity_value, "[Easley12 eq.7]",
+    {"toxicity", ONE(50, 1), IMPUTE(0.0f), toxicity_init, toxicity_value, "[Easley12]",
      "sum of |signed volume| / volume over N rows"},
     {"trade_size", ONE(50, 1), IMPUTE(0.0f), trade_size_init, trade_size_value, "",
      "mean trade of the row against that of N rows; bars: missing"},

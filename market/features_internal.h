@@ -235,7 +235,7 @@ typedef struct oc_extreme { int64_t value; uint32_t age, reserved; } oc_extreme;
 typedef struct oc_ramp { oc_i128 ramp; int64_t sum, reserved; } oc_ramp;
 /* scatter = window * squares - sum^2, exact before it becomes a double; root: its square root, window * deviation */
 typedef struct oc_moments { oc_i128 squares; int64_t sum, reserved; double scatter, root; } oc_moments;
-typedef struct oc_deviation { int64_t sum; double above; uint64_t at; double recent[]; } oc_deviation;
+typedef struct oc_deviation { int64_t sum; double above; uint64_t at, reserved; } oc_deviation;   /* the window follows */
 typedef struct oc_stochastic { double fast[64], slow_k[64], k, d; } oc_stochastic;
 
 static inline int64_t oc_sum(const oc_view *v, const oc_feature_column *c, uint32_t slot)
@@ -264,7 +264,7 @@ typedef struct oc_lanes {
 /* Results of a recursive average, at most four numbers; false until the accumulator has its samples. */
 static inline bool oc_recursive(const oc_view *v, const oc_feature_column *c, uint32_t slot, double out[OC_LANE_PAIRS])
 {
-    const oc_lanes *l = oc_node_state(v, c, slot);
+    const oc_lanes *l = (const oc_lanes *)oc_node_state(v, c, slot);
     int lane = l->count[0] == 0;
     if (l->doubt || !(l->count[lane] >= c->node[slot]->samples)) return false;
     for (int i = 0; i < OC_LANE_PAIRS; i++) out[i] = l->x[i][lane];

@@ -57,8 +57,9 @@ static void deviation_update(const oc_node *n, void *state, const oc_view *v)
     oc_deviation *d = state;
     int64_t in = v->now->s[n->a];
     d->sum += in - oc_row_ago(v, n->window)->s[n->a];
-    d->recent[d->at] = d->recent[d->at + n->window] = (double)in;
-    const double *x = &d->recent[++d->at];
+    double *recent = (double *)(void *)(d + 1);
+    recent[d->at] = recent[d->at + n->window] = (double)in;
+    const double *x = &recent[++d->at];
     if (d->at == n->window) d->at = 0;
     double mean = (double)d->sum / n->window;
     pair means = {mean, mean}, a = {0.0, 0.0}, b = a;

@@ -141,7 +141,7 @@ static const oc_feature_def rows[] = {
     {"hammer", NO_PARAMETER, REQUIRED, NULL, hammer_value, "[Nison91 ch.4]", "1 hammer, -1 shooting star"},
     {"engulfing", NO_PARAMETER, REQUIRED, two_init, engulfing_value, "[Nison91 ch.4]",
      "1 rising, -1 falling engulfing body"},
-    {"inside", NO_PARAMETER, REQUIRED, two_init, inside_value, "[Murphy99 ch.11]",
+    {"inside", NO_PARAMETER, REQUIRED, two_init, inside_value, "[Murphy99]",
      "1 inside, -1 outside the row before"},
     {"streak", ONE(10, 1), REQUIRED, rows_init, streak_value, "",
      "rows in a row in one direction, signed, at most N, / N"},

@@ -1,7 +1,7 @@
 /* features_run.c - one event at a time: stream state, packets, rows, run lengths, save and load.
  *
  * Packet level: trades add to the interval, book events change the book; the last event of a packet closes it: best
- * quotes, order-flow imbalance [Cont14 eq.5], extremes of the mid. Row level: the interval becomes a ring row, nodes
+ * quotes, order-flow imbalance [Cont14], extremes of the mid. Row level: the interval becomes a ring row, nodes
  * advance, columns evaluate. A start right after a row of an instrument, with its book handed over, sees the same.
  *
  * A gap restarts the windows of its instrument and is a known beginning. A session break only restarts run_length:
@@ -81,7 +81,7 @@ static void trade_add(oc_stream *s, int64_t ticks, int64_t lots, int side)
 }
 
 /* Order-flow imbalance of one change of the best quotes: what was added to the bid and taken off the ask, minus the
- * reverse [Cont14 eq.5]. */
+ * reverse [Cont14]. */
 static int64_t order_flow(const oc_best *was, const oc_best *is)
 {
     int64_t flow = 0;

@@ -3,8 +3,8 @@
     python tests/golden/features_talib.py > tests/golden/features_talib.csv
 
 Made with TA-Lib 0.8.2 (library 0.8.1), numpy 2. Columns: open, high, low, close in ticks, volume in lots, then one a
-feature on every seventh row, 17 significant digits, empty where TA-Lib has no value yet. The bars come from a linear congruential generator
-in integers, so that any numpy gives the same. TA-Lib is called over the whole series: its accumulators start at row 0.
+feature on every seventh row, 17 significant digits, empty where TA-Lib has no value yet. The bars come from a linear
+congruential generator in integers, so that any numpy gives the same. TA-Lib is called over the whole series: its accumulators start at row 0.
 """
 import sys
 import numpy as np
@@ -79,7 +79,8 @@ def main():
     o, h, l, c, v = series = bars()
     table = features(o, h, l, c, v)
     out = sys.stdout
-    out.write(f"# TA-Lib {talib.__version__} ({talib.__ta_version__.decode().split()[0]}), numpy {np.__version__}; made by tests/golden/features_talib.py\n")
+    library = talib.__ta_version__.decode().split()[0]
+    out.write(f"# TA-Lib {talib.__version__} ({library}), numpy {np.__version__}; made by tests/golden/features_talib.py\n")
     names = ["open", "high", "low", "close", "volume"] + list(table)
     out.write(";".join(names) + "\n")
     for i in range(ROWS):
