@@ -61,6 +61,7 @@ static oc_status access_new(hid_t *out)
 {
     *out = H5Pcreate(H5P_FILE_ACCESS);
     if (*out < 0 || H5Pset_libver_bounds(*out, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0 ||
+        H5Pset_alignment(*out, 1, H5_ALIGNMENT) < 0 ||
         H5Pset_fclose_degree(*out, H5F_CLOSE_STRONG) < 0)
         return h5_fail(OC_EFAILED, "hdf5", "file access properties");
     return OC_OK;

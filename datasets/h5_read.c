@@ -63,9 +63,9 @@ static oc_status extents_check(const whole *w, const char *path)
     const oc_seal *s = &w->seal;
     for (uint64_t i = 0; i < s->extent_count; i++) {
         const oc_extent *x = &s->extents[i];
-        if (x->column >= w->column_count || x->bytes % w->row_bytes[x->column] != 0 || x->first_row >= s->symbol_rows[x->symbol] ||
+        if (x->column >= w->column_count || x->offset % H5_ALIGNMENT != 0 || x->bytes % w->row_bytes[x->column] != 0 || x->first_row >= s->symbol_rows[x->symbol] ||
             x->bytes / w->row_bytes[x->column] > s->symbol_rows[x->symbol] - x->first_row)
-            return OC_FAIL(OC_EDATA, "%s: extent %llu of its seal lies outside its column", path, (unsigned long long)i);
+            return OC_FAIL(OC_EDATA, "%s: extent %llu of its seal lies outside its column or is not aligned", path, (unsigned long long)i);
     }
     return OC_OK;
 }
@@ -350,10 +350,33 @@ static const char *row_fault(const oc_dataset *d, const oc_dataset_symbol *s, si
     return NULL;
 }
 
+/* The same questions, a column at a time and without a branch, so that the loops vectorise: a good dataset meets only these. */
+static bool rows_good(const oc_dataset *d, const oc_dataset_symbol *s)
+{
+    const int64_t *time_ns = d->time_ns + s->first;
+    const uint32_t *run = d->run_length + s->first;
+    unsigned bad = run[0] > 1;
+    for (size_t i = 1; i < s->rows; i++) bad |= (unsigned)(time_ns[i] < time_ns[i - 1]);
+    for (size_t i = 1; i < s->rows; i++) bad |= (unsigned)(run[i] > run[i - 1] + 1);
+    for (size_t l = 0; l < d->label_count; l++) {
+        const oc_dataset_label *of = &d->labels[l];
+        const int64_t *known = of->known_ns + s->first;
+        uint8_t worst_class = 0, worst_valid = 0;
+        for (size_t i = 0; i < s->rows; i++) worst_class |= (uint8_t)((uint8_t)of->class_[s->first + i] > OC_CLASS_HOLD);
+        for (size_t i = 0; i < s->rows; i++) worst_valid |= of->valid[s->first + i];
+        for (size_t i = 0; i < s->rows; i++) bad |= (unsigned)(known[i] < time_ns[i]);
+        const oc_extent whole_column = {.column = H5_X};
+        bad |= worst_class | (unsigned)(worst_valid > 1) |
+               (unsigned)!extent_finite(NULL, &whole_column, of->return_ + s->first, s->rows * sizeof *of->return_);
+    }
+    return bad == 0;
+}
+
 static oc_status rows_check(const oc_dataset *d)
 {
     for (size_t i = 0; i < d->symbol_count; i++) {
         const oc_dataset_symbol *s = &d->symbols[i];
+        if (rows_good(d, s)) continue;
         for (size_t row = s->first; row < s->first + s->rows; row++) {
             const char *fault = row_fault(d, s, row);
             if (fault) return OC_FAIL(OC_EDATA, "%s: symbol %s, row %zu: %s: refused", d->path, s->name, row - s->first, fault);
