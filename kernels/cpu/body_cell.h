@@ -2,8 +2,6 @@
  * without leaving the registers. Included by body.h.
  * Strategy: a tile is R rows x U blocks of VW hidden units with all four gates, so that i, f, g, o of a unit meet in one
  *           lane. Many rows: ROWS_MAX x 1 block, a block's weights (64 * (in + H) numbers) stay in L1 from tile to tile.
- *           One row: blocks are visited in alternating direction from step to step (`reverse`), so that what is still in
- *           L1 is used first: W_hh of 64 units is 64 KiB and streams from L2, which is the bound there.
  * Order:    pre = (x.W_ih from the bias) + (h.W_hh from 0); c = fma(f, c, i * g); h = o * tanh(c). */
 #ifndef OC_KERNELS_CPU_BODY_CELL_H
 #define OC_KERNELS_CPU_BODY_CELL_H
@@ -18,6 +16,7 @@ typedef struct cell_tile { int row, block, lane; } cell_tile;      /* first row,
 OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const float *w, int count, const int R, const int U)
 {
     const size_t block = (size_t)count * OC_PANEL;
+    #pragma GCC unroll 4
     for (int k = 0; k < count; k++, x++, w += OC_PANEL) {
         vf in[ROWS_MAX];
 #pragma GCC unroll 8
@@ -34,27 +33,39 @@ OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const floa
     }
 }
 
-/* Gates, new cell and new state of VW units of one row. */
-OC_INLINE void cell_finish(const oc_cell *cell, int row, int unit, const vf *pre)
+/* Gates (pre[0 … 3] in, gates out), new cell and new state of VW units. */
+OC_INLINE void cell_gates(vf *pre, vf old, vf *c, vf *h)
+{
+    pre[0] = vf_sigmoid(pre[0]);
+    pre[1] = vf_sigmoid(pre[1]);
+    pre[2] = vf_tanh(pre[2]);
+    pre[3] = vf_sigmoid(pre[3]);
+    *c = vf_fma(pre[1], old, vf_mul(pre[0], pre[2]));
+    *h = vf_mul(pre[3], vf_tanh(*c));
+}
+
+OC_INLINE vf cell_load(const float *from, int count)
+{
+    return count >= VW ? vf_load(from) : vf_load_part(from, count);
+}
+
+OC_INLINE void cell_store(float *to, vf x, int count)
+{
+    if (count >= VW) vf_store(to, x);
+    else vf_store_part(to, x, count);
+}
+
+OC_INLINE void cell_finish(const oc_cell *cell, int row, int unit, vf *pre)
 {
     const size_t at = (size_t)row;
     const int count = cell->hidden - unit;
-    vf i = vf_sigmoid(pre[0]), f = vf_sigmoid(pre[1]), g = vf_tanh(pre[2]), o = vf_sigmoid(pre[3]);
-    vf old = !cell->c ? vf_set1(0.0f) : count >= VW ? vf_load(cell->c + at * cell->c_row + unit)
-                                                    : vf_load_part(cell->c + at * cell->c_row + unit, count);
-    vf c = vf_fma(f, old, vf_mul(i, g)), h = vf_mul(o, vf_tanh(c));
-    if (count >= VW) {
-        vf_store(cell->c_out + at * cell->c_out_row + unit, c);
-        vf_store(cell->h_out + at * cell->h_out_row + unit, h);
-    } else {
-        vf_store_part(cell->c_out + at * cell->c_out_row + unit, c, count);
-        vf_store_part(cell->h_out + at * cell->h_out_row + unit, h, count);
-    }
+    vf c, h;
+    cell_gates(pre, cell->c ? cell_load(cell->c + at * cell->c_row + unit, count) : vf_set1(0.0f), &c, &h);
+    cell_store(cell->c_out + at * cell->c_out_row + unit, c, count);
+    cell_store(cell->h_out + at * cell->h_out_row + unit, h, count);
     if (!cell->gates) return;
-    const vf gates[4] = {i, f, g, o};
     for (int n = 0; n < 4; n++)
-        vf_store_part(cell->gates + at * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit, gates[n],
-                      count < VW ? count : VW);
+        cell_store(cell->gates + at * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit, pre[n], count);
 }
 
 OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int R, const int U)
@@ -111,10 +122,41 @@ static void cell(const oc_cell *cell)
     const int blocks = (cell->hidden + OC_BLOCK - 1) / OC_BLOCK;
     for (int i = 0; i < blocks; i++)
         for (int lane = 0; lane < OC_BLOCK; lane += VW) {
-            cell_tile t = {.block = cell->reverse ? blocks - 1 - i : i, .lane = lane};
+            cell_tile t = {.block = i, .lane = lane};
             if (t.block * OC_BLOCK + lane >= cell->hidden) break;
             for (t.row = 0; t.row < cell->rows; t.row += ROWS_MAX)
                 cell_rows(cell, &t, cell->rows - t.row < ROWS_MAX ? cell->rows - t.row : ROWS_MAX);
+        }
+}
+
+/* VW units of one row: sum over the states before, then as above. */
+OC_INLINE void recurrence_block(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out, int unit)
+{
+    const int count = r->hidden - unit;
+    vf pre[4], sum[4], c, new_h;
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) sum[g] = vf_set1(0.0f);
+    if (h) cell_chain(&sum, h, 0, w, r->hidden, 1, 1);
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) pre[g] = vf_add(vf_load(xw + g * OC_BLOCK), sum[g]);
+    cell_gates(pre, h ? cell_load(r->c + unit, count) : vf_set1(0.0f), &c, &new_h);
+    cell_store(r->c + unit, c, count);
+    cell_store(h_out + unit, new_h, count);
+}
+
+/* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is the
+ * bound; blocks are visited in alternating direction from step to step, so that what is still in L1 is used first. */
+static void recurrence(const oc_recurrence *r)
+{
+    const int blocks = (r->hidden + OC_BLOCK - 1) / OC_BLOCK;
+    const size_t columns = (size_t)blocks * OC_PANEL, hidden = (size_t)r->hidden;
+    for (size_t t = 0; t < (size_t)r->steps; t++)
+        for (int i = 0; i < blocks; i++) {
+            const int block = t % 2 ? blocks - 1 - i : i;
+            for (int unit = block * OC_BLOCK; unit < (block + 1) * OC_BLOCK && unit < r->hidden; unit += VW)
+                recurrence_block(r, r->w_hh + (size_t)block * hidden * OC_PANEL + unit % OC_BLOCK,
+                                 r->xw + t * columns + (size_t)block * OC_PANEL + unit % OC_BLOCK,
+                                 t == 0 ? NULL : r->y + (t - 1) * hidden, r->y + t * hidden, unit);
         }
 }
 

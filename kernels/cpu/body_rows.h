@@ -11,11 +11,18 @@ enum { SUM_LANES = 16, SUM_VECTORS = SUM_LANES / VW };
 
 static void transpose(const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row)
 {
-    enum { SIDE = 16 };
-    for (int i = 0; i < rows; i += SIDE)
-        for (int j = 0; j < columns; j += SIDE)
-            for (int a = i; a < rows && a < i + SIDE; a++)
-                for (int b = j; b < columns && b < j + SIDE; b++) to[(size_t)b * to_row + (size_t)a] = from[(size_t)a * from_row + (size_t)b];
+    const int whole_rows = rows - rows % VW, whole_columns = columns - columns % VW;
+    for (int i = 0; i < whole_rows; i += VW)
+        for (int j = 0; j < whole_columns; j += VW) {
+            vf square[VW];
+#pragma GCC unroll 16
+            for (int n = 0; n < VW; n++) square[n] = vf_load(from + (size_t)(i + n) * from_row + (size_t)j);
+            vf_transpose(square);
+#pragma GCC unroll 16
+            for (int n = 0; n < VW; n++) vf_store(to + (size_t)(j + n) * to_row + (size_t)i, square[n]);
+        }
+    for (int i = 0; i < rows; i++)             /* the rims */
+        for (int j = i < whole_rows ? whole_columns : 0; j < columns; j++) to[(size_t)j * to_row + (size_t)i] = from[(size_t)i * from_row + (size_t)j];
 }
 
 static float lanes_sum(float *lane)

@@ -31,7 +31,6 @@ typedef struct oc_product {
  * is either computed or read from memory in the packed column order [block][gate][16]. */
 typedef struct oc_cell {
     int rows, inputs, hidden;
-    bool reverse;                              /* the last block of units first: no bit depends on it */
     const float *w_ih, *w_hh, *bias;           /* packed: [block][k][gate][16], [block][gate][16] */
     const float *x, *xw;                       /* x NULL: X is read from xw */
     const float *h, *hw;                       /* h NULL: H is read from hw; both NULL: H is 0 (first step) */
@@ -40,6 +39,13 @@ typedef struct oc_cell {
     float *gates;                              /* [4][H] a row, after activation; NULL: not kept */
     size_t x_row, xw_row, h_row, hw_row, c_row, c_out_row, h_out_row, gates_row;     /* distances; 0: the same for all rows */
 } oc_cell;
+
+/* One layer, all steps of one row from the zero state; X is there in packed column order. */
+typedef struct oc_recurrence {
+    int steps, hidden;
+    const float *w_hh, *xw;                    /* packed as in oc_cell; [steps][blocks * 64] */
+    float *c, *y;                              /* [hidden] scratch; [steps][hidden] */
+} oc_recurrence;
 
 /* Gradient of one layer's step; all rows lie side by side. gates [rows][4H], after activation, become the gradients of the
  * pre-activations; dc [rows][H] becomes the one of the step before. dh = dy + dh, or dy where dh is NULL. */
@@ -54,6 +60,7 @@ typedef struct oc_cell_gradient {
 #define OC_CPU_KERNELS(X)                                                                                              \
     X(product, void, (const oc_product *p))                                                                            \
     X(cell, void, (const oc_cell *cell))                                                                               \
+    X(recurrence, void, (const oc_recurrence *r))                                                                      \
     X(transpose, void, (const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row))          \
     X(softmax_row, void, (float *x, int count, float scale))           /* x = softmax(scale * x) */                    \
     X(scale_row, void, (const float *x, const float *mean, const float *scale, float clip, int count, float *to))      \

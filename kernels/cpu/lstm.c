@@ -154,7 +154,7 @@ static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *pack
 {
     const oc_lstm_layout l = oc_lstm_layout_make(s);
     const scratch m = scratch_make(s);
-    const size_t columns = packed_hidden(s) * OC_GATES, hidden = (size_t)s->hidden;
+    const size_t columns = packed_hidden(s) * OC_GATES;
     float *xw = reserve + m.projection;
     for (int i = 0; i < s->layers; i++) {
         const size_t inputs = (size_t)layer_inputs(s, i);
@@ -163,16 +163,9 @@ static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *pack
                                        .b = packed + l.w_ih[i], .b_k = OC_PANEL, .b_panel = inputs * OC_PANEL, .c = xw,
                                        .c_row = columns, .start = packed + l.bias[i]};
         b->kernels->product(&projection);
-        oc_cell c = oc_lstm_cell(s, &l, packed, i, 1);
-        c.c_out = reserve + m.cells + (size_t)i * oc_round_up(hidden, 16);
-        for (size_t t = 0; t < (size_t)s->steps; t++) {
-            c.xw = xw + t * columns;
-            c.reverse = t % 2;
-            c.h = t == 0 ? NULL : out + (t - 1) * hidden;
-            c.c = t == 0 ? NULL : c.c_out;
-            c.h_out = out + t * hidden;
-            b->kernels->cell(&c);
-        }
+        const oc_recurrence r = {.steps = s->steps, .hidden = s->hidden, .w_hh = packed + l.w_hh[i], .xw = xw,
+                                 .c = reserve + m.cells, .y = out};
+        b->kernels->recurrence(&r);
         x = out;
     }
 }

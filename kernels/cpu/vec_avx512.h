@@ -32,6 +32,32 @@ static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vm vf_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline vf vf_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 
+OC_INLINE void vf_transpose(vf *r)
+{
+    vf a[16], b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4)            /* b[i + n]: lane 4 q + m is row i + m, column 4 q + n */
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            b[i + 2 * j] = _mm512_shuffle_ps(a[i + j], a[i + j + 2], 0x44);
+            b[i + 2 * j + 1] = _mm512_shuffle_ps(a[i + j], a[i + j + 2], 0xee);
+        }
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; n++) {              /* a 4 x 4 transpose of quarters */
+        const vf even = _mm512_shuffle_f32x4(b[n], b[n + 4], 0x88), odd = _mm512_shuffle_f32x4(b[n], b[n + 4], 0xdd);
+        const vf even_high = _mm512_shuffle_f32x4(b[n + 8], b[n + 12], 0x88), odd_high = _mm512_shuffle_f32x4(b[n + 8], b[n + 12], 0xdd);
+        r[n] = _mm512_shuffle_f32x4(even, even_high, 0x88);
+        r[n + 4] = _mm512_shuffle_f32x4(odd, odd_high, 0x88);
+        r[n + 8] = _mm512_shuffle_f32x4(even, even_high, 0xdd);
+        r[n + 12] = _mm512_shuffle_f32x4(odd, odd_high, 0xdd);
+    }
+}
+
 static inline vi vi_of(vf x) { return _mm512_castps_si512(x); }
 static inline vf vf_of(vi x) { return _mm512_castsi512_ps(x); }
 static inline vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }

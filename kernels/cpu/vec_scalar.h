@@ -30,6 +30,7 @@ static inline vf vf_min(vf a, vf b) { return a < b ? a : b; }
 static inline vf vf_max(vf a, vf b) { return a > b ? a : b; }
 static inline vm vf_less(vf a, vf b) { return a < b; }
 static inline vf vf_select(vm m, vf yes, vf no) { return m ? yes : no; }
+static inline void vf_transpose(vf *rows) { (void)rows; }              /* VW rows of VW lanes, in place */
 
 static inline vi vi_of(vf x) { vi y; memcpy(&y, &x, sizeof y); return y; }
 static inline vf vf_of(vi x) { vf y; memcpy(&y, &x, sizeof y); return y; }
