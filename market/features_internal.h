@@ -235,7 +235,8 @@ typedef struct oc_extreme { int64_t value; uint32_t age, reserved; } oc_extreme;
 typedef struct oc_ramp { oc_i128 ramp; int64_t sum, reserved; } oc_ramp;
 /* scatter = window * squares - sum^2, exact before it becomes a double; root: its square root, window * deviation */
 typedef struct oc_moments { oc_i128 squares; int64_t sum, reserved; double scatter, root; } oc_moments;
-typedef struct oc_deviation { int64_t sum; double above; uint64_t at, reserved; } oc_deviation;   /* the window follows */
+/* sum; sum of the positive deviations; the window follows in memory, twice */
+typedef struct oc_deviation { int64_t sum; double above; uint64_t at, reserved; } oc_deviation;
 typedef struct oc_stochastic { double fast[64], slow_k[64], k, d; } oc_stochastic;
 
 static inline int64_t oc_sum(const oc_view *v, const oc_feature_column *c, uint32_t slot)

@@ -257,11 +257,12 @@ typedef int64_t mask_pair __attribute__((vector_size(16)));
 static bool values_round(oc_features *e)
 {
     mask_pair fine = {-1, -1};
+    const mask_pair no_sign = {INT64_MAX, INT64_MAX};
     const wide_pair bound = {OC_VALUE_BOUND, OC_VALUE_BOUND};
     for (size_t i = 0; i < e->width; i += 2) {
         wide_pair value;
         memcpy(&value, e->value + i, sizeof value);
-        fine &= (value <= bound) & (value >= -bound);
+        fine &= (mask_pair)((wide_pair)((mask_pair)value & no_sign) < bound);
         narrow_pair rounded = __builtin_convertvector(value, narrow_pair);
         memcpy(e->x + i, &rounded, sizeof rounded);
     }
@@ -271,15 +272,19 @@ static bool values_round(oc_features *e)
 /* All columns; returns whether every required one is there. `whole` false: nothing can be evaluated. */
 static bool columns_evaluate(oc_features *e, const oc_view *v, bool whole)
 {
-    bool valid = whole;
+    bool valid = true;
     for (size_t i = 0; i < (e->width + 63) / 64; i++) e->mask[i] = 0;
-    for (size_t i = 0; i < e->width; i++) {
-        const oc_feature_column *c = &e->columns[i];
-        if (!(whole && v->rows >= c->rows && c->evaluate(c, v, &e->value[i]))) valid &= column_missing(e, i);
+    if (!whole) {
+        for (size_t i = 0; i < e->width; i++) column_missing(e, i);
+        return false;
     }
+    double *value = e->value;
+    uint64_t rows = v->rows;
+    for (const oc_feature_column *c = e->columns, *end = c + e->width; c < end; c++, value++)
+        if (!(rows >= c->rows && c->evaluate(c, v, value))) valid &= column_missing(e, (size_t)(c - e->columns));
     bool bounded = values_round(e);
     for (size_t i = 0; !bounded && i < e->width; i++) {
-        if (!(fabs(e->value[i]) <= OC_VALUE_BOUND)) valid &= column_missing(e, i);
+        if (!(fabs(e->value[i]) < OC_VALUE_BOUND)) valid &= column_missing(e, i);
     }
     return valid;
 }

@@ -4,7 +4,8 @@
 
 Made with TA-Lib 0.8.2 (library 0.8.1), numpy 2. Columns: open, high, low, close in ticks, volume in lots, then one a
 feature on every seventh row, 17 significant digits, empty where TA-Lib has no value yet. The bars come from a linear
-congruential generator in integers, so that any numpy gives the same. TA-Lib is called over the whole series: its accumulators start at row 0.
+congruential generator in integers, so that any numpy gives the same. TA-Lib is called over the whole series: its
+accumulators start at row 0.
 """
 import sys
 import numpy as np
@@ -80,7 +81,8 @@ def main():
     table = features(o, h, l, c, v)
     out = sys.stdout
     library = talib.__ta_version__.decode().split()[0]
-    out.write(f"# TA-Lib {talib.__version__} ({library}), numpy {np.__version__}; made by tests/golden/features_talib.py\n")
+    versions = f"TA-Lib {talib.__version__} ({library}), numpy {np.__version__}"
+    out.write(f"# {versions}; made by tests/golden/features_talib.py\n")
     names = ["open", "high", "low", "close", "volume"] + list(table)
     out.write(";".join(names) + "\n")
     for i in range(ROWS):
