@@ -6,14 +6,17 @@
 
 #define OC_COMMANDS(X)                                                                                                 \
     X(doctor)                                                                                                          \
-    X(bench)                                                                                                           \
     X(simulate)                                                                                                        \
     X(import)                                                                                                          \
     X(build)                                                                                                           \
     X(verify)                                                                                                          \
     X(train)                                                                                                           \
     X(predict)                                                                                                         \
-    X(export)
+    X(evaluate)                                                                                                        \
+    X(study)                                                                                                           \
+    X(report)                                                                                                          \
+    X(export)                                                                                                          \
+    X(bench)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;
 OC_COMMANDS(OC_COMMAND_DECLARE)
