@@ -33,7 +33,7 @@ static void agrees(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         oc_bundle *b;
-        double difference = NAN;
+        double difference = (double)NAN;
         if (sample_bundle(&b, &cases[i].shape, 3.0f, cases[i].clip, i) != OC_OK || oc_onnx_write(b, path) != OC_OK)
             fail_msg("case %zu: %s", i, oc_status_message());
         if (cases[i].fault) b->flat[17] += 0.5f;

@@ -85,7 +85,7 @@ static void threads_and_instruction_sets(void **state)
     same("9 threads, 4 shards", run_ok("t9", false, SETS("threads=9")).weights);
     same_log("t3");
     for (oc_isa isa = OC_ISA_SCALAR; isa <= OC_ISA_AVX512; isa++) {
-        char name[16];
+        char name[32];
         if (!oc_isa_available(isa)) {
             print_message("skipped: this machine has no %s\n", oc_isa_name(isa));
             continue;
@@ -118,7 +118,7 @@ static void every_kth_step(void **state)
 {
     (void)state;
     for (int k = 1; k <= 7; k += 2) {
-        char name[16], pause[48];
+        char name[32], pause[48];
         oc_train_result result;
         oc_status status = OC_EAGAIN;
         snprintf(name, sizeof name, "every%d", k);
@@ -196,7 +196,7 @@ static void killed_at_random(void **state)
     int runs = full && *full == '1' ? 200 : 3, kills = 0;
     const uint32_t key = oc_random_key(9, OC_RANDOM_TEST, 0, 0);
     for (int run = 0; run < runs; run++) {
-        char name[16];
+        char name[32];
         int status = -1;
         snprintf(name, sizeof name, "kill%d", run);
         for (int tries = 0; status == -1 && tries < 400; tries++) {
@@ -247,7 +247,7 @@ static void damaged_checkpoints(void **state)
 {
     (void)state;
     for (size_t at = 0; at < 64; at += 9) {
-        char name[16], aside[256];
+        char name[32], aside[256];
         oc_train_result result;
         snprintf(name, sizeof name, "damage%zu", at);
         assert_int_equal(sample_train(data, folder(name), false, SETS("train.pause_after=4"), &result), OC_EAGAIN);
