@@ -1,7 +1,7 @@
 /* body_cell.h - one LSTM layer, one time step, any number of rows: both products, the gates and the new state of a unit
  * without leaving the registers. Included by body.h.
- * Strategy: a tile is R rows x U blocks of VW hidden units with all four gates, so that i, f, g, o of a unit meet in one
- *           lane. Many rows: ROWS_MAX x 1 block, a block's weights (64 * (in + H) numbers) stay in L1 from tile to tile.
+ * Strategy: a tile is R rows x VW hidden units with all four gates, so that i, f, g, o of a unit meet in one lane. A block's
+ *           weights (64 * (in + H) numbers) stay in L1 from tile to tile.
  * Order:    pre = (x.W_ih from the bias) + (h.W_hh from 0); c = fma(f, c, i * g); h = o * tanh(c). */
 #ifndef OC_KERNELS_CPU_BODY_CELL_H
 #define OC_KERNELS_CPU_BODY_CELL_H
@@ -10,38 +10,35 @@
 #include "kernels/cpu/kernels_cpu.h"
 
 
+enum { TOGETHER = 3 };                         /* rows whose gates are computed together */
+
 typedef struct cell_tile { int row, block, lane; } cell_tile;      /* first row, first block, first of its 16 units */
 
-/* sum[r][u][gate] = chain over k, going on from sum. w: [block][k][gate][16], already at the tile's block and lane. */
-OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const float *w, int count, const int R, const int U)
+/* sum[r][gate] = chain over k, going on from sum. w: [k][gate][16], already at the tile's block and lane. */
+OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const float *w, int count, const int R)
 {
-    const size_t block = (size_t)count * OC_PANEL;
-    #pragma GCC unroll 4
+#pragma GCC unroll 4
     for (int k = 0; k < count; k++, x++, w += OC_PANEL) {
         vf in[ROWS_MAX];
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) in[r] = vf_set1(x[(size_t)r * x_row]);
-#pragma GCC unroll 8
-        for (int u = 0; u < U; u++) {
 #pragma GCC unroll 4
-            for (int g = 0; g < 4; g++) {
-                vf weight = vf_load(w + (size_t)u * block + g * OC_BLOCK);
+        for (int g = 0; g < 4; g++) {
+            vf weight = vf_load(w + g * OC_BLOCK);
 #pragma GCC unroll 8
-                for (int r = 0; r < R; r++) sum[r * U + u][g] = vf_fma(in[r], weight, sum[r * U + u][g]);
-            }
+            for (int r = 0; r < R; r++) sum[r][g] = vf_fma(in[r], weight, sum[r][g]);
         }
     }
 }
 
-/* Gates (pre[0 … 3] in, gates out), new cell and new state of VW units. */
-OC_INLINE void cell_gates(vf *pre, vf old, vf *c, vf *h)
+/* Gates of VW units (pre[0 … 3] in, gates out) and their new cell; the new state is gate o times tanh of it. */
+OC_INLINE vf cell_gates(vf *pre, vf old)
 {
     pre[0] = vf_sigmoid(pre[0]);
     pre[1] = vf_sigmoid(pre[1]);
     pre[2] = vf_tanh(pre[2]);
     pre[3] = vf_sigmoid(pre[3]);
-    *c = vf_fma(pre[1], old, vf_mul(pre[0], pre[2]));
-    *h = vf_mul(pre[3], vf_tanh(*c));
+    return vf_fma(pre[1], old, vf_mul(pre[0], pre[2]));
 }
 
 OC_INLINE vf cell_load(const float *from, int count)
@@ -55,63 +52,68 @@ OC_INLINE void cell_store(float *to, vf x, int count)
     else vf_store_part(to, x, count);
 }
 
-OC_INLINE void cell_finish(const oc_cell *cell, int row, int unit, vf *pre)
+/* VW units of `rows` rows. All cells before all states: chains of operations are long, and the window in which a core
+ * finds independent ones is short (Zen 4, cycles a row of 64 units: 400 one by one, 372 by two, 360 by three, 450 by six). */
+OC_INLINE void cell_finish(const oc_cell *cell, size_t row, int unit, vf (*pre)[4], const int rows)
 {
-    const size_t at = (size_t)row;
     const int count = cell->hidden - unit;
-    vf c, h;
-    cell_gates(pre, cell->c ? cell_load(cell->c + at * cell->c_row + unit, count) : vf_set1(0.0f), &c, &h);
-    cell_store(cell->c_out + at * cell->c_out_row + unit, c, count);
-    cell_store(cell->h_out + at * cell->h_out_row + unit, h, count);
-    if (!cell->gates) return;
-    for (int n = 0; n < 4; n++)
-        cell_store(cell->gates + at * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit, pre[n], count);
+    vf c[TOGETHER];
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++) {
+        const size_t at = row + (size_t)r;
+        c[r] = cell_gates(pre[r], cell->c ? cell_load(cell->c + at * cell->c_row + unit, count) : vf_set1(0.0f));
+        cell_store(cell->c_out + at * cell->c_out_row + unit, c[r], count);
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+        cell_store(cell->h_out + (row + (size_t)r) * cell->h_out_row + unit, vf_mul(pre[r][3], vf_tanh(c[r])), count);
+    for (int r = 0; r < rows && cell->gates; r++)
+        for (int n = 0; n < 4; n++)
+            cell_store(cell->gates + (row + (size_t)r) * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit, pre[r][n], count);
 }
 
-OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int R, const int U)
+OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int R)
 {
-    vf pre[ROWS_MAX * 2][4], sum[ROWS_MAX * 2][4];
-    const size_t row = (size_t)t->row, block = (size_t)t->block;
-    const size_t column = block * OC_PANEL + (size_t)t->lane;
-#pragma GCC unroll 16
-    for (int n = 0; n < R * U; n++)
+    vf pre[ROWS_MAX][4], sum[ROWS_MAX][4];
+    const size_t row = (size_t)t->row, block = (size_t)t->block, column = block * OC_PANEL + (size_t)t->lane;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (int g = 0; g < 4; g++) {
-            const size_t at = column + (size_t)(n % U) * OC_PANEL + (size_t)g * OC_BLOCK;
-            pre[n][g] = vf_load(cell->x ? cell->bias + at : cell->xw + (row + (size_t)(n / U)) * cell->xw_row + at);
-            sum[n][g] = vf_set1(0.0f);
+            const size_t at = column + (size_t)g * OC_BLOCK;
+            pre[r][g] = vf_load(cell->x ? cell->bias + at : cell->xw + (row + (size_t)r) * cell->xw_row + at);
+            sum[r][g] = vf_set1(0.0f);
         }
     if (cell->x)
         cell_chain(pre, cell->x + row * cell->x_row, cell->x_row, cell->w_ih + block * (size_t)cell->inputs * OC_PANEL + t->lane,
-                   cell->inputs, R, U);
+                   cell->inputs, R);
     if (cell->h)
         cell_chain(sum, cell->h + row * cell->h_row, cell->h_row, cell->w_hh + block * (size_t)cell->hidden * OC_PANEL + t->lane,
-                   cell->hidden, R, U);
+                   cell->hidden, R);
     else if (cell->hw)
-        for (int n = 0; n < R * U; n++)
-            for (int g = 0; g < 4; g++)
-                sum[n][g] = vf_load(cell->hw + (row + (size_t)(n / U)) * cell->hw_row + column + (size_t)(n % U) * OC_PANEL +
-                                    (size_t)g * OC_BLOCK);
-#pragma GCC unroll 16
-    for (int n = 0; n < R * U; n++) {
+        for (int r = 0; r < R; r++)
+            for (int g = 0; g < 4; g++) sum[r][g] = vf_load(cell->hw + (row + (size_t)r) * cell->hw_row + column + (size_t)g * OC_BLOCK);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-        for (int g = 0; g < 4; g++) pre[n][g] = vf_add(pre[n][g], sum[n][g]);
-        cell_finish(cell, t->row + n / U, (t->block + n % U) * OC_BLOCK + t->lane, pre[n]);
-    }
+        for (int g = 0; g < 4; g++) pre[r][g] = vf_add(pre[r][g], sum[r][g]);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r += TOGETHER)
+        cell_finish(cell, row + (size_t)r, t->block * OC_BLOCK + t->lane, pre + r, R - r < TOGETHER ? R - r : TOGETHER);
 }
 
 static void cell_rows(const oc_cell *cell, const cell_tile *t, int rows)
 {
     switch (rows) {
-    case 1: cell_tile_run(cell, t, 1, 1); break;
-    case 2: cell_tile_run(cell, t, 2, 1); break;
+    case 1: cell_tile_run(cell, t, 1); break;
+    case 2: cell_tile_run(cell, t, 2); break;
 #if OC_ROWS_MAX > 2
-    case 3: cell_tile_run(cell, t, 3, 1); break;
+    case 3: cell_tile_run(cell, t, 3); break;
 #endif
 #if OC_ROWS_MAX > 3
-    case 4: cell_tile_run(cell, t, 4, 1); break;
-    case 5: cell_tile_run(cell, t, 5, 1); break;
-    case 6: cell_tile_run(cell, t, 6, 1); break;
+    case 4: cell_tile_run(cell, t, 4); break;
+    case 5: cell_tile_run(cell, t, 5); break;
+    case 6: cell_tile_run(cell, t, 6); break;
 #endif
     default: break;
     }
@@ -133,15 +135,15 @@ static void cell(const oc_cell *cell)
 OC_INLINE void recurrence_block(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out, int unit)
 {
     const int count = r->hidden - unit;
-    vf pre[4], sum[4], c, new_h;
+    vf pre[4], sum[4];
 #pragma GCC unroll 4
     for (int g = 0; g < 4; g++) sum[g] = vf_set1(0.0f);
-    if (h) cell_chain(&sum, h, 0, w, r->hidden, 1, 1);
+    if (h) cell_chain(&sum, h, 0, w, r->hidden, 1);
 #pragma GCC unroll 4
     for (int g = 0; g < 4; g++) pre[g] = vf_add(vf_load(xw + g * OC_BLOCK), sum[g]);
-    cell_gates(pre, h ? cell_load(r->c + unit, count) : vf_set1(0.0f), &c, &new_h);
+    const vf c = cell_gates(pre, h ? cell_load(r->c + unit, count) : vf_set1(0.0f));
     cell_store(r->c + unit, c, count);
-    cell_store(h_out + unit, new_h, count);
+    cell_store(h_out + unit, vf_mul(pre[3], vf_tanh(c)), count);
 }
 
 /* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is the

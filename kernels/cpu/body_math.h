@@ -5,10 +5,10 @@
 
 #include "base/mathf_constants.h"
 
-static inline vf vf_exp_core(vf x, float round, vf *t)
+static inline vf vf_exp_core(vf x, float round, vf *t, vf *whole)
 {
     *t = vf_fma(x, vf_set1(OC_LOG2EF), vf_set1(round));
-    vf n = vf_sub(*t, vf_set1(round));
+    const vf n = *whole = vf_sub(*t, vf_set1(round));
     vf r = vf_fma(n, vf_set1(-OC_LN2F_LOW), vf_fma(n, vf_set1(-OC_LN2F_HIGH), x));
     vf q = vf_fma(vf_set1(OC_EXPF_6), r, vf_set1(OC_EXPF_5));
     q = vf_fma(q, r, vf_set1(OC_EXPF_4));
@@ -19,10 +19,10 @@ static inline vf vf_exp_core(vf x, float round, vf *t)
 
 static inline vf vf_exp(vf x)
 {
-    vf t;
+    vf t, whole;
     x = vf_min(vf_set1(OC_EXPF_MAX), x);
     x = vf_max(vf_set1(OC_EXPF_MIN), x);
-    vf p = vf_exp_core(x, OC_ROUNDF, &t);
+    vf p = vf_exp_core(x, OC_ROUNDF, &t, &whole);
     vi n = vi_sub(vi_of(t), vi_of(vf_set1(OC_ROUNDF))), h = vi_shift_right(n, 1), bias = vi_set1(127);
     vf low = vf_of(vi_shift_left(vi_add(h, bias), 23));
     vf high = vf_of(vi_shift_left(vi_add(vi_sub(n, h), bias), 23));
@@ -31,10 +31,10 @@ static inline vf vf_exp(vf x)
 
 static inline vf vf_sigmoid(vf x)
 {
-    vf t, a = vf_of(vi_or(vi_of(x), vi_set1(INT32_MIN)));
+    vf t, n, a = vf_of(vi_or(vi_of(x), vi_set1(INT32_MIN)));
     a = vf_max(vf_set1(OC_EXPF_MIN), a);
-    vf p = vf_exp_core(a, OC_ROUNDF_191, &t);
-    vf z = vf_mul(vf_mul(p, vf_of(vi_shift_left(vi_of(t), 23))), vf_set1(0x1p-64f)), one = vf_set1(1.0f);
+    vf p = vf_exp_core(a, OC_ROUNDF_191, &t, &n);
+    const vf z = vf_scale_down(p, n, t), one = vf_set1(1.0f);
     return vf_div(vf_select(vf_less(x, vf_set1(0.0f)), z, one), vf_add(one, z));
 }
 

@@ -60,4 +60,10 @@ static inline vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 static inline vi vi_shift_left(vi a, int count) { return _mm256_slli_epi32(a, count); }
 static inline vi vi_shift_right(vi a, int count) { return _mm256_srai_epi32(a, count); }
 
+static inline vf vf_scale_down(vf p, vf n, vf t)
+{
+    (void)n;
+    return vf_mul(vf_mul(p, vf_of(vi_shift_left(vi_of(t), 23))), vf_set1(0x1p-64f));
+}
+
 #endif

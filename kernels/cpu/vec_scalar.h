@@ -42,4 +42,11 @@ static inline vi vi_or(vi a, vi b) { return a | b; }
 static inline vi vi_shift_left(vi a, int count) { return (vi)((uint32_t)a << count); }
 static inline vi vi_shift_right(vi a, int count) { return a >> count; }      /* arithmetic: gcc and clang define it so */
 
+/* p * 2^n rounded once, for integers n from -150 to 0 whose t = n + OC_ROUNDF_191 (base/mathf.c). */
+static inline vf vf_scale_down(vf p, vf n, vf t)
+{
+    (void)n;
+    return p * vf_of(vi_shift_left(vi_of(t), 23)) * 0x1p-64f;
+}
+
 #endif
