@@ -15,7 +15,7 @@ enum { SAMPLE_SYMBOLS = 3 };
 typedef struct sample_dataset {
     oc_dataset d;
     oc_dataset_symbol symbols[SAMPLE_SYMBOLS];
-    char features[16][64];
+    char features[64][64];
     float *x, *return_;
     int64_t *time_ns, *known_ns;
     uint32_t *run_length;
