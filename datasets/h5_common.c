@@ -53,6 +53,7 @@ oc_status h5_fail(oc_status code, const char *path, const char *what)
 
 void h5_quiet(void)
 {
+    (void)H5dont_atexit();                       /* first: a file whose close failed (disk full) crashes HDF5's own at exit */
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     (void)H5PLset_loading_state(0);
 }
