@@ -27,24 +27,33 @@ oc_status oc_cpu_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_ten
     return OC_OK;
 }
 
-/* x [T,B,N] or [B,N]. Number of element j in row t of sample s: bits 16 (j mod 4) … of
- * philox(key(seed, dropout, step, tensor), s 2^22 + t ceil(N / 4) + j / 4), over 2^16. Kept iff it is >= p. */
-oc_status oc_cpu_dropout(oc_backend *b, const oc_dropout *d, oc_tensor x)
+static OC_MUST dropout_check(const oc_dropout *d, int64_t times, int64_t columns)
 {
-    const oc_cpu_kernels *k = b->kernels;
-    const bool timed = x.dims[2] > 1;
-    const int64_t times = timed ? x.dims[0] : 1, batch = timed ? x.dims[1] : x.dims[0], columns = timed ? x.dims[2] : x.dims[1];
-    const uint64_t groups = (uint64_t)(columns + 3) / 4;
     if (!(d->p >= 0.0f && d->p < 1.0f)) return OC_FAIL(OC_ECONFIG, "dropout is %g, not in [0, 1)", (double)d->p);
-    if (!(d->p > 0.0f)) return OC_OK;
-    if (!((uint64_t)times * groups <= 1u << 22))
+    if (!((uint64_t)times * ((uint64_t)(columns + 3) / 4) <= 1u << 22))
         return OC_FAIL(OC_ELIMIT, "dropout: %lld steps of %lld numbers, over 2^24 a sample", (long long)times, (long long)columns);
+    return OC_OK;
+}
+
+/* What number an element has: kernels/ops.h. Kept iff draw / 2^16 >= p, that is draw >= ceil(p 2^16). */
+oc_status oc_cpu_dropout_rows(const oc_cpu_kernels *k, const oc_dropout *d, int64_t first, int64_t count, int64_t batch, int64_t columns,
+                              float *x)
+{
+    const uint64_t groups = (uint64_t)(columns + 3) / 4;
+    OC_TRY(dropout_check(d, (first + count + batch - 1) / batch, columns));
     const uint32_t key = oc_random_key(d->seed, OC_RANDOM_DROPOUT, d->step, d->tensor);
     const uint32_t least = (uint32_t)ceil((double)d->p * 65536.0);
     const float factor = (float)(1 / (1 - (double)d->p));
-    float *row = x.data;
-    for (int64_t t = 0; t < times; t++)
-        for (int64_t i = 0; i < batch; i++, row += columns)
-            k->dropout_row(key, (d->sample_first + (uint64_t)i) << 22 | (uint64_t)t * groups, least, factor, row, (int)columns);
+    for (int64_t i = first; i < first + count && d->p > 0.0f; i++, x += columns)
+        k->dropout_row(key, (d->sample_first + (uint64_t)(i % batch)) << 22 | (uint64_t)(i / batch) * groups, least, factor, x, (int)columns);
+    return OC_OK;
+}
+
+oc_status oc_cpu_dropout(oc_backend *b, const oc_dropout *d, oc_tensor x)
+{
+    const bool timed = x.dims[2] > 1;
+    const int64_t batch = timed ? x.dims[1] : x.dims[0], columns = timed ? x.dims[2] : x.dims[1];
+    if (batch == 0) return OC_OK;
+    OC_TRY(oc_cpu_dropout_rows(b->kernels, d, 0, timed ? x.dims[0] * batch : batch, batch, columns, x.data));
     return OC_OK;
 }

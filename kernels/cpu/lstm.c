@@ -106,6 +106,10 @@ static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const flo
     for (int i = 0; i < s->layers; i++) {
         const bool last = i == s->layers - 1;
         float *out = last ? y : reserve + l.out[i], *cells = reserve + l.cells[i], *gates = reserve + l.gates[i];
+        const bool drop = !last && dropout && dropout->p > 0.0f;
+        float *dropped = drop ? reserve + l.in[i] : NULL;
+        oc_dropout d = dropout ? *dropout : (oc_dropout){0};
+        d.tensor += (uint32_t)i;
         oc_cell c = oc_lstm_cell(s, &l, packed, i, s->batch);
         for (size_t t = 0; t < (size_t)s->steps; t++) {
             c.x = x + t * (size_t)s->batch * c.x_row;
@@ -115,15 +119,11 @@ static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const flo
             c.h_out = out + t * state;
             c.gates = gates + t * OC_GATES * state;
             b->kernels->cell(&c);
+            if (!drop) continue;
+            memcpy(dropped + t * state, c.h_out, state * sizeof(float));
+            OC_TRY(oc_cpu_dropout_rows(b->kernels, &d, (int64_t)t * s->batch, s->batch, s->batch, s->hidden, dropped + t * state));
         }
-        x = out;
-        if (last || !dropout || !(dropout->p > 0.0f)) continue;
-        oc_dropout d = *dropout;
-        d.tensor += (uint32_t)i;
-        memcpy(reserve + l.in[i], out, (size_t)s->steps * state * sizeof(float));
-        if (!oc_backend_ops(b)->dropout) return OC_FAIL(OC_ELIMIT, "lstm_forward: this backend has no dropout");
-        OC_TRY(oc_backend_ops(b)->dropout(b, &d, oc_tensor_make(reserve + l.in[i], OC_DTYPE_F32, s->steps, s->batch, s->hidden, 1)));
-        x = reserve + l.in[i];
+        x = drop ? dropped : out;
     }
     return OC_OK;
 }

@@ -47,7 +47,7 @@ static void add_weight_gradient(const layer *l, const float *dgates, const float
     l->k->product(&p);
 }
 
-static void large_products(const layer *l, const oc_lstm_weights *dw)
+static OC_MUST large_products(const layer *l, const oc_dropout *below, const oc_lstm_weights *dw)
 {
     const int rows = l->steps * l->batch, n = l->number;
     const size_t hidden = (size_t)l->hidden, inputs = (size_t)l->inputs;
@@ -69,8 +69,10 @@ static void large_products(const layer *l, const oc_lstm_weights *dw)
         const oc_product p = {.m = count, .n = l->inputs, .k = 4 * l->hidden, .a = dgates, .a_row = 4 * hidden, .a_k = 1, .b = l->back_ih,
                               .b_k = inputs, .b_panel = OC_PANEL, .c = l->dy + (size_t)first * inputs, .c_row = inputs};
         l->k->product(&p);
+        if (below) OC_TRY(oc_cpu_dropout_rows(l->k, below, first, count, l->batch, l->inputs, p.c));
     }
     memcpy(dw->b_hh[n].data, db, 4 * hidden * sizeof(float));
+    return OC_OK;
 }
 
 oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y, oc_tensor dy,
@@ -89,12 +91,10 @@ oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor 
                          .in = n == 0 ? x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]),
                          .out = n == s->layers - 1 ? y.data : kept + at.out[n], .cells = kept + at.cells[n], .gates = kept + at.gates[n],
                          .dy = dy.data, .dh = kept + at.work, .dc = kept + at.work + state};
+        oc_dropout below = drop ? *dropout : (oc_dropout){0};
+        below.tensor += (uint32_t)(n - 1);
         scan(&l);
-        large_products(&l, dw);
-        if (n == 0 || !drop) continue;
-        oc_dropout d = *dropout;
-        d.tensor += (uint32_t)(n - 1);
-        OC_TRY(oc_cpu_dropout(b, &d, dy));
+        OC_TRY(large_products(&l, drop && n > 0 ? &below : NULL, dw));
     }
     return OC_OK;
 }

@@ -3,6 +3,7 @@
 #ifndef OC_KERNELS_CPU_OPS_CPU_H
 #define OC_KERNELS_CPU_OPS_CPU_H
 
+#include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/update.h"
 #include "kernels/ops.h"
 
@@ -38,6 +39,10 @@ OC_MUST oc_cpu_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);
 OC_MUST oc_cpu_linear_forward(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
 OC_MUST oc_cpu_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx, oc_tensor dw,
                                oc_tensor dbias);
+/* Rows first … first + count - 1 of the step-major rows of a [T,B,columns] tensor, which lie at x: for callers that have them
+ * in cache. */
+OC_MUST oc_cpu_dropout_rows(const oc_cpu_kernels *k, const oc_dropout *d, int64_t first, int64_t count, int64_t batch, int64_t columns,
+                            float *x);
 OC_MUST oc_cpu_dropout(oc_backend *b, const oc_dropout *d, oc_tensor x);
 OC_MUST oc_cpu_softmax(oc_backend *b, int horizons, const float *temperature, oc_tensor logits, oc_tensor probabilities);
 
