@@ -119,10 +119,14 @@ static oc_status judge_truth(const evaluation *e, int horizon, const float *cons
     oc_truth *truth = NULL;
     oc_status status;
     OC_TRY(oc_truth_open(&truth, e->options->truth));
-    if (strcmp(oc_truth_about(truth)->label, e->bundle->labels[horizon]) != 0)
+    const oc_label_rule *rule = &e->labels[horizon]->rule;
+    const oc_truth_info *about = oc_truth_about(truth);
+    bool same = rule->kind == OC_LABEL_DIRECTION && rule->horizon_rows == about->horizon && rule->entry_delay_ns == 0 &&
+                fabs(rule->threshold - about->threshold) <= 1e-12;
+    if (!same)
         OC_TRY_GOTO(status, done,
                     OC_FAIL(OC_EDATA, "%s is the truth of label %s, the model predicts %s", e->options->truth,
-                            oc_truth_about(truth)->label, e->bundle->labels[horizon]));
+                            about->label, e->bundle->labels[horizon]));
     for (size_t i = 0; i < e->predictions.count; i++) {
         const oc_truth_row *row = oc_truth_find(truth, e->d->time_ns[e->predictions.row[i]]);
         if (!row)

@@ -179,12 +179,13 @@ oc_status oc_provenance_to_json(const evaluation *e, json_t *out)
     return trials_to_json(e, out);
 }
 
-/* Appends one curve point of a log line, where it has both keys. */
-static void curve_add(json_t *curve, const json_t *line, const char *key)
+/* Appends one point of a log line of this kind. */
+static void curve_add(json_t *curve, const json_t *line, const char *kind)
 {
-    const json_t *step = json_object_get(line, "step"), *value = json_object_get(line, key);
-    if (json_is_integer(step) && json_is_number(value))
-        (void)json_array_append_new(curve, json_pack("[I, f]", json_integer_value(step), json_number_value(value)));
+    const char *have = json_string_value(json_object_get(line, "kind"));
+    const json_t *step = json_object_get(line, "step"), *loss = json_object_get(line, "loss");
+    if (have && strcmp(have, kind) == 0 && json_is_integer(step) && json_is_number(loss))
+        (void)json_array_append_new(curve, json_pack("[I, f]", json_integer_value(step), json_number_value(loss)));
 }
 
 static json_t *thinned(json_t *curve)
@@ -208,8 +209,8 @@ oc_status oc_learning_to_json(const evaluation *e, json_t *out)
     json_t *train = json_array(), *valid = json_array();
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         json_t *row = json_loads(line, 0, NULL);
-        curve_add(train, row, "train_loss");
-        curve_add(valid, row, "valid_loss");
+        curve_add(train, row, "train");
+        curve_add(valid, row, "valid");
         json_decref(row);
     }
     oc_memory_free(text);

@@ -139,19 +139,18 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-/* Fills argp's table; help texts carry the default. Leaks a few strings on purpose: once a process. */
-static void options_fill(const oc_command *command, struct argp_option *out)
+/* Fills argp's table; help texts carry the default and belong to `helps`. */
+static void options_fill(const oc_command *command, struct argp_option *out, char **helps)
 {
     size_t n = 0;
     for (size_t i = 0; i < option_count(command->options); i++) {
         const oc_cli_option *o = &command->options[i];
-        char *help = NULL;
-        if (asprintf(&help, "%s%s%s%s", o->help, o->standard ? " [" : "", o->standard ? o->standard : "",
+        if (asprintf(&helps[i], "%s%s%s%s", o->help, o->standard ? " [" : "", o->standard ? o->standard : "",
                      o->standard   ? "]"
                      : o->required ? " (required)"
                                    : "") < 0)
             abort();
-        out[n++] = (struct argp_option){o->name, KEY_FIRST + (int)i, o->argument, 0, help, 1};
+        out[n++] = (struct argp_option){o->name, KEY_FIRST + (int)i, o->argument, 0, helps[i], 1};
     }
     if (command->config)
         out[n++] =
@@ -167,9 +166,9 @@ static int command_run(const oc_command *command, int argc, char **argv)
     static oc_cli cli; /* large tables: not on the stack */
     struct argp_option options[OC_CLI_OPTIONS_MAX + 5];
     parse_state state = {&cli, command};
-    char *doc = NULL, name[64];
+    char *doc = NULL, *helps[OC_CLI_OPTIONS_MAX] = {NULL}, name[64];
     if (asprintf(&doc, "%s\v%s", command->summary, command->description) < 0) return 1;
-    options_fill(command, options);
+    options_fill(command, options, helps);
     cli.options = command->options;
     for (size_t i = 0; i < option_count(command->options); i++) cli.values[i] = command->options[i].standard;
     snprintf(name, sizeof name, "outcry %s", command->name);
@@ -194,6 +193,7 @@ static int command_run(const oc_command *command, int argc, char **argv)
     }
     json_decref(cli.result);
     free(doc);
+    for (size_t i = 0; i < OC_CLI_OPTIONS_MAX; i++) free(helps[i]);
     return oc_status_exit_code(status);
 }
 
