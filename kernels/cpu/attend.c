@@ -84,7 +84,11 @@ static void output_all(oc_backend *b, const oc_attention_shape *s, const oc_atte
                        float *y)
 {
     const size_t hidden = (size_t)s->hidden, heads = (size_t)s->heads, depth = hidden / heads;
-    for (size_t n = 0; n < heads; n++) {
+    const oc_product values = {.m = s->heads, .n = (int)depth, .k = s->hidden, .a = reserve + l->pooled, .a_row = hidden, .a_k = 1,
+                               .b = packed + l->value, .b_k = l->ld, .b_panel = OC_PANEL, .c = reserve + l->joined, .c_row = depth,
+                               .start = packed + l->value_bias, .apart = depth};
+    if (s->batch == 1) b->kernels->product_apart(&values);     /* heads are the rows: the same chains */
+    for (size_t n = 0; n < heads && s->batch > 1; n++) {
         const oc_product value = {.m = s->batch, .n = (int)depth, .k = s->hidden, .a = reserve + l->pooled + n * hidden,
                                   .a_row = heads * hidden, .a_k = 1, .b = packed + l->value + n * depth, .b_k = l->ld,
                                   .b_panel = OC_PANEL, .c = reserve + l->joined + n * depth, .c_row = hidden,

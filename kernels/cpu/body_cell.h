@@ -131,19 +131,36 @@ static void cell(const oc_cell *cell)
         }
 }
 
-/* VW units of one row: sum over the states before, then as above. */
-OC_INLINE void recurrence_block(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out, int unit)
+/* Units of one row that are computed together: a block, or one unit where a block would need too many registers. 8 sums
+ * of 8 lanes keep two multiply-adders busy, 4 sums of 16 lanes the one that there is in effect. */
+enum { RECUR_PARTS = VW == 1 ? 1 : OC_BLOCK / VW, RECUR_UNITS = RECUR_PARTS * VW };
+
+OC_INLINE void recurrence_units(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out, int unit)
 {
-    const int count = r->hidden - unit;
-    vf pre[4], sum[4];
+    const int before = h ? r->hidden : 0;
+    vf sum[RECUR_PARTS][4];
+#pragma GCC unroll 2
+    for (int p = 0; p < RECUR_PARTS; p++)
 #pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) sum[g] = vf_set1(0.0f);
-    if (h) cell_chain(&sum, h, 0, w, r->hidden, 1);
+        for (int g = 0; g < 4; g++) sum[p][g] = vf_set1(0.0f);
 #pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) pre[g] = vf_add(vf_load(xw + g * OC_BLOCK), sum[g]);
-    const vf c = cell_gates(pre, h ? cell_load(r->c + unit, count) : vf_set1(0.0f));
-    cell_store(r->c + unit, c, count);
-    cell_store(h_out + unit, vf_mul(pre[3], vf_tanh(c)), count);
+    for (int k = 0; k < before; k++) {
+        const vf in = vf_set1(h[k]);
+#pragma GCC unroll 2
+        for (int p = 0; p < RECUR_PARTS; p++)
+#pragma GCC unroll 4
+            for (int g = 0; g < 4; g++)
+                sum[p][g] = vf_fma(in, vf_load(w + (size_t)k * OC_PANEL + p * VW + g * OC_BLOCK), sum[p][g]);
+    }
+#pragma GCC unroll 2
+    for (int p = 0; p < RECUR_PARTS; p++) {
+        const int at = unit + p * VW, count = r->hidden - at;
+        if (count <= 0) continue;
+        for (int g = 0; g < 4; g++) sum[p][g] = vf_add(vf_load(xw + p * VW + g * OC_BLOCK), sum[p][g]);
+        const vf c = cell_gates(sum[p], h ? cell_load(r->c + at, count) : vf_set1(0.0f));
+        cell_store(r->c + at, c, count);
+        cell_store(h_out + at, vf_mul(sum[p][3], vf_tanh(c)), count);
+    }
 }
 
 /* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is the
@@ -155,8 +172,8 @@ static void recurrence(const oc_recurrence *r)
     for (size_t t = 0; t < (size_t)r->steps; t++)
         for (int i = 0; i < blocks; i++) {
             const int block = t % 2 ? blocks - 1 - i : i;
-            for (int unit = block * OC_BLOCK; unit < (block + 1) * OC_BLOCK && unit < r->hidden; unit += VW)
-                recurrence_block(r, r->w_hh + (size_t)block * hidden * OC_PANEL + unit % OC_BLOCK,
+            for (int unit = block * OC_BLOCK; unit < (block + 1) * OC_BLOCK && unit < r->hidden; unit += RECUR_UNITS)
+                recurrence_units(r, r->w_hh + (size_t)block * hidden * OC_PANEL + unit % OC_BLOCK,
                                  r->xw + t * columns + (size_t)block * OC_PANEL + unit % OC_BLOCK,
                                  t == 0 ? NULL : r->y + (t - 1) * hidden, r->y + t * hidden, unit);
         }

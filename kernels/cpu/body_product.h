@@ -92,4 +92,29 @@ static void product(const oc_product *p)
     }
 }
 
+enum { APART_ROWS = 4 };
+
+/* One vector of columns of up to four rows, each against its own b: four chains side by side instead of one by one. */
+static void product_apart(const oc_product *p)
+{
+    for (int i = 0; i < p->m; i += APART_ROWS)
+        for (int j = 0; j < p->n; j += VW) {
+            const int left = p->n - j;
+            const float *a[APART_ROWS], *b[APART_ROWS];
+            size_t row[APART_ROWS];
+            vf sum[APART_ROWS];
+            for (int r = 0; r < APART_ROWS; r++) {             /* rows past the last repeat it */
+                row[r] = (size_t)(i + r < p->m ? i + r : p->m - 1);
+                a[r] = p->a + row[r] * p->a_row;
+                b[r] = p->b + row[r] * p->apart + j;
+                sum[r] = p->start ? vf_load_part(p->start + row[r] * p->apart + j, left) : vf_set1(0.0f);
+            }
+            for (size_t k = 0; k < (size_t)p->k; k++)
+#pragma GCC unroll 4
+                for (int r = 0; r < APART_ROWS; r++)
+                    sum[r] = vf_fma(vf_set1(a[r][k * p->a_k]), vf_load_part(b[r] + k * p->b_k, left), sum[r]);
+            for (int r = 0; r < APART_ROWS; r++) vf_store_part(p->c + row[r] * p->c_row + j, sum[r], left);
+        }
+}
+
 #endif

@@ -25,6 +25,7 @@ typedef struct oc_product {
     size_t c_row;
     const float *start;                        /* [n] or NULL */
     bool add;
+    size_t apart;                              /* of product_apart alone: row i has its own b + i * apart, start + i * apart */
 } oc_product;
 
 /* One layer, one step, `rows` rows. Pre-activation = X + H, X = x.W_ih chain from the bias, H = h.W_hh chain from 0; each
@@ -59,6 +60,7 @@ typedef struct oc_cell_gradient {
 
 #define OC_CPU_KERNELS(X)                                                                                              \
     X(product, void, (const oc_product *p))                                                                            \
+    X(product_apart, void, (const oc_product *p))                      /* few rows, n <= 64, no add */                 \
     X(cell, void, (const oc_cell *cell))                                                                               \
     X(recurrence, void, (const oc_recurrence *r))                                                                      \
     X(transpose, void, (const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row))          \

@@ -30,7 +30,7 @@ static OC_MUST part_run(bench_model *b, oc_sliding *s, const oc_bench_options *o
 
 static OC_MUST measure(bench_model *b, oc_sliding *s, const oc_bench_options *o, push_times *times, oc_bench_report *report)
 {
-    double best = INFINITY, tail = INFINITY, advance = INFINITY, peak = 0, peer;
+    double best = HUGE_VAL, tail = HUGE_VAL, advance = HUGE_VAL, peak = 0, peer;
     char name[64], note[128];
     for (int i = 0; i < o->repeats; i++) {
         OC_TRY(part_run(b, s, o, times));

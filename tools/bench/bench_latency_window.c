@@ -22,7 +22,7 @@ static OC_MUST part_run(bench_model *b, const oc_bench_options *o, bench_times *
 
 static OC_MUST measure(bench_model *b, const oc_bench_options *o, bench_times *times, oc_bench_report *report)
 {
-    double best = INFINITY, tail = INFINITY, peak = 0, peer, peer_tail;
+    double best = HUGE_VAL, tail = HUGE_VAL, peak = 0, peer, peer_tail;
     char name[64], note[128];
     for (int i = 0; i < o->repeats; i++) {
         OC_TRY(part_run(b, o, times));

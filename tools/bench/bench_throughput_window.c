@@ -37,7 +37,7 @@ static OC_MUST part_run(job *j, const oc_bench_options *o, bench_times *times)
 static OC_MUST measure(job *j, const oc_bench_options *o, const oc_model_shape *shape, int batch, bench_times *times,
                        oc_bench_report *report)
 {
-    double best = INFINITY, peak = 0, peer;
+    double best = HUGE_VAL, peak = 0, peer;
     char name[64], note[128], figure[64];
     for (int i = 0; i < o->repeats; i++) {
         OC_TRY(part_run(j, o, times));
