@@ -26,21 +26,26 @@
 
 static char folder[64], json_path[128], weights_path[128];
 
+static void text_set(char *out, size_t cap, const char *text)
+{
+    snprintf(out, cap, "%s", text);
+}
+
 static oc_bundle *sample(void)
 {
     const oc_model_shape shape = {OC_TRUNK_LSTM, 5, 2, 1, 4, 2, 2};
     oc_bundle *b;
     oc_parameters p;
     OK(oc_bundle_new(&b, &shape, 2));
-    strcpy(b->name, "tiny-1");
-    strcpy(b->version, "1");
-    strcpy(b->build, "test");
-    strcpy(b->created, "2020-01-01 00:00:00.000000000Z");
-    strcpy(b->features[0], "return:1");
-    strcpy(b->features[1], "spread");
-    strcpy(b->labels[0], "direction:10:0.0002");
-    strcpy(b->labels[1], "direction:20:0.0002");
-    strcpy(b->fold_name, "fold-0");
+    text_set(b->name, sizeof b->name, "tiny-1");
+    text_set(b->version, sizeof b->version, "1");
+    text_set(b->build, sizeof b->build, "test");
+    text_set(b->created, sizeof b->created, "2020-01-01 00:00:00.000000000Z");
+    text_set(b->features[0], sizeof b->features[0], "return:1");
+    text_set(b->features[1], sizeof b->features[1], "spread");
+    text_set(b->labels[0], sizeof b->labels[0], "direction:10:0.0002");
+    text_set(b->labels[1], sizeof b->labels[1], "direction:20:0.0002");
+    text_set(b->fold_name, sizeof b->fold_name, "fold-0");
     for (int i = 0; i < 2; i++) {
         b->mean[i] = 0.1 * (i + 1);
         b->scale[i] = 1.0 / 3.0 + i;
