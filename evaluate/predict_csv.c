@@ -72,6 +72,7 @@ static oc_status rows_print(oc_model *model, const oc_dataset *d, const oc_datas
             result->left_out++;
             continue;
         }
+        if (result->rows == 0) header_print(oc_model_bundle(model), out);
         p.row[p.count++] = (int64_t)(symbol->first + row);
         result->rows++;
         if (p.count == BATCH) OC_TRY(piece_print(model, d, symbol, &p, out));
@@ -89,7 +90,6 @@ oc_status oc_predict_csv(const oc_bundle *bundle, const oc_dataset *d, const oc_
     *result = (oc_predict_csv_result){0};
     OC_TRY(request_check(bundle, d, request, &symbol));
     OC_TRY(oc_model_open(&model, bundle, &config, BATCH));
-    header_print(bundle, out);
     oc_status status = rows_print(model, d, symbol, request, out, result);
     oc_model_close(model);
     OC_TRY(status);

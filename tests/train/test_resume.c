@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -315,6 +317,11 @@ static void folder_in_use(void **state)
     oc_train_result result;
     char path[160];
     run_ok("use", false, NULL);
+    snprintf(path, sizeof path, "%s/log.jsonl", folder("use"));
+    int fd = open(path, O_RDONLY); /* as another process that trains there */
+    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    assert_int_equal(sample_train(data, folder("use"), true, NULL, &result), OC_EAGAIN);
+    assert_int_equal(close(fd), 0);
     assert_int_equal(sample_train(data, folder("use"), false, NULL, &result), OC_EUSAGE);
     snprintf(path, sizeof path, "%s/thesis.txt", folder("use"));
     assert_int_equal(oc_file_write(path, "x", 1), OC_OK);
