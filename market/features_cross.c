@@ -70,7 +70,7 @@ FEATURE_INIT(lead_init)
 {
     other_rows(plan, c, c->p[0] + 1);
     OC_TRY(oc_plan_product(plan, c, 0, OC_SERIES_RETURN, OC_SERIES_OTHER, 1, c->p[0]));
-    OC_TRY(oc_plan_squares(plan, c, 1, OC_SERIES_OTHER, c->p[0]));
+    OC_TRY(oc_plan_squares(plan, c, 1, OC_SERIES_OTHER, c->p[0] + 1));
     return oc_plan_squares(plan, c, 2, OC_SERIES_RETURN, c->p[0]);
 }
 

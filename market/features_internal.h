@@ -19,7 +19,7 @@
 __extension__ typedef __int128 oc_i128;
 
 enum {
-    OC_FEATURES_VERSION = 1,                 /* raise with any change of a value: part of the schema hash */
+    OC_FEATURES_VERSION = 2,                 /* raise with any change of a value: part of the schema hash */
     OC_FEATURE_PARAMETERS = 4,
     OC_FEATURE_NODES = 6,                    /* a column's */
     OC_FEATURES_NODES_MAX = 4 * OC_FEATURES_MAX,

@@ -8,7 +8,8 @@ FEATURE_INIT(autocorrelation_init)
         return OC_FAIL(OC_ECONFIG, "feature %s: the lag must be shorter than the window", c->info->name);
     oc_plan_rows(plan, c, c->p[0] + c->p[1] + 1);
     OC_TRY(oc_plan_product(plan, c, 0, OC_SERIES_RETURN, OC_SERIES_RETURN, c->p[1], c->p[0]));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN, c->p[0]);
+    return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN,
+                           c->p[0] + c->p[1]); /* all that the products hold: |value| <= 1 */
 }
 
 FEATURE_EVALUATE(autocorrelation_value)
@@ -60,7 +61,7 @@ FEATURE_EVALUATE(reversion_value)
 FEATURE_INIT(variance_ratio_init)
 {
     oc_plan_rows(plan, c, c->p[0] + c->p[1] + 1);
-    return oc_plan_squares(plan, c, 0, OC_SERIES_CHANGE, c->p[0]);
+    return oc_plan_squares(plan, c, 0, OC_SERIES_CHANGE, c->p[0] + c->p[1] - 1);
 }
 
 FEATURE_EVALUATE(variance_ratio_value)           /* changes over K rows against K times changes over one [Lo88] */
@@ -70,7 +71,8 @@ FEATURE_EVALUATE(variance_ratio_value)           /* changes over K rows against 
         int64_t d = oc_row_ago(v, i)->s[OC_SERIES_CLOSE] - oc_row_ago(v, i + c->p[1])->s[OC_SERIES_CLOSE];
         sum += (oc_i128)d * d;
     }
-    if (!ratio(oc_wide(sum), oc_wide_sum(v, c, 0) * c->p[1], value)) return false;
+    double one = oc_wide_sum(v, c, 0) * c->p[1] * c->p[0];
+    if (!ratio(oc_wide(sum) * (c->p[0] + c->p[1] - 1.0), one, value)) return false;
     *value -= 1.0;
     return true;
 }
@@ -159,7 +161,7 @@ FEATURE_EVALUATE(drawdown_value)                 /* the largest fall from a clos
 
 static const oc_feature_def rows[] = {
     {"autocorrelation", TWO(50, 1, 3, 1), IMPUTE(0.0f), autocorrelation_init, autocorrelation_value, "[Box15 ch.2]",
-     "sum of return * return K rows before / sum of squares, N rows"},
+     "sum of return * return K rows before over N rows / sum of squares of the N + K"},
     {"zscore", ONE(20, 2), IMPUTE(0.0f), zscore_init, zscore_value, "[Tsay10 ch.1]",
      "(close - mean) / deviation of N closes"},
     {"return_z", ONE(50, 2), IMPUTE(0.0f), return_z_init, return_z_value, "[Tsay10 ch.1]",
@@ -167,7 +169,7 @@ static const oc_feature_def rows[] = {
     {"reversion", ONE(50, 3), IMPUTE(0.0f), reversion_init, reversion_value, "[Dickey79]",
      "slope of change on the close before"},
     {"variance_ratio", TWO(50, 5, 2, 2), IMPUTE(0.0f), variance_ratio_init, variance_ratio_value, "[Lo88]",
-     "squares of K-row changes / K squares of one-row changes - 1"},
+     "mean square of K-row changes / K times that of one-row changes - 1"},
     {"skew", ONE(50, 3), IMPUTE(0.0f), moments_init, skew_value, "[Tsay10 ch.1]", "skewness of N returns"},
     {"kurtosis", ONE(50, 4), IMPUTE(0.0f), moments_init, kurtosis_value, "[Tsay10 ch.1]",
      "excess kurtosis of N returns"},

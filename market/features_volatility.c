@@ -111,17 +111,18 @@ FEATURE_INIT(jump_init)
 {
     oc_plan_rows(plan, c, c->p[0] + 2);
     OC_TRY(oc_plan_product(plan, c, 0, OC_SERIES_RETURN_ABS, OC_SERIES_RETURN_ABS, 1, c->p[0]));
-    return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN, c->p[0]);
+    return oc_plan_squares(plan, c, 1, OC_SERIES_RETURN, c->p[0] + 1);
 }
 
-FEATURE_EVALUATE(jump_value)                     /* pi / 2 */
+FEATURE_EVALUATE(jump_value)                     /* pi / 2 times the mean product of neighbours / mean square */
 {
-    if (!ratio(1.5707963267948966 * oc_wide_sum(v, c, 0), oc_wide_sum(v, c, 1), value)) return false;
+    double bipower = 1.5707963267948966 * oc_wide_sum(v, c, 0) * (c->p[0] + 1.0);
+    if (!ratio(bipower, oc_wide_sum(v, c, 1) * c->p[0], value)) return false;
     *value = 1.0 - *value;
     return true;
 }
 
-/* Correlation of |return| with the one before, around the common mean of the window. */
+/* Correlation of |return| with the one before. */
 FEATURE_INIT(cluster_init)
 {
     oc_plan_rows(plan, c, c->p[0] + 2);
@@ -132,10 +133,12 @@ FEATURE_INIT(cluster_init)
 FEATURE_EVALUATE(cluster_value)
 {
     const oc_moments *m = oc_node_state(v, c, 0);
-    int64_t n = c->p[0], sum = m->sum;
-    int64_t before = sum - v->now->s[OC_SERIES_RETURN_ABS] + oc_row_ago(v, c->p[0])->s[OC_SERIES_RETURN_ABS];
+    int64_t n = c->p[0], now = v->now->s[OC_SERIES_RETURN_ABS], first = oc_row_ago(v, c->p[0])->s[OC_SERIES_RETURN_ABS];
+    int64_t sum = m->sum, before = sum - now + first;                /* before: of the window one row earlier */
+    oc_i128 squares = m->squares - (oc_i128)now * now + (oc_i128)first * first;
     oc_i128 cross = *(const oc_i128 *)oc_node_state(v, c, 1) * n - (oc_i128)sum * before;
-    return ratio(oc_wide(cross), m->scatter, value);
+    double scatter = oc_wide(squares * n - (oc_i128)before * before);
+    return ratio(oc_wide(cross), m->root * sqrt(scatter), value);
 }
 
 static const oc_feature_def rows[] = {

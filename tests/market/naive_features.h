@@ -311,16 +311,19 @@ FEATURE(f_jump)
 {
     NEED(N + 2);
     double s = 0;
-    for (int k = 0; k < N; k++) s += t_size(a, k) * t_size(a, k + 1);
-    return 1 - divide(acos(0) * s, sum(a, t_square, N));
+    for (int k = 0; k < N; k++) s += t_size(a, k) * t_size(a, k + 1) / N;
+    return 1 - divide(acos(0) * s, mean(a, t_square, N + 1));
 }
 FEATURE(f_volatility_cluster)
 {
     NEED(N + 2);
-    double xy = 0, m = mean(a, t_size, N), before = 0;
+    double xy = 0, yy = 0, m = mean(a, t_size, N), before = 0;
     for (int k = 0; k < N; k++) before += t_size(a, k + 1) / N;
-    for (int k = 0; k < N; k++) xy += (t_size(a, k) - m) * (t_size(a, k + 1) - before);
-    return divide(xy, scatter(a, t_size, N));
+    for (int k = 0; k < N; k++) {
+        xy += (t_size(a, k) - m) * (t_size(a, k + 1) - before);
+        yy += (t_size(a, k + 1) - before) * (t_size(a, k + 1) - before);
+    }
+    return divide(xy, sqrt(scatter(a, t_size, N) * yy));
 }
 /* patterns */
 static double upper(const naive_row *r) { return r->h - fmax(r->o, r->c); }
@@ -466,7 +469,7 @@ FEATURE(f_autocorrelation)
     NEED(N + lag + 1);
     double s = 0;
     for (int k = 0; k < N; k++) s += ret(a, k) * ret(a, k + lag);
-    return divide(s, sum(a, t_square, N));
+    return divide(s, sum(a, t_square, N + lag));
 }
 FEATURE(f_zscore) { NEED(N); return z(a, t_close, N); }
 FEATURE(f_return_z) { NEED(N + 1); return z(a, ret, N); }
@@ -483,7 +486,8 @@ FEATURE(f_variance_ratio)
     int lag = (int)a->p[1];
     NEED(N + lag + 1);
     double x = 0, y = 0;
-    for (int k = 0; k < N; k++) x += pow(R(k).c - R(k + lag).c, 2), y += pow(R(k).c - R(k + 1).c, 2);
+    for (int k = 0; k < N; k++) x += pow(R(k).c - R(k + lag).c, 2) / N;
+    for (int k = 0; k < N + lag - 1; k++) y += pow(R(k).c - R(k + 1).c, 2) / (N + lag - 1);
     return divide(x, lag * y) - 1;
 }
 static double moment(const at *a, int power)
@@ -545,7 +549,8 @@ FEATURE(f_cross_excess_z)
 static double cross(const at *a, int lag, bool beta)
 {
     double xy = 0, xx = 0;
-    for (int k = 0; k < N; k++) xy += ret(a, k) * t_other(a, k + lag), xx += t_other(a, k) * t_other(a, k);
+    for (int k = 0; k < N; k++) xy += ret(a, k) * t_other(a, k + lag);
+    for (int k = 0; k < N + lag; k++) xx += t_other(a, k) * t_other(a, k);
     return beta ? divide(xy, xx) : divide(xy, sqrt(xx * sum(a, t_square, N)));
 }
 FEATURE(f_cross_beta) { NEED(N + 1); return cross(a, 0, true); }
@@ -553,8 +558,8 @@ FEATURE(f_cross_correlation) { NEED(N + 1); return cross(a, 0, false); }
 FEATURE(f_cross_lead) { NEED(N + 2); return cross(a, 1, false); }
 
 #define ROW(name) {#name, f_##name}
-static const struct { const char *name; naive_feature f;
-} table[] = {ROW(return ),
+typedef struct naive_row_of_table { const char *name; naive_feature f; } naive_row_of_table;
+static const naive_row_of_table table[] = {ROW(return),
              ROW(change),
              ROW(acceleration),
              ROW(gap),
