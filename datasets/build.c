@@ -12,11 +12,14 @@
 
 const oc_config_key oc_build_keys[] = {
     {"data.events", OC_CONFIG_LIST, 1, 65535, NULL, NULL, "", "event files, a path or a list"},
-    {"symbols", OC_CONFIG_LIST, 0, OC_INSTRUMENTS_MAX, "", NULL, "", "whose rows are written; none: every instrument of the events"},
+    {"symbols", OC_CONFIG_LIST, 0, OC_INSTRUMENTS_MAX, "", NULL, "",
+     "whose rows are written; none: every instrument of the events"},
     {"sample", OC_CONFIG_TEXT, 0, 0, "packet", NULL, "", "when a row is made: packet, packet:N, bar, trade:N"},
     {"features", OC_CONFIG_LIST, 1, OC_FEATURES_MAX, NULL, NULL, "", "columns in order; group:NAME or all for many"},
-    {"labels", OC_CONFIG_LIST, 1, 8, NULL, NULL, "", "direction:K:THRESHOLD, direction:10s:THRESHOLD, smooth:K:THRESHOLD, cost:K:COST"},
-    {"entry_delay_ns", OC_CONFIG_INT, 0, 86400e9, "0", NULL, "ns", "a label's base price is the first mid so much after the row"},
+    {"labels", OC_CONFIG_LIST, 1, 8, NULL, NULL, "",
+     "direction:K:THRESHOLD, direction:10s:THRESHOLD, smooth:K:THRESHOLD, cost:K:COST"},
+    {"entry_delay_ns", OC_CONFIG_INT, 0, 86400e9, "0", NULL, "ns",
+     "a label's base price is the first mid so much after the row"},
     {"bar_spread", OC_CONFIG_REAL, 0, 1e9, "0", NULL, "price", "spread of bars, which have none; stamped \"assumed\""},
     {"row_ns", OC_CONFIG_INT, 0, 86400e9 * 31, "0", NULL, "ns",
      "mean time between rows, for recursive averages; 0: 100 ms a packet, 1 s a trade, 1 min a bar"},
@@ -26,7 +29,8 @@ const oc_config_key oc_build_keys[] = {
 };
 const size_t oc_build_key_count = sizeof oc_build_keys / sizeof *oc_build_keys;
 
-/* ---- the standard engine ------------------------------------------------------------------------------------------ */
+/* ---- the standard engine ------------------------------------------------------------------------------------------
+ */
 
 static oc_status standard_open(void *context, void **engine, const oc_feature_spec *spec, const oc_instrument *universe,
                                size_t instruments)
@@ -54,19 +58,20 @@ static oc_status standard_apply(void *engine, const oc_event *event, const oc_fe
     return oc_features_apply(engine, event, row);
 }
 
-static oc_status standard_label(void *context, const oc_label_rule *rule, const oc_label_series *s, size_t first, size_t last,
-                                oc_label_columns *out)
+static oc_status standard_label(void *context, const oc_label_rule *rule, const oc_label_series *s, size_t first,
+                                size_t last, oc_label_columns *out)
 {
     (void)context;
     return oc_label_compute(rule, s, first, last, out);
 }
 
 const oc_row_engine oc_row_engine_standard = {
-    NULL, standard_open, standard_close, standard_reset, standard_begin, standard_features, standard_history, standard_apply,
-    standard_label,
+    NULL,           standard_open,  standard_close, standard_reset, standard_begin, standard_features, standard_history,
+    standard_apply, standard_label,
 };
 
-/* ---- the config --------------------------------------------------------------------------------------------------- */
+/* ---- the config ---------------------------------------------------------------------------------------------------
+ */
 
 oc_status oc_build_plan_read(oc_build_plan *p, const oc_config *c)
 {
@@ -94,7 +99,8 @@ void oc_build_plan_free(oc_build_plan *p)
     p->events = NULL;
 }
 
-/* ---- the build ---------------------------------------------------------------------------------------------------- */
+/* ---- the build ----------------------------------------------------------------------------------------------------
+ */
 
 typedef struct build {
     const oc_config *config;
@@ -126,7 +132,8 @@ static oc_status symbols_choose(build *b)
         uint32_t i = 0;
         while (i < b->instruments && strcmp(b->symbols[i], oc_config_item(b->config, "symbols", k)) != 0) i++;
         if (i == b->instruments)
-            return oc_config_refuse(b->config, "symbols", "the events have no instrument %s", oc_config_item(b->config, "symbols", k));
+            return oc_config_refuse(b->config, "symbols", "the events have no instrument %s",
+                                    oc_config_item(b->config, "symbols", k));
         b->wanted[i] = true;
     }
     return OC_OK;
@@ -137,7 +144,8 @@ static oc_status sources_describe(build *b)
     OC_TRY(oc_memory_new_array(&b->sources, b->plan.event_count, sizeof *b->sources, "sources"));
     for (size_t i = 0; i < b->plan.event_count; i++) {
         if (strlen(b->plan.events[i]) >= sizeof b->sources[i].path)
-            return oc_config_refuse(b->config, "data.events", "path %zu is over %zu bytes", i, sizeof b->sources[i].path - 1);
+            return oc_config_refuse(b->config, "data.events", "path %zu is over %zu bytes", i,
+                                    sizeof b->sources[i].path - 1);
         memcpy(b->sources[i].path, b->plan.events[i], strlen(b->plan.events[i]) + 1);
         b->sources[i].content = oc_event_merge_source(b->merge, i)->content;
     }
@@ -218,7 +226,8 @@ static oc_status build_run(build *b, const char *out_path, oc_build_result *resu
     return OC_OK;
 }
 
-oc_status oc_dataset_build_with(const oc_config *config, const char *out_path, const oc_row_engine *rows, oc_build_result *result)
+oc_status oc_dataset_build_with(const oc_config *config, const char *out_path, const oc_row_engine *rows,
+                                oc_build_result *result)
 {
     build *b;
     assert(config && out_path && rows && result);

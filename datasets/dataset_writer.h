@@ -1,14 +1,14 @@
 /* dataset_writer.h - rows in, HDF5 dataset out. Rows are streamed to disk chunk by chunk; only time, mid, spread and
- * breaks stay in memory (25 bytes a row) until commit computes the labels from them. The file is written beside its name
- * and renamed at commit; any failure leaves the old file as it was. */
+ * breaks stay in memory (25 bytes a row) until commit computes the labels from them. The file is written beside its
+ * name and renamed at commit; any failure leaves the old file as it was. */
 #ifndef OC_DATASETS_DATASET_WRITER_H
 #define OC_DATASETS_DATASET_WRITER_H
 
 #include "datasets/dataset.h"
 
 /* oc_label_compute with a context; what `build` and `verify` label with (NULL: oc_label_compute itself). */
-typedef oc_status (*oc_label_function)(void *context, const oc_label_rule *rule, const oc_label_series *series, size_t first,
-                                       size_t last, oc_label_columns *out);
+typedef oc_status (*oc_label_function)(void *context, const oc_label_rule *rule, const oc_label_series *series,
+                                       size_t first, size_t last, oc_label_columns *out);
 
 typedef struct oc_dataset_plan {               /* borrowed until commit or abort */
     const oc_feature_info *features;

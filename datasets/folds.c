@@ -61,7 +61,8 @@ static oc_status fold_check(const oc_fold *fold, const char *where)
     return OC_OK;
 }
 
-/* ---- rules -------------------------------------------------------------------------------------------------------- */
+/* ---- rules --------------------------------------------------------------------------------------------------------
+ */
 
 static void time_span(const oc_dataset *d, int64_t *first, int64_t *last)
 {
@@ -101,7 +102,8 @@ static oc_status folds_new(oc_folds **out, size_t count, int64_t embargo_ns)
     return status;
 }
 
-static oc_status chronological(oc_folds **out, const char *spec, const char *rest, int64_t embargo_ns, const oc_dataset *d)
+static oc_status chronological(oc_folds **out, const char *spec, const char *rest, int64_t embargo_ns,
+                               const oc_dataset *d)
 {
     double share[OC_SPLIT_COUNT];
     int64_t first, last;
@@ -110,11 +112,13 @@ static oc_status chronological(oc_folds **out, const char *spec, const char *res
         char *end = NULL;
         share[s] = isdigit((unsigned char)*at) ? strtod(at, &end) : -1.0;
         if (!(share[s] > 0.0 && share[s] < 1.0) || *end != (s == OC_SPLIT_TEST ? '\0' : ':'))
-            return OC_FAIL(OC_ECONFIG, "folds \"%s\" are not chronological:TRAIN:VALID:TEST with shares between 0 and 1", spec);
+            return OC_FAIL(OC_ECONFIG,
+                           "folds \"%s\" are not chronological:TRAIN:VALID:TEST with shares between 0 and 1", spec);
         at = end + 1;
     }
     double sum = share[0] + share[1] + share[2];
-    if (!(sum > 0.999999 && sum < 1.000001)) return OC_FAIL(OC_ECONFIG, "folds \"%s\": the shares sum to %g, not 1", spec, sum);
+    if (!(sum > 0.999999 && sum < 1.000001))
+        return OC_FAIL(OC_ECONFIG, "folds \"%s\": the shares sum to %g, not 1", spec, sum);
     time_span(d, &first, &last);
     OC_TRY(folds_new(out, 1, embargo_ns));
     oc_fold *f = &(*out)->fold[0];
@@ -128,14 +132,16 @@ static oc_status chronological(oc_folds **out, const char *spec, const char *res
 
 /* The first half of the span is the shortest past; the second half is N + 1 pieces: fold i validates on piece i and is
  * tested on piece i + 1, so the test pieces follow each other without overlap. */
-static oc_status walk_forward(oc_folds **out, const char *spec, const char *rest, int64_t embargo_ns, const oc_dataset *d)
+static oc_status walk_forward(oc_folds **out, const char *spec, const char *rest, int64_t embargo_ns,
+                              const oc_dataset *d)
 {
     char *end = NULL;
     long count = isdigit((unsigned char)*rest) ? strtol(rest, &end, 10) : 0;
     bool rolling = end && strcmp(end, ":rolling") == 0;
     int64_t first, last;
     if (count < 1 || count > FOLDS_MAX || (*end && !rolling && strcmp(end, ":anchored") != 0))
-        return OC_FAIL(OC_ECONFIG, "folds \"%s\" are not walk-forward:N[:rolling|anchored] with N from 1 to %d", spec, FOLDS_MAX);
+        return OC_FAIL(OC_ECONFIG, "folds \"%s\" are not walk-forward:N[:rolling|anchored] with N from 1 to %d", spec,
+                       FOLDS_MAX);
     time_span(d, &first, &last);
     OC_TRY(folds_new(out, (size_t)count, embargo_ns));
     for (long i = 0; i < count; i++) {
@@ -150,13 +156,16 @@ static oc_status walk_forward(oc_folds **out, const char *spec, const char *rest
     return OC_OK;
 }
 
-/* ---- manifest ----------------------------------------------------------------------------------------------------- */
+/* ---- manifest -----------------------------------------------------------------------------------------------------
+ */
 
 static const oc_config_key manifest_keys[] = {
     {"format", OC_CONFIG_CHOICE, 0, 0, NULL, "outcry-folds", "", "what the file is"},
     {"version", OC_CONFIG_INT, MANIFEST_VERSION, MANIFEST_VERSION, NULL, NULL, "", "of the format"},
-    {"embargo_ns", OC_CONFIG_INT, 0, 9e18, "0", NULL, "ns", "pause after a validation or test interval's last known label"},
-    {"folds", OC_CONFIG_LIST, 1, FOLDS_MAX, NULL, NULL, "", "NAME train A..B valid B..C test C..D, receive_ns, half open"},
+    {"embargo_ns", OC_CONFIG_INT, 0, 9e18, "0", NULL, "ns",
+     "pause after a validation or test interval's last known label"},
+    {"folds", OC_CONFIG_LIST, 1, FOLDS_MAX, NULL, NULL, "",
+     "NAME train A..B valid B..C test C..D, receive_ns, half open"},
     {"hash", OC_CONFIG_TEXT, 0, 0, "", NULL, "", "of what the folds say"},
 };
 
@@ -177,7 +186,8 @@ static const char *intervals_parse(const char *at, oc_fold *f, int split)
         if (f->interval_count[split] == OC_FOLD_INTERVALS_MAX) return NULL;
         oc_interval *v = &f->interval[split][f->interval_count[split]++];
         if (*at == ',') at++;
-        if (!(at = number(at, &v->first_ns)) || strncmp(at, "..", 2) != 0 || !(at = number(at + 2, &v->last_ns))) return NULL;
+        if (!(at = number(at, &v->first_ns)) || strncmp(at, "..", 2) != 0 || !(at = number(at + 2, &v->last_ns)))
+            return NULL;
     } while (*at == ',');
     return at;
 }
@@ -206,7 +216,8 @@ static oc_status manifest_fill(oc_folds **out, const oc_config *c, const char *p
     oc_hash said;
     size_t count = oc_config_count(c, "folds");
     if (embargo_ns && embargo_ns != oc_config_int(c, "embargo_ns"))
-        return OC_FAIL(OC_ECONFIG, "%s: its embargo is %" PRId64 " ns, the configuration's %" PRId64 " ns: give one of them", path,
+        return OC_FAIL(OC_ECONFIG,
+                       "%s: its embargo is %" PRId64 " ns, the configuration's %" PRId64 " ns: give one of them", path,
                        oc_config_int(c, "embargo_ns"), embargo_ns);
     OC_TRY(folds_new(out, count, oc_config_int(c, "embargo_ns")));
     for (size_t i = 0; i < count; i++)
@@ -217,8 +228,11 @@ static oc_status manifest_fill(oc_folds **out, const oc_config *c, const char *p
     const char *text = oc_config_text(c, "hash");
     if (!*text) return OC_OK;
     if (!oc_hash_parse(text, &said) || !oc_hash_equal(said, folds_hash(*out)))
-        return OC_FAIL(OC_EDATA, "%s: its hash is not that of its folds: the file was changed; take the hash line out if that was "
-                       "meant", path);
+        return OC_FAIL(
+            OC_EDATA,
+            "%s: its hash is not that of its folds: the file was changed; take the hash line out if that was "
+            "meant",
+            path);
     return OC_OK;
 }
 
@@ -243,10 +257,15 @@ oc_status oc_folds_open(oc_folds **out, const char *spec, int64_t embargo_ns, co
     if (embargo_ns < 0) return OC_FAIL(OC_ECONFIG, "the embargo is %" PRId64 " ns, not at least 0", embargo_ns);
     size_t i = 0;
     while (i < sizeof rules / sizeof *rules && strncmp(spec, rules[i].prefix, strlen(rules[i].prefix)) != 0) i++;
-    if (i < sizeof rules / sizeof *rules) status = rules[i].make(out, spec, spec + strlen(rules[i].prefix), embargo_ns, d);
+    if (i < sizeof rules / sizeof *rules)
+        status = rules[i].make(out, spec, spec + strlen(rules[i].prefix), embargo_ns, d);
     else if (oc_path_exists(spec)) status = manifest_open(out, spec, embargo_ns);
-    else status = OC_FAIL(OC_ECONFIG, "folds \"%s\" are neither chronological:TRAIN:VALID:TEST, walk-forward:N[:rolling|anchored] nor "
-                          "the path of a manifest", spec);
+    else
+        status =
+            OC_FAIL(OC_ECONFIG,
+                    "folds \"%s\" are neither chronological:TRAIN:VALID:TEST, walk-forward:N[:rolling|anchored] nor "
+                    "the path of a manifest",
+                    spec);
     for (size_t k = 0; status == OC_OK && k < (*out)->count; k++) status = fold_check(&(*out)->fold[k], spec);
     if (status != OC_OK) {
         oc_folds_close(*out);
@@ -269,8 +288,9 @@ static size_t fold_print(char *text, size_t cap, const oc_fold *f)
     size_t at = (size_t)snprintf(text, cap, "  - \"%s", f->name);
     for (int s = 0; s < OC_SPLIT_COUNT; s++) {
         for (size_t i = 0; i < f->interval_count[s]; i++)
-            at += (size_t)snprintf(text + at, cap - at, "%s%s%s%" PRId64 "..%" PRId64, i ? "," : " ", i ? "" : split_names[s],
-                                   i ? "" : " ", f->interval[s][i].first_ns, f->interval[s][i].last_ns);
+            at += (size_t)snprintf(text + at, cap - at, "%s%s%s%" PRId64 "..%" PRId64, i ? "," : " ",
+                                   i ? "" : split_names[s], i ? "" : " ", f->interval[s][i].first_ns,
+                                   f->interval[s][i].last_ns);
     }
     return at + (size_t)snprintf(text + at, cap - at, "\"\n");
 }
@@ -280,8 +300,10 @@ oc_status oc_folds_save(const oc_folds *f, const char *path)
     char *text, hash[OC_HASH_TEXT];
     size_t cap = f->count * FOLD_TEXT + 512;
     OC_TRY(oc_memory_new(&text, cap, "fold manifest"));
-    size_t at = (size_t)snprintf(text, cap, "# Intervals of receive_ns, half open, for all symbols alike.\nformat: outcry-folds\n"
-                                 "version: %d\nembargo_ns: %" PRId64 "\nfolds:\n", MANIFEST_VERSION, f->embargo_ns);
+    size_t at = (size_t)snprintf(text, cap,
+                                 "# Intervals of receive_ns, half open, for all symbols alike.\nformat: outcry-folds\n"
+                                 "version: %d\nembargo_ns: %" PRId64 "\nfolds:\n",
+                                 MANIFEST_VERSION, f->embargo_ns);
     for (size_t i = 0; i < f->count; i++) at += fold_print(text + at, cap - at, &f->fold[i]);
     at += (size_t)snprintf(text + at, cap - at, "hash: \"%s\"\n", oc_hash_text(folds_hash(f), hash));
     oc_status status = oc_file_write(path, text, at);

@@ -1,10 +1,10 @@
-/* folds.h - which windows may be trained on, validated on, tested on. A fold is intervals in time, for all symbols alike; a
- * manifest (YAML, hashed) holds several, or folds are made from a rule:
- *   chronological: TRAIN:VALID:TEST shares of the time span        e.g. "0.7:0.15:0.15"
- *   walk-forward:  N folds, each trained on the past (anchored or of fixed length), validated, then tested on what follows
- * A sample spans [time of its window's first row, known_ns of its label]. A training sample whose span overlaps a later
- * interval's span is dropped (purge); training after a validation or test interval begins embargo_ns after the
- * interval's last known_ns. T and horizon come in through the spans, so changing either changes no file. */
+/* folds.h - which windows may be trained on, validated on, tested on. A fold is intervals in time, for all symbols
+ * alike; a manifest (YAML, hashed) holds several, or folds are made from a rule: chronological: TRAIN:VALID:TEST shares
+ * of the time span        e.g. "0.7:0.15:0.15" walk-forward:  N folds, each trained on the past (anchored or of fixed
+ * length), validated, then tested on what follows A sample spans [time of its window's first row, known_ns of its
+ * label]. A training sample whose span overlaps a later interval's span is dropped (purge); training after a validation
+ * or test interval begins embargo_ns after the interval's last known_ns. T and horizon come in through the spans, so
+ * changing either changes no file. */
 #ifndef OC_DATASETS_FOLDS_H
 #define OC_DATASETS_FOLDS_H
 

@@ -1,10 +1,12 @@
-/* h5_common.c - HDF5 as this project uses it: deterministic files (no times), and reads that trust nothing. A file whose
- * hashes are right may still be hostile (a hash is not a signature): soft and external links, external and virtual storage,
- * filters, variable lengths and unexpected shapes are refused before any data is read [HDF5Guide]. */
+/* h5_common.c - HDF5 as this project uses it: deterministic files (no times), and reads that trust nothing. A file
+ * whose hashes are right may still be hostile (a hash is not a signature): soft and external links, external and
+ * virtual storage, filters, variable lengths and unexpected shapes are refused before any data is read [HDF5Guide]. */
 #include "datasets/h5_inside.h"
 
+#include <hdf5.h>
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -20,7 +22,8 @@ const h5_column_type h5_label_columns[H5_LABEL_COLUMNS] = {
 
 hid_t h5_column_file_type(int column, bool label)
 {
-    const hid_t rows[H5_COLUMNS] = {H5T_IEEE_F32LE, H5T_STD_I64LE, H5T_STD_U32LE, H5T_STD_U64LE, H5T_IEEE_F64LE, H5T_IEEE_F64LE};
+    const hid_t rows[H5_COLUMNS] = {H5T_IEEE_F32LE, H5T_STD_I64LE,  H5T_STD_U32LE,
+                                    H5T_STD_U64LE,  H5T_IEEE_F64LE, H5T_IEEE_F64LE};
     const hid_t labels[H5_LABEL_COLUMNS] = {H5T_STD_I8LE, H5T_STD_U8LE, H5T_STD_I64LE, H5T_IEEE_F32LE};
     return label ? labels[column] : rows[column];
 }
@@ -30,19 +33,20 @@ size_t h5_column_width(int column, size_t width)
     return column == H5_X ? width : column == H5_MASK ? (width + 63) / 64 : 1;
 }
 
+enum { REASON_BYTES = 200 };
+
 static herr_t innermost(unsigned n, const H5E_error2_t *error, void *data)
 {
     char *text = data;
     if (n == 0 && error->desc) {
-        strncpy(text, error->desc, 199);
-        text[199] = '\0';
+        snprintf(text, REASON_BYTES, "%s", error->desc);
     }
     return 0;
 }
 
 oc_status h5_fail(oc_status code, const char *path, const char *what)
 {
-    char text[200] = "no reason given";
+    char text[REASON_BYTES] = "no reason given";
     int reason = errno;
     (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, text);
     (void)H5Eclear2(H5E_DEFAULT);
@@ -53,7 +57,7 @@ oc_status h5_fail(oc_status code, const char *path, const char *what)
 
 void h5_quiet(void)
 {
-    (void)H5dont_atexit();                       /* first: a file whose close failed (disk full) crashes HDF5's own at exit */
+    (void)H5dont_atexit(); /* first: a file whose close failed (disk full) crashes HDF5's own at exit */
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     (void)H5PLset_loading_state(0);
 }
@@ -136,7 +140,8 @@ oc_status h5_int_write(hid_t parent, const char *name, int64_t value, const char
 oc_status h5_small_write(hid_t parent, const char *name, hid_t type, size_t rows, const void *data, const char *path)
 {
     hsize_t dims[1] = {rows};
-    hid_t space = rows ? H5Screate_simple(1, dims, NULL) : H5Screate(H5S_SCALAR), creation = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t space = rows ? H5Screate_simple(1, dims, NULL) : H5Screate(H5S_SCALAR),
+          creation = H5Pcreate(H5P_DATASET_CREATE);
     hid_t d = -1;
     errno = 0;
     if (space >= 0 && creation >= 0 && H5Pset_obj_track_times(creation, 0) >= 0 &&
@@ -149,7 +154,8 @@ oc_status h5_small_write(hid_t parent, const char *name, hid_t type, size_t rows
     return written < 0 ? h5_fail(OC_EFAILED, path, name) : OC_OK;
 }
 
-/* ---- guarded reads ------------------------------------------------------------------------------------------------ */
+/* ---- guarded reads ------------------------------------------------------------------------------------------------
+ */
 
 static oc_status link_hard(hid_t parent, const char *name, const char *path)
 {
@@ -178,7 +184,8 @@ oc_status h5_link_count(hid_t group, size_t *count, const char *path)
 oc_status h5_link_name(hid_t group, size_t index, char *name, size_t cap, const char *path)
 {
     ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, (hsize_t)index, name, cap, H5P_DEFAULT);
-    if (length < 1 || (size_t)length >= cap) return OC_FAIL(OC_EDATA, "%s: a link's name is empty or over %zu bytes", path, cap - 1);
+    if (length < 1 || (size_t)length >= cap)
+        return OC_FAIL(OC_EDATA, "%s: a link's name is empty or over %zu bytes", path, cap - 1);
     return link_hard(group, name, path);
 }
 
@@ -203,7 +210,8 @@ static bool shape_is(hid_t space, size_t rows)
 {
     if (rows == 0) return H5Sget_simple_extent_type(space) == H5S_SCALAR;
     hsize_t dims[1] = {0};
-    return H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, dims, NULL) == 1 && dims[0] == rows;
+    return H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, dims, NULL) == 1 &&
+           dims[0] == rows;
 }
 
 static bool type_is(hid_t dataset_type, hid_t type)
@@ -211,7 +219,8 @@ static bool type_is(hid_t dataset_type, hid_t type)
     return dataset_type >= 0 && H5Tequal(dataset_type, type) > 0;
 }
 
-oc_status h5_small_read(hid_t parent, const char *name, hid_t type, size_t rows, void *data, size_t bytes, const char *path)
+oc_status h5_small_read(hid_t parent, const char *name, hid_t type, size_t rows, void *data, size_t bytes,
+                        const char *path)
 {
     hid_t d = -1;
     assert(bytes == (rows ? rows : 1) * H5Tget_size(type));
@@ -245,7 +254,8 @@ oc_status h5_strings_read(hid_t parent, const char *name, size_t rows, void *dat
     oc_status status = OC_OK;
     if (!good) status = OC_FAIL(OC_EDATA, "%s: %s is not text of this format", path, name);
     else status = oc_memory_new_array(&raw, rows ? rows : 1, bytes, "text of a dataset");
-    if (status == OC_OK && H5Dread(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, raw) < 0) status = h5_fail(OC_EDATA, path, name);
+    if (status == OC_OK && H5Dread(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, raw) < 0)
+        status = h5_fail(OC_EDATA, path, name);
     for (size_t i = 0; status == OC_OK && i < (rows ? rows : 1); i++) {
         memcpy((char *)data + i * stride, raw + i * bytes, bytes);
         ((char *)data)[i * stride + bytes] = '\0';
@@ -282,7 +292,7 @@ oc_status h5_int_read(hid_t parent, const char *name, int64_t min, int64_t max, 
 {
     OC_TRY(attribute_read(parent, name, H5T_STD_I64LE, out, sizeof *out, path));
     if (*out < min || *out > max)
-        return OC_FAIL(OC_EDATA, "%s: attribute %s is %lld, not from %lld to %lld", path, name, (long long)*out, (long long)min,
-                       (long long)max);
+        return OC_FAIL(OC_EDATA, "%s: attribute %s is %lld, not from %lld to %lld", path, name, (long long)*out,
+                       (long long)min, (long long)max);
     return OC_OK;
 }

@@ -3,11 +3,12 @@
 #ifndef OC_DATASETS_H5_INSIDE_H
 #define OC_DATASETS_H5_INSIDE_H
 
-#include <hdf5.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/status.h"
+
+typedef int64_t hid_t;                         /* as hdf5.h says since 1.10: so this header needs none of it */
 
 enum { H5_X, H5_TIME, H5_RUN, H5_MASK, H5_MID, H5_SPREAD, H5_COLUMNS };
 enum { H5_CLASS, H5_VALID, H5_KNOWN, H5_RETURN, H5_LABEL_COLUMNS };
@@ -42,15 +43,17 @@ OC_MUST h5_text_write(hid_t parent, const char *name, const char *text, const ch
 OC_MUST h5_int_write(hid_t parent, const char *name, int64_t value, const char *path);               /* attribute */
 /* A small contiguous dataset [rows] (rows 0: a scalar). Strings: type from h5_string_type. */
 OC_MUST h5_small_write(hid_t parent, const char *name, hid_t type, size_t rows, const void *data, const char *path);
-OC_MUST h5_string_type(hid_t *out, size_t bytes);                             /* fixed length, NUL-padded, UTF-8; close it */
+OC_MUST h5_string_type(hid_t *out, size_t bytes); /* fixed length, NUL-padded, UTF-8; close it */
 
 /* Guarded reads: the link is hard, the type and shape exactly these, nothing lies in another file. OC_EDATA. */
 OC_MUST h5_group_read(hid_t *out, hid_t parent, const char *name, const char *path);
 OC_MUST h5_text_read(hid_t parent, const char *name, char *text, size_t cap, const char *path);
 OC_MUST h5_int_read(hid_t parent, const char *name, int64_t min, int64_t max, int64_t *out, const char *path);
-OC_MUST h5_small_read(hid_t parent, const char *name, hid_t type, size_t rows, void *data, size_t bytes, const char *path);
+OC_MUST h5_small_read(hid_t parent, const char *name, hid_t type, size_t rows, void *data, size_t bytes,
+                      const char *path);
 OC_MUST h5_strings_read(hid_t parent, const char *name, size_t rows, void *data, size_t stride, const char *path);
-OC_MUST h5_dataset_open(hid_t *out, hid_t parent, const char *name, const char *path);   /* hard link, no external or virtual storage, no filter */
+OC_MUST h5_dataset_open(hid_t *out, hid_t parent, const char *name,
+                        const char *path); /* hard link, no external or virtual storage, no filter */
 /* Name of link `index` in rising order of names; every link is hard. */
 OC_MUST h5_link_name(hid_t group, size_t index, char *name, size_t cap, const char *path);
 OC_MUST h5_link_count(hid_t group, size_t *count, const char *path);

@@ -1,6 +1,7 @@
-/* h5_read.c - the dataset's reader. Order matters: footer and tables; one pass that hashes every byte of the file and puts
- * the rows where they belong; only then does libhdf5 parse the metadata, which must agree with the seal's extents chunk by
- * chunk; then every value is looked at. All columns lie in one mapping that asks for huge pages. */
+/* h5_read.c - the dataset's reader. Order matters: footer and tables; one pass that hashes every byte of the file and
+ * puts the rows where they belong; only then does libhdf5 parse the metadata, which must agree with the seal's extents
+ * chunk by chunk; then every value is looked at. All columns lie in one mapping that asks for huge pages. */
+#include <hdf5.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,15 +30,16 @@ typedef struct whole {                           /* what stands behind an oc_dat
     hid_t file;
 } whole;
 
-/* ---- memory and extents ------------------------------------------------------------------------------------------- */
+/* ---- memory and extents -------------------------------------------------------------------------------------------
+ */
 
 static oc_status shape_check(whole *w, const char *path)
 {
     const oc_seal *s = &w->seal;
     uint64_t rows = 0, bytes_per_row = 0;
     if (s->width < 1 || s->width > OC_FEATURES_MAX || s->label_count > H5_LABELS_MAX || s->symbol_count < 1)
-        return OC_FAIL(OC_EDATA, "%s: its seal names %u symbols, %u features, %u labels: no dataset of this format", path,
-                       s->symbol_count, s->width, s->label_count);
+        return OC_FAIL(OC_EDATA, "%s: its seal names %u symbols, %u features, %u labels: no dataset of this format",
+                       path, s->symbol_count, s->width, s->label_count);
     w->column_count = H5_COLUMNS + s->label_count * H5_LABEL_COLUMNS;
     for (size_t c = 0; c < w->column_count; c++) {
         bool label = c >= H5_COLUMNS;
@@ -63,9 +65,11 @@ static oc_status extents_check(const whole *w, const char *path)
     const oc_seal *s = &w->seal;
     for (uint64_t i = 0; i < s->extent_count; i++) {
         const oc_extent *x = &s->extents[i];
-        if (x->column >= w->column_count || x->offset % H5_ALIGNMENT != 0 || x->bytes % w->row_bytes[x->column] != 0 || x->first_row >= s->symbol_rows[x->symbol] ||
+        if (x->column >= w->column_count || x->offset % H5_ALIGNMENT != 0 || x->bytes % w->row_bytes[x->column] != 0 ||
+            x->first_row >= s->symbol_rows[x->symbol] ||
             x->bytes / w->row_bytes[x->column] > s->symbol_rows[x->symbol] - x->first_row)
-            return OC_FAIL(OC_EDATA, "%s: extent %llu of its seal lies outside its column or is not aligned", path, (unsigned long long)i);
+            return OC_FAIL(OC_EDATA, "%s: extent %llu of its seal lies outside its column or is not aligned", path,
+                           (unsigned long long)i);
     }
     return OC_OK;
 }
@@ -131,7 +135,8 @@ static oc_status columns_load(whole *w, bool *finite)
     return oc_seal_load(&w->seal, w->fd, w->d.path, &sink, threads, finite);
 }
 
-/* ---- metadata ----------------------------------------------------------------------------------------------------- */
+/* ---- metadata -----------------------------------------------------------------------------------------------------
+ */
 
 /* The chunks of a column are exactly the seal's extents, and its type and shape are those of the format. */
 static oc_status column_agrees(const whole *w, hid_t group, uint32_t symbol, size_t index, const char *where)
@@ -164,12 +169,13 @@ static oc_status column_agrees(const whole *w, hid_t group, uint32_t symbol, siz
     if (creation >= 0) H5Pclose(creation);
     H5Dclose(d);
     if (!good || chunks != expected)
-        return OC_FAIL(OC_EDATA, "%s: %s of symbol %u has not the type, shape and chunks that the seal names", where, type->name,
-                       symbol);
+        return OC_FAIL(OC_EDATA, "%s: %s of symbol %u has not the type, shape and chunks that the seal names", where,
+                       type->name, symbol);
     return OC_OK;
 }
 
-/* Every row of every column stands in exactly one extent: with column_agrees, chunks are distinct, so the sum says it. */
+/* Every row of every column stands in exactly one extent: with column_agrees, chunks are distinct, so the sum says it.
+ */
 static oc_status cover_check(const whole *w)
 {
     for (uint32_t s = 0; s < w->seal.symbol_count; s++) {
@@ -220,7 +226,8 @@ static oc_status symbol_read(whole *w, hid_t symbols, size_t link, bool *seen)
     for (size_t c = 0; c < H5_COLUMNS; c++) OC_TRY(column_agrees(w, group, (uint32_t)index, c, w->d.path));
     OC_TRY(h5_group_read(&all, group, "labels", w->d.path));
     OC_TRY(h5_link_count(all, &count, w->d.path));
-    if (count != w->d.label_count) return OC_FAIL(OC_EDATA, "%s: symbol %s has %zu labels, not %zu", w->d.path, name, count, w->d.label_count);
+    if (count != w->d.label_count)
+        return OC_FAIL(OC_EDATA, "%s: symbol %s has %zu labels, not %zu", w->d.path, name, count, w->d.label_count);
     for (size_t i = 0; i < count; i++) OC_TRY(label_read(w, all, (uint32_t)index, i));
     H5Gclose(all);
     H5Gclose(group);
@@ -252,8 +259,10 @@ static oc_status features_read(whole *w)
     OC_TRY(h5_group_read(&group, w->file, "features", d->path));
     OC_TRY(h5_strings_read(group, "name", d->width, d->features, sizeof *d->features, d->path));
     OC_TRY(oc_memory_new(&n, sizeof *n, "features"));
-    oc_status status = h5_small_read(group, "history_events", H5T_STD_U32LE, d->width, n->events, d->width * 4, d->path);
-    if (status == OC_OK) status = h5_small_read(group, "history_ns", H5T_STD_I64LE, d->width, n->ns, d->width * 8, d->path);
+    oc_status status =
+        h5_small_read(group, "history_events", H5T_STD_U32LE, d->width, n->events, d->width * 4, d->path);
+    if (status == OC_OK)
+        status = h5_small_read(group, "history_ns", H5T_STD_I64LE, d->width, n->ns, d->width * 8, d->path);
     for (size_t i = 0; status == OC_OK && i < d->width; i++) {
         if (n->events[i] > d->history_events) d->history_events = n->events[i];
         if (n->ns[i] > d->history_ns) d->history_ns = n->ns[i];
@@ -272,8 +281,8 @@ static oc_status sources_read(whole *w)
     OC_TRY(h5_group_read(&group, w->file, "sources", d->path));
     OC_TRY(h5_dataset_open(&set, group, "path", d->path));
     hid_t space = H5Dget_space(set);
-    bool good = space >= 0 && H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, &rows, NULL) == 1 &&
-                rows >= 1 && rows <= SOURCES_MAX;
+    bool good = space >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
+                H5Sget_simple_extent_dims(space, &rows, NULL) == 1 && rows >= 1 && rows <= SOURCES_MAX;
     if (space >= 0) H5Sclose(space);
     H5Dclose(set);
     if (!good) return OC_FAIL(OC_EDATA, "%s: sources/path is no list of files", d->path);
@@ -321,7 +330,8 @@ static oc_status head_read(whole *w)
     return features_read(w);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------------------
+ */
 
 static oc_status infinite_find(const oc_dataset *d)
 {
@@ -329,8 +339,8 @@ static oc_status infinite_find(const oc_dataset *d)
         for (size_t f = 0; f < d->width; f++) {
             if (isfinite(d->x[row * d->width + f])) continue;
             const oc_dataset_symbol *s = &d->symbols[oc_dataset_symbol_of(d, row)];
-            return OC_FAIL(OC_EDATA, "%s: symbol %s, row %zu, feature %s is not finite: refused", d->path, s->name, row - s->first,
-                           d->features[f]);
+            return OC_FAIL(OC_EDATA, "%s: symbol %s, row %zu, feature %s is not finite: refused", d->path, s->name,
+                           row - s->first, d->features[f]);
         }
     }
     return OC_OK;
@@ -343,14 +353,16 @@ static const char *row_fault(const oc_dataset *d, const oc_dataset_symbol *s, si
     if (d->run_length[row] > (first ? 0 : d->run_length[row - 1]) + 1) return "its run_length jumps";
     for (size_t i = 0; i < d->label_count; i++) {
         const oc_dataset_label *l = &d->labels[i];
-        if (l->class_[row] < 0 || l->class_[row] >= OC_CLASS_COUNT || l->valid[row] > 1) return "its label is none of 0, 1, 2";
+        if (l->class_[row] < 0 || l->class_[row] >= OC_CLASS_COUNT || l->valid[row] > 1)
+            return "its label is none of 0, 1, 2";
         if (l->known_ns[row] < d->time_ns[row]) return "its label is known before the row";
         if (!isfinite(l->return_[row])) return "its return is not finite";
     }
     return NULL;
 }
 
-/* The same questions, a column at a time and without a branch, so that the loops vectorise: a good dataset meets only these. */
+/* The same questions, a column at a time and without a branch, so that the loops vectorise: a good dataset meets only
+ * these. */
 static bool rows_good(const oc_dataset *d, const oc_dataset_symbol *s)
 {
     const int64_t *time_ns = d->time_ns + s->first;
@@ -362,7 +374,8 @@ static bool rows_good(const oc_dataset *d, const oc_dataset_symbol *s)
         const oc_dataset_label *of = &d->labels[l];
         const int64_t *known = of->known_ns + s->first;
         uint8_t worst_class = 0, worst_valid = 0;
-        for (size_t i = 0; i < s->rows; i++) worst_class |= (uint8_t)((uint8_t)of->class_[s->first + i] > OC_CLASS_HOLD);
+        for (size_t i = 0; i < s->rows; i++)
+            worst_class |= (uint8_t)((uint8_t)of->class_[s->first + i] > OC_CLASS_HOLD);
         for (size_t i = 0; i < s->rows; i++) worst_valid |= of->valid[s->first + i];
         for (size_t i = 0; i < s->rows; i++) bad |= (unsigned)(known[i] < time_ns[i]);
         const oc_extent whole_column = {.column = H5_X};
@@ -379,19 +392,23 @@ static oc_status rows_check(const oc_dataset *d)
         if (rows_good(d, s)) continue;
         for (size_t row = s->first; row < s->first + s->rows; row++) {
             const char *fault = row_fault(d, s, row);
-            if (fault) return OC_FAIL(OC_EDATA, "%s: symbol %s, row %zu: %s: refused", d->path, s->name, row - s->first, fault);
+            if (fault)
+                return OC_FAIL(OC_EDATA, "%s: symbol %s, row %zu: %s: refused", d->path, s->name, row - s->first,
+                               fault);
         }
     }
     return OC_OK;
 }
 
-/* ---- open and close ----------------------------------------------------------------------------------------------- */
+/* ---- open and close -----------------------------------------------------------------------------------------------
+ */
 
 static oc_status whole_open(whole *w, const char *path)
 {
     bool finite = true;
     w->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (w->fd < 0) return OC_FAIL(errno == ENOENT ? OC_EDATA : OC_EFAILED, "%s: cannot open: %s", path, strerror(errno));
+    if (w->fd < 0)
+        return OC_FAIL(errno == ENOENT ? OC_EDATA : OC_EFAILED, "%s: cannot open: %s", path, strerror(errno));
     OC_TRY(oc_seal_read(&w->seal, w->fd, path));
     OC_TRY(shape_check(w, path));
     OC_TRY(extents_check(w, path));
@@ -416,7 +433,8 @@ oc_status oc_dataset_open(oc_dataset **out, const char *path)
     assert(out && path);
     *out = NULL;
     h5_quiet();
-    if (strlen(path) >= sizeof w->d.path) return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %zu bytes", path, sizeof w->d.path - 1);
+    if (strlen(path) >= sizeof w->d.path)
+        return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %zu bytes", path, sizeof w->d.path - 1);
     OC_TRY(oc_memory_new(&w, sizeof *w, "dataset"));
     w->fd = -1;
     w->file = -1;

@@ -3,8 +3,10 @@
  * symbol, the addresses of all chunks become the seal's extents, and the sealed file is renamed. */
 #include "datasets/dataset_writer.h"
 
+#include <hdf5.h>
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -74,7 +76,8 @@ static oc_status column_open(column *c, const oc_dataset_writer *w, hid_t group,
     c->id = -1;
     if (space >= 0 && creation >= 0 && H5Pset_obj_track_times(creation, 0) >= 0 &&
         H5Pset_chunk(creation, (int)c->dims, chunk) >= 0 && H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) >= 0)
-        c->id = H5Dcreate2(group, type->name, h5_column_file_type(index, label), space, H5P_DEFAULT, creation, H5P_DEFAULT);
+        c->id =
+            H5Dcreate2(group, type->name, h5_column_file_type(index, label), space, H5P_DEFAULT, creation, H5P_DEFAULT);
     H5Sclose(space);
     H5Pclose(creation);
     return c->id < 0 ? h5_fail(OC_EFAILED, w->path, type->name) : OC_OK;
@@ -114,9 +117,11 @@ static oc_status column_add(column *c, const void *data, size_t rows, const char
     return OC_OK;
 }
 
-/* ---- what stands once in the file --------------------------------------------------------------------------------- */
+/* ---- what stands once in the file ---------------------------------------------------------------------------------
+ */
 
-static oc_status strings_write(hid_t group, const char *name, size_t rows, const char *first, size_t stride, const char *path)
+static oc_status strings_write(hid_t group, const char *name, size_t rows, const char *first, size_t stride,
+                               const char *path)
 {
     size_t longest = 1;
     char *packed;
@@ -153,9 +158,9 @@ static oc_status features_write(const oc_dataset_writer *w)
         const oc_feature_info *f = &p->features[i];
         memcpy(t[i].name, f->name, sizeof t[i].name);
         memcpy(t[i].parameters, f->parameters, sizeof t[i].parameters);
-        strncpy(t[i].group, f->group_name ? f->group_name : "", sizeof t[i].group - 1);
-        strncpy(t[i].source, f->source ? f->source : "", sizeof t[i].source - 1);
-        strncpy(t[i].missing, f->missing == OC_MISSING_REQUIRED ? "required" : "impute", sizeof t[i].missing - 1);
+        snprintf(t[i].group, sizeof t[i].group, "%s", f->group_name ? f->group_name : "");
+        snprintf(t[i].source, sizeof t[i].source, "%s", f->source ? f->source : "");
+        snprintf(t[i].missing, sizeof t[i].missing, "%s", f->missing == OC_MISSING_REQUIRED ? "required" : "impute");
         n->events[i] = f->history_events;
         n->ns[i] = f->history_ns;
         n->imputed[i] = f->imputed;
@@ -264,7 +269,8 @@ oc_status oc_dataset_writer_open(oc_dataset_writer **out, const char *path, cons
     return OC_OK;
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------------------------------------
+ */
 
 static oc_status symbol_open(oc_dataset_writer *w, size_t index)
 {
@@ -298,12 +304,12 @@ oc_status oc_dataset_writer_row(oc_dataset_writer *w, size_t index, const oc_fea
     symbol *s = &w->symbols[index];
     if (!s->open) OC_TRY(symbol_open(w, index));
     if (s->s.rows && row->time_ns < s->s.time_ns[s->s.rows - 1])
-        return OC_FAIL(OC_EDATA, "%s: symbol %s: row %zu is earlier than the row before it", w->path, w->plan->symbols[index],
-                       s->s.rows);
+        return OC_FAIL(OC_EDATA, "%s: symbol %s: row %zu is earlier than the row before it", w->path,
+                       w->plan->symbols[index], s->s.rows);
     OC_TRY(series_add(&s->s, row, break_before));
     const void *values[H5_COLUMNS] = {
-        [H5_X] = row->x, [H5_TIME] = &row->time_ns, [H5_RUN] = &row->run_length, [H5_MASK] = row->mask, [H5_MID] = &row->mid,
-        [H5_SPREAD] = &row->spread,
+        [H5_X] = row->x,       [H5_TIME] = &row->time_ns, [H5_RUN] = &row->run_length,
+        [H5_MASK] = row->mask, [H5_MID] = &row->mid,      [H5_SPREAD] = &row->spread,
     };
     for (int c = 0; c < H5_COLUMNS; c++) OC_TRY(column_add(&s->columns[c], values[c], 1, w->path));
     w->rows++;
@@ -315,10 +321,11 @@ uint64_t oc_dataset_writer_rows(const oc_dataset_writer *w)
     return w->rows;
 }
 
-/* ---- labels, extents, commit -------------------------------------------------------------------------------------- */
+/* ---- labels, extents, commit --------------------------------------------------------------------------------------
+ */
 
-static oc_status standard_label(void *context, const oc_label_rule *rule, const oc_label_series *s, size_t first, size_t last,
-                                oc_label_columns *out)
+static oc_status standard_label(void *context, const oc_label_rule *rule, const oc_label_series *s, size_t first,
+                                size_t last, oc_label_columns *out)
 {
     (void)context;
     return oc_label_compute(rule, s, first, last, out);
@@ -338,7 +345,8 @@ static oc_status label_fill(const oc_dataset_writer *w, symbol *s, const oc_labe
     OC_TRY_GOTO(status, done, label(w->plan->label_context, rule, &in, 0, rows, &out));
     const void *values[H5_LABEL_COLUMNS] = {
         [H5_CLASS] = out.class_, [H5_VALID] = out.valid, [H5_KNOWN] = out.known_ns, [H5_RETURN] = out.return_};
-    for (int c = 0; c < H5_LABEL_COLUMNS; c++) OC_TRY_GOTO(status, done, column_add(&columns[c], values[c], rows, w->path));
+    for (int c = 0; c < H5_LABEL_COLUMNS; c++)
+        OC_TRY_GOTO(status, done, column_add(&columns[c], values[c], rows, w->path));
 done:
     oc_memory_free(out.class_);
     oc_memory_free(out.valid);
@@ -409,7 +417,8 @@ static oc_status root_find(oc_dataset_writer *w, uint64_t *offset)
 static oc_status finish(oc_dataset_writer *w, oc_hash *root)
 {
     uint64_t rows[OC_INSTRUMENTS_MAX] = {0};
-    oc_seal seal = {.symbol_count = w->opened, .width = (uint32_t)w->plan->width, .label_count = (uint32_t)w->plan->label_count};
+    oc_seal seal = {
+        .symbol_count = w->opened, .width = (uint32_t)w->plan->width, .label_count = (uint32_t)w->plan->label_count};
     if (w->rows == 0) return OC_FAIL(OC_EDATA, "%s: there is no row to write", w->path);
     for (size_t i = 0; i < w->plan->symbol_count; i++) {
         if (!w->symbols[i].open) continue;

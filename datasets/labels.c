@@ -1,5 +1,5 @@
-/* labels.c - one pass over the rows with three pointers that only move forward: base row, horizon row, and the row up to
- * which no break lies ahead. So a piece [first, last) costs its own rows and one horizon, whatever the length of the
+/* labels.c - one pass over the rows with three pointers that only move forward: base row, horizon row, and the row up
+ * to which no break lies ahead. So a piece [first, last) costs its own rows and one horizon, whatever the length of the
  * series, and nothing past the horizon row is ever read. */
 #include "datasets/labels.h"
 
@@ -29,14 +29,16 @@ static bool horizon_parse(const char *text, size_t length, oc_label_rule *rule)
 {
     size_t digits = 0;
     int64_t count = 0;
-    while (digits < length && digits < 15 && isdigit((unsigned char)text[digits])) count = count * 10 + (text[digits++] - '0');
+    while (digits < length && digits < 15 && isdigit((unsigned char)text[digits]))
+        count = count * 10 + (text[digits++] - '0');
     if (digits == 0 || count < 1) return false;
     if (digits == length) {
         rule->horizon_rows = count;
         return count <= (rule->kind == OC_LABEL_SMOOTH ? SMOOTH_ROWS_MAX : HORIZON_ROWS_MAX);
     }
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strlen(units[i].unit) != length - digits || memcmp(units[i].unit, text + digits, length - digits) != 0) continue;
+        if (strlen(units[i].unit) != length - digits || memcmp(units[i].unit, text + digits, length - digits) != 0)
+            continue;
         if (count > HORIZON_NS_MAX / units[i].ns) return false;
         rule->horizon_ns = count * units[i].ns;
         return true;
@@ -70,16 +72,22 @@ oc_status oc_label_parse(oc_label_rule *out, const char *text, int64_t entry_del
         if (length != (size_t)(first - text) || memcmp(kinds[i].name, text, length) != 0) continue;
         out->kind = kinds[i].kind;
         if (!horizon_parse(first + 1, (size_t)(second - first - 1), out))
-            return OC_FAIL(OC_ECONFIG, "label \"%s\": its horizon is not a number of rows (1 to %d) or a time like 250ms, 10s, 5m, 1h",
-                           text, out->kind == OC_LABEL_SMOOTH ? SMOOTH_ROWS_MAX : HORIZON_ROWS_MAX);
+            return OC_FAIL(
+                OC_ECONFIG,
+                "label \"%s\": its horizon is not a number of rows (1 to %d) or a time like 250ms, 10s, 5m, 1h", text,
+                out->kind == OC_LABEL_SMOOTH ? SMOOTH_ROWS_MAX : HORIZON_ROWS_MAX);
         if (out->horizon_ns && !kinds[i].duration)
-            return OC_FAIL(OC_ECONFIG, "label \"%s\": %s takes a number of rows as its horizon, not a time", text, kinds[i].name);
+            return OC_FAIL(OC_ECONFIG, "label \"%s\": %s takes a number of rows as its horizon, not a time", text,
+                           kinds[i].name);
         if (!threshold_parse(second + 1, &out->threshold))
-            return OC_FAIL(OC_ECONFIG, "label \"%s\": its threshold is not a return from 0 to below 1, like 0.0002", text);
+            return OC_FAIL(OC_ECONFIG, "label \"%s\": its threshold is not a return from 0 to below 1, like 0.0002",
+                           text);
         return OC_OK;
     }
-    return OC_FAIL(OC_ECONFIG, "label \"%s\" is not direction:K:THRESHOLD, direction:DURATION:THRESHOLD, smooth:K:THRESHOLD "
-                   "or cost:K:COST", text);
+    return OC_FAIL(OC_ECONFIG,
+                   "label \"%s\" is not direction:K:THRESHOLD, direction:DURATION:THRESHOLD, smooth:K:THRESHOLD "
+                   "or cost:K:COST",
+                   text);
 }
 
 typedef struct walk {
@@ -133,7 +141,8 @@ static bool walk_to(walk *w, const oc_label_rule *rule, const oc_label_series *s
     return w->clear >= w->horizon;
 }
 
-oc_status oc_label_compute(const oc_label_rule *rule, const oc_label_series *s, size_t first, size_t last, oc_label_columns *out)
+oc_status oc_label_compute(const oc_label_rule *rule, const oc_label_series *s, size_t first, size_t last,
+                           oc_label_columns *out)
 {
     assert(rule && s && out && first <= last && last <= s->rows);
     walk w = {first, first, first};

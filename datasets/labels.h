@@ -1,7 +1,7 @@
 /* labels.h - what a model is asked to predict. Class 0 buy, 1 sell, 2 hold. Parsed from one text each:
  *   direction:K:THRESHOLD            return from the base price to the mid K rows later, against +-THRESHOLD
- *   direction:DURATION:THRESHOLD     the same, DURATION like 250ms, 10s, 5m, 1h: first row at or after the base time + it
- *   smooth:K:THRESHOLD               mean of the next K mids against the base price, as in FI-2010 [Ntakaris18 eq.4]
+ *   direction:DURATION:THRESHOLD     the same, DURATION like 250ms, 10s, 5m, 1h: first row at or after the base time +
+ * it smooth:K:THRESHOLD               mean of the next K mids against the base price, as in FI-2010 [Ntakaris18 eq.4]
  *   cost:K:COST                      buy or sell only if the return beats COST plus half the spread at both ends
  * THRESHOLD and COST are returns (0.0002 = 2 bp). Base row of row n: the first row from n on whose time is at or after
  * the time of n + entry_delay_ns (n itself where the delay is 0); K rows and DURATION count from it and its time.
@@ -43,6 +43,7 @@ typedef struct oc_label_columns {              /* caller's arrays [rows] */
 } oc_label_columns;
 
 OC_MUST oc_label_parse(oc_label_rule *out, const char *text, int64_t entry_delay_ns);          /* OC_ECONFIG */
-OC_MUST oc_label_compute(const oc_label_rule *rule, const oc_label_series *series, size_t first, size_t last, oc_label_columns *out);
-                                               /* rows [first,last) only; out is indexed by row - first */
+OC_MUST oc_label_compute(const oc_label_rule *rule, const oc_label_series *series, size_t first, size_t last,
+                         oc_label_columns *out);
+/* rows [first,last) only; out is indexed by row - first */
 #endif

@@ -1,5 +1,5 @@
-/* ledger.c - a hash-chained file of JSON lines. Appending reads the whole chain first (thousands of records at most), so
- * nothing is ever written behind a line that was tampered with. */
+/* ledger.c - a hash-chained file of JSON lines. Appending reads the whole chain first (thousands of records at most),
+ * so nothing is ever written behind a line that was tampered with. */
 #include "datasets/ledger.h"
 
 #include <assert.h>
@@ -41,11 +41,13 @@ oc_status oc_ledger_path(const oc_dataset *d, char *path, size_t cap)
     const char *slash = strrchr(d->path, '/');
     int folder = slash ? (int)(slash - d->path) + 1 : 0;
     int length = snprintf(path, cap, "%.*s%s.ledger", folder, d->path, oc_hash_text(d->sources, hash));
-    if (length < 0 || (size_t)length >= cap) return OC_FAIL(OC_ELIMIT, "%s: the path of its ledger is too long", d->path);
+    if (length < 0 || (size_t)length >= cap)
+        return OC_FAIL(OC_ELIMIT, "%s: the path of its ledger is too long", d->path);
     return OC_OK;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------------------------
+ */
 
 static bool hash_of(const json_t *record, const char *key, oc_hash *out)
 {
@@ -67,8 +69,8 @@ static bool line_parse(const char *text, size_t bytes, oc_hash previous, json_t 
     *self = oc_hash_bytes(body, length + 1);
     free(body);
     *record = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
-    return *record && hash_of(*record, "self", &said) && oc_hash_equal(said, *self) && hash_of(*record, "previous", &before) &&
-           oc_hash_equal(before, previous);
+    return *record && hash_of(*record, "self", &said) && oc_hash_equal(said, *self) &&
+           hash_of(*record, "previous", &before) && oc_hash_equal(before, previous);
 }
 
 static oc_status record_count(chain *c, const json_t *record)
@@ -101,8 +103,8 @@ static oc_status line_take(chain *c, const char *text, size_t bytes)
         c->torn = text;
         c->torn_bytes = bytes;
     } else if (!good || (c->torn && !names_torn(c, record))) {
-        status = OC_FAIL(OC_EDATA, "%s:%" PRIu64 ": the chain of hashes is broken here: the ledger was changed", c->path,
-                         c->torn ? c->line - 1 : c->line);
+        status = OC_FAIL(OC_EDATA, "%s:%" PRIu64 ": the chain of hashes is broken here: the ledger was changed",
+                         c->path, c->torn ? c->line - 1 : c->line);
     } else {
         c->torn = NULL;
         c->summary.head = self;
@@ -126,7 +128,9 @@ static oc_status chain_take(chain *c, const char *data, size_t bytes)
         OC_TRY(line_take(c, data + at, (size_t)(end - data) - at));
         at = (size_t)(end - data) + 1;
     }
-    if (c->torn) return OC_FAIL(OC_EDATA, "%s:%" PRIu64 ": the chain of hashes is broken here: the ledger was changed", c->path, c->line);
+    if (c->torn)
+        return OC_FAIL(OC_EDATA, "%s:%" PRIu64 ": the chain of hashes is broken here: the ledger was changed", c->path,
+                       c->line);
     if (at < bytes) {
         c->summary.torn = true;
         c->torn = data + at;
@@ -150,14 +154,16 @@ oc_status oc_ledger_read(const oc_dataset *d, oc_ledger_summary *out)
     chain c = {.path = path, .summary = {.present = true}};
     oc_status status = chain_take(&c, data, bytes);
     if (status == OC_OK && c.summary.torn)
-        oc_log(OC_LOG_WARN, "%s: its last line was cut short by a crash (%zu bytes); it counts as nothing", path, c.torn_bytes);
+        oc_log(OC_LOG_WARN, "%s: its last line was cut short by a crash (%zu bytes); it counts as nothing", path,
+               c.torn_bytes);
     *out = c.summary;
     oc_memory_free(c.configs);
     oc_memory_free(data);
     return status;
 }
 
-/* ---- appending ---------------------------------------------------------------------------------------------------- */
+/* ---- appending ----------------------------------------------------------------------------------------------------
+ */
 
 static void hash_set(json_t *record, const char *key, oc_hash hash)
 {
@@ -203,8 +209,8 @@ static oc_status line_add(chain *c, json_t *record, char **text, size_t *length,
     c->summary.head = oc_hash_bytes(body, bytes);
     oc_status status = oc_memory_grow(text, capacity, *length + bytes + SELF_BYTES + 2, 1, "ledger record");
     if (status == OC_OK)
-        *length += (size_t)snprintf(*text + *length, *capacity - *length, "%.*s%s%s\"}\n", (int)bytes - 1, body, SELF_OPEN,
-                                    oc_hash_text(c->summary.head, self));
+        *length += (size_t)snprintf(*text + *length, *capacity - *length, "%.*s%s%s\"}\n", (int)bytes - 1, body,
+                                    SELF_OPEN, oc_hash_text(c->summary.head, self));
     free(body);
     return status;
 }
@@ -236,7 +242,8 @@ static oc_status lock(int fd, const char *path)
 {
     for (int i = 0; i < LOCK_TRIES; i++) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) return OC_OK;
-        if (errno != EWOULDBLOCK && errno != EINTR) return OC_FAIL(OC_EFAILED, "%s: cannot lock: %s", path, strerror(errno));
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return OC_FAIL(OC_EFAILED, "%s: cannot lock: %s", path, strerror(errno));
         usleep(LOCK_WAIT_US);
     }
     return OC_FAIL(OC_EAGAIN, "%s: another process has held its lock for a minute", path);

@@ -1,5 +1,6 @@
-/* row_engine.h - what makes rows and labels, as functions and a context, so that `build` and `verify` can be run over an
- * engine with a planted fault: a test of verify that goes through the code that users run. Users get the standard one. */
+/* row_engine.h - what makes rows and labels, as functions and a context, so that `build` and `verify` can be run over
+ * an engine with a planted fault: a test of verify that goes through the code that users run. Users get the standard
+ * one. */
 #ifndef OC_DATASETS_ROW_ENGINE_H
 #define OC_DATASETS_ROW_ENGINE_H
 
@@ -7,7 +8,8 @@
 
 typedef struct oc_row_engine {
     void *context;
-    oc_status (*open)(void *context, void **engine, const oc_feature_spec *spec, const oc_instrument *universe, size_t instruments);
+    oc_status (*open)(void *context, void **engine, const oc_feature_spec *spec, const oc_instrument *universe,
+                      size_t instruments);
     void (*close)(void *engine);
     void (*reset)(void *engine);
     void (*begin)(void *engine);
@@ -31,13 +33,14 @@ typedef struct oc_build_plan {
 OC_MUST oc_build_plan_read(oc_build_plan *out, const oc_config *config);
 void oc_build_plan_free(oc_build_plan *p);
 
-OC_MUST oc_dataset_build_with(const oc_config *config, const char *out_path, const oc_row_engine *rows, oc_build_result *result);
+OC_MUST oc_dataset_build_with(const oc_config *config, const char *out_path, const oc_row_engine *rows,
+                              oc_build_result *result);
 OC_MUST oc_dataset_verify_with(const char *path, const oc_verify_options *options, const oc_row_engine *rows,
                                oc_verify_result *result);
 
 /* One label of one row, made again with garbage behind known_ns (an invalid one: with the true future, as it may become
  * valid when more follows). broken[row]: bit 0 is break_before of the row. *same false: other bits than in d. */
-OC_MUST oc_verify_label(const oc_dataset *d, size_t label, size_t symbol, size_t row, const uint8_t *broken, uint64_t seed,
-                        const oc_row_engine *rows, bool *same);
+OC_MUST oc_verify_label(const oc_dataset *d, size_t label, size_t symbol, size_t row, const uint8_t *broken,
+                        uint64_t seed, const oc_row_engine *rows, bool *same);
 
 #endif

@@ -1,7 +1,7 @@
 /* samples.c - which rows end a window of one split. Three passes over the rows of all symbols: the hull of the spans of
- * every validation and test interval; the count; the fill. Spans are closed: [time of the window's first row, the latest
- * known_ns of its labels]. Validation is purged against later test intervals too: the model and its temperature are
- * chosen on it. */
+ * every validation and test interval; the count; the fill. Spans are closed: [time of the window's first row, the
+ * latest known_ns of its labels]. Validation is purged against later test intervals too: the model and its temperature
+ * are chosen on it. */
 #include <assert.h>
 #include <limits.h>
 
@@ -60,7 +60,8 @@ static void hulls_find(selection *s)
     }
 }
 
-/* embargo: the span must begin behind the interval's last known_ns, and embargo_ns behind it where there is an embargo. */
+/* embargo: the span must begin behind the interval's last known_ns, and embargo_ns behind it where there is an embargo.
+ */
 static bool too_soon(int64_t first_ns, int64_t last_known_ns, int64_t embargo_ns)
 {
     int64_t allowed;
@@ -90,8 +91,8 @@ static verdict judge(const selection *s, oc_split split, size_t row)
     return v == KEPT ? against(s, split, &p) : v;
 }
 
-oc_status oc_samples_select(oc_samples *out, const oc_dataset *d, const oc_fold *fold, int64_t embargo_ns, oc_split split,
-                            int steps, const oc_dataset_label *const *labels, size_t label_count)
+oc_status oc_samples_select(oc_samples *out, const oc_dataset *d, const oc_fold *fold, int64_t embargo_ns,
+                            oc_split split, int steps, const oc_dataset_label *const *labels, size_t label_count)
 {
     assert(out && d && fold && split < OC_SPLIT_COUNT && (labels || label_count == 0));
     *out = (oc_samples){0};

@@ -91,7 +91,8 @@ static void hash_piece(oc_hasher *h, const unsigned char *data, uint64_t offset,
     oc_hasher_add(h, data + (to - offset), (size_t)(last - to));
 }
 
-/* ---- loading ------------------------------------------------------------------------------------------------------ */
+/* ---- loading ------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct loading {
     const oc_seal *seal;
@@ -143,7 +144,8 @@ static bool load_block(loading *l, int worker, uint64_t block)
             return false;
         }
         hash_piece(l->hashers[worker], to, at, bytes, s->root_offset);
-        if (base && l->sink->check && !l->sink->check(l->sink->context, x, to, bytes)) atomic_store(&l->bad_content, true);
+        if (base && l->sink->check && !l->sink->check(l->sink->context, x, to, bytes))
+            atomic_store(&l->bad_content, true);
         at += bytes;
         if (inside && at == x->offset + x->bytes) e++;
     }
@@ -155,7 +157,7 @@ static bool load_block(loading *l, int worker, uint64_t block)
 static void load_work(void *context, int worker, int workers)
 {
     loading *l = context;
-    (void)workers;                               /* whoever is free takes the next block: the result does not depend on it */
+    (void)workers; /* whoever is free takes the next block: the result does not depend on it */
     for (;;) {
         uint64_t block = atomic_fetch_add(&l->next, 1);
         if (block >= l->seal->block_count) return;
@@ -171,13 +173,15 @@ static oc_status load_verdict(const loading *l, const char *path)
                        (unsigned long long)l->seal->block_count,
                        atomic_load(&l->reason) ? strerror(atomic_load(&l->reason)) : "the file became shorter");
     if (bad != UINT64_MAX)
-        return OC_FAIL(OC_EDATA, "%s: block %llu of %llu fails its hash (offset %llu): the file is damaged; build it again",
-                       path, (unsigned long long)bad, (unsigned long long)l->seal->block_count,
+        return OC_FAIL(OC_EDATA,
+                       "%s: block %llu of %llu fails its hash (offset %llu): the file is damaged; build it again", path,
+                       (unsigned long long)bad, (unsigned long long)l->seal->block_count,
                        (unsigned long long)bad * OC_SEAL_BLOCK_BYTES);
     return OC_OK;
 }
 
-oc_status oc_seal_load(const oc_seal *seal, int fd, const char *path, const oc_seal_sink *sink, int threads, bool *content_good)
+oc_status oc_seal_load(const oc_seal *seal, int fd, const char *path, const oc_seal_sink *sink, int threads,
+                       bool *content_good)
 {
     assert(seal && path && content_good);
     loading l = {.seal = seal, .sink = sink, .fd = fd, .bad_block = UINT64_MAX, .unread_block = UINT64_MAX};
@@ -207,7 +211,8 @@ done:
     return status;
 }
 
-/* ---- footer and tables -------------------------------------------------------------------------------------------- */
+/* ---- footer and tables --------------------------------------------------------------------------------------------
+ */
 
 static bool footer_sane(const footer *f, uint64_t file_bytes)
 {
@@ -224,7 +229,8 @@ static bool extents_sane(const oc_seal *s)
     uint64_t end = 0;
     for (uint64_t i = 0; i < s->extent_count; i++) {
         const oc_extent *x = &s->extents[i];
-        if (x->offset < end || x->bytes == 0 || x->bytes > s->h5_bytes || x->offset > s->h5_bytes - x->bytes) return false;
+        if (x->offset < end || x->bytes == 0 || x->bytes > s->h5_bytes || x->offset > s->h5_bytes - x->bytes)
+            return false;
         if (x->symbol >= s->symbol_count) return false;
         end = x->offset + x->bytes;
         if (x->offset < s->root_offset + OC_SEAL_ROOT_BYTES && end > s->root_offset) return false;
@@ -241,15 +247,18 @@ oc_status oc_seal_read(oc_seal *out, int fd, const char *path)
     uint64_t file_bytes = (uint64_t)info.st_size;
     if (!S_ISREG(info.st_mode) || file_bytes < sizeof f || !read_at(fd, &f, sizeof f, file_bytes - sizeof f) ||
         memcmp(f.magic, magic, sizeof magic) != 0)
-        return OC_FAIL(OC_EDATA, "%s: is cut short, damaged at its end, or no file of Outcry: the seal behind the HDF5 part "
-                       "is missing; build it again", path);
+        return OC_FAIL(OC_EDATA,
+                       "%s: is cut short, damaged at its end, or no file of Outcry: the seal behind the HDF5 part "
+                       "is missing; build it again",
+                       path);
     if (!oc_hash_equal(footer_hash(f), f.self))
         return OC_FAIL(OC_EDATA, "%s: its footer fails its hash: the file is damaged; build it again", path);
     if (f.version != FORMAT_VERSION)
-        return OC_FAIL(OC_EDATA, "%s: format version %u, this program reads version %d; build it again", path, f.version,
-                       FORMAT_VERSION);
+        return OC_FAIL(OC_EDATA, "%s: format version %u, this program reads version %d; build it again", path,
+                       f.version, FORMAT_VERSION);
     if (!footer_sane(&f, file_bytes))
-        return OC_FAIL(OC_EDATA, "%s: its footer does not fit the file: the file is cut short or damaged; build it again", path);
+        return OC_FAIL(OC_EDATA,
+                       "%s: its footer does not fit the file: the file is cut short or damaged; build it again", path);
     out->h5_bytes = f.h5_bytes;
     out->block_count = f.block_count;
     out->extent_count = f.extent_count;
@@ -264,7 +273,8 @@ oc_status oc_seal_read(oc_seal *out, int fd, const char *path)
     if (!read_at(fd, out->tables, bytes, f.h5_bytes) || !oc_hash_equal(oc_hash_bytes(out->tables, bytes), f.root) ||
         !extents_sane(out)) {
         oc_seal_free(out);
-        return OC_FAIL(OC_EDATA, "%s: its table of hashes fails the root hash: the file is damaged; build it again", path);
+        return OC_FAIL(OC_EDATA, "%s: its table of hashes fails the root hash: the file is damaged; build it again",
+                       path);
     }
     return OC_OK;
 }
@@ -275,7 +285,8 @@ void oc_seal_free(oc_seal *seal)
     seal->tables = NULL;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------------------------
+ */
 
 static int extent_order(const void *a, const void *b)
 {
@@ -322,9 +333,15 @@ static oc_status seal_fd(int fd, const char *name, oc_seal *s, const uint64_t *s
     if (rows) memcpy(s->tables + blocks, symbol_rows, rows);
     if (s->extent_count) memcpy(s->tables + blocks + rows, extents, s->extent_count * sizeof *extents);
     s->root = oc_hash_bytes(s->tables, bytes);
-    footer f = {.version = FORMAT_VERSION, .symbol_count = s->symbol_count, .width = s->width, .label_count = s->label_count,
-                .h5_bytes = s->h5_bytes, .block_count = s->block_count, .extent_count = s->extent_count,
-                .root_offset = s->root_offset, .root = s->root};
+    footer f = {.version = FORMAT_VERSION,
+                .symbol_count = s->symbol_count,
+                .width = s->width,
+                .label_count = s->label_count,
+                .h5_bytes = s->h5_bytes,
+                .block_count = s->block_count,
+                .extent_count = s->extent_count,
+                .root_offset = s->root_offset,
+                .root = s->root};
     memcpy(f.magic, magic, sizeof magic);
     f.self = footer_hash(f);
     oc_hash_text(s->root, text);
@@ -334,7 +351,8 @@ static oc_status seal_fd(int fd, const char *name, oc_seal *s, const uint64_t *s
     return OC_OK;
 }
 
-oc_status oc_seal_write(const char *path, const char *name, oc_seal *seal, const uint64_t *symbol_rows, oc_extent *extents)
+oc_status oc_seal_write(const char *path, const char *name, oc_seal *seal, const uint64_t *symbol_rows,
+                        oc_extent *extents)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot write: %s", name, strerror(errno));
@@ -343,7 +361,8 @@ oc_status oc_seal_write(const char *path, const char *name, oc_seal *seal, const
     return status;
 }
 
-/* ---- beside and rename -------------------------------------------------------------------------------------------- */
+/* ---- beside and rename --------------------------------------------------------------------------------------------
+ */
 
 oc_status oc_seal_temporary(const char *path, char target[OC_PATH_MAX], char temporary[OC_PATH_MAX])
 {
@@ -352,7 +371,8 @@ oc_status oc_seal_temporary(const char *path, char target[OC_PATH_MAX], char tem
     if (strlen(path) >= OC_PATH_MAX) return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %d bytes", path, OC_PATH_MAX - 1);
     memcpy(target, path, strlen(path) + 1);
     if (stat(path, &info) == 0) {
-        if (!S_ISREG(info.st_mode)) return OC_FAIL(OC_EFAILED, "%s: cannot write: it is there and is not a regular file", path);
+        if (!S_ISREG(info.st_mode))
+            return OC_FAIL(OC_EFAILED, "%s: cannot write: it is there and is not a regular file", path);
         if (!realpath(path, target)) return OC_FAIL(OC_EFAILED, "%s: cannot resolve: %s", path, strerror(errno));
     }
     OC_TRY(oc_path_make_parent(target));

@@ -36,21 +36,23 @@ typedef struct oc_seal {
 
 /* Hashes the HDF5 file at `path` (h5_bytes, block_count, root are filled in; extents and symbol rows given), writes the
  * root hash at root_offset, appends tables and footer, and syncs the file. */
-OC_MUST oc_seal_write(const char *path, const char *name, oc_seal *seal, const uint64_t *symbol_rows, oc_extent *extents);
+OC_MUST oc_seal_write(const char *path, const char *name, oc_seal *seal, const uint64_t *symbol_rows,
+                      oc_extent *extents);
 
 /* Reads and checks footer and tables. OC_EDATA where the file is cut short, damaged there, or is none of ours. */
 OC_MUST oc_seal_read(oc_seal *out, int fd, const char *path);
 void oc_seal_free(oc_seal *seal);
 
-/* Reads the whole HDF5 part once, hashes it, and puts every extent's bytes where `place` says (NULL: hashed only); `check`
- * (may be NULL) then sees each piece while it is in the cache. threads workers share the blocks. OC_EDATA names the
- * first damaged block. */
+/* Reads the whole HDF5 part once, hashes it, and puts every extent's bytes where `place` says (NULL: hashed only);
+ * `check` (may be NULL) then sees each piece while it is in the cache. threads workers share the blocks. OC_EDATA names
+ * the first damaged block. */
 typedef struct oc_seal_sink {
     void *context;
     void *(*place)(void *context, const oc_extent *extent);            /* address of the extent's first byte */
     bool (*check)(void *context, const oc_extent *extent, const void *data, size_t bytes);   /* false: bad content */
 } oc_seal_sink;
-OC_MUST oc_seal_load(const oc_seal *seal, int fd, const char *path, const oc_seal_sink *sink, int threads, bool *content_good);
+OC_MUST oc_seal_load(const oc_seal *seal, int fd, const char *path, const oc_seal_sink *sink, int threads,
+                     bool *content_good);
 
 /* A new file beside `path` that oc_seal_commit renames over it; both folders synced. A failure leaves the old file. */
 OC_MUST oc_seal_temporary(const char *path, char target[OC_PATH_MAX], char temporary[OC_PATH_MAX]);

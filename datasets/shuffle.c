@@ -1,6 +1,7 @@
-/* shuffle.c - the order of an epoch without a table: a balanced Feistel network over the smallest even number of bits that
- * holds `count` is a permutation of 2^bits values whatever its round function is; walking the cycle until a value falls
- * below count makes it a permutation of [0, count) [Black02]. Fewer than four steps on average: 2^bits < 4 count. */
+/* shuffle.c - the order of an epoch without a table: a balanced Feistel network over the smallest even number of bits
+ * that holds `count` is a permutation of 2^bits values whatever its round function is; walking the cycle until a value
+ * falls below count makes it a permutation of [0, count) [Black02]. Fewer than four steps on average: 2^bits < 4 count.
+ */
 #include <assert.h>
 
 #include "base/random.h"

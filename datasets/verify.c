@@ -1,7 +1,7 @@
-/* verify.c - one pass over the events with two engines. The first makes every row anew and compares it with the file. For
- * each chosen row the second begins right after the latest row that leaves the declared history, with the books of that
- * moment and no other state, is fed the events up to the row, and from then on garbage: it must give the same bits.
- * Events are kept from the earliest begun check on, so memory follows the history, not the file.
+/* verify.c - one pass over the events with two engines. The first makes every row anew and compares it with the file.
+ * For each chosen row the second begins right after the latest row that leaves the declared history, with the books of
+ * that moment and no other state, is fed the events up to the row, and from then on garbage: it must give the same
+ * bits. Events are kept from the earliest begun check on, so memory follows the history, not the file.
  *
  * run_length of a late start counts from that start: it is 0 exactly where the file's is, and never above it. */
 #include <assert.h>
@@ -54,7 +54,8 @@ typedef struct verify {
     int64_t history_ns;
 } verify;
 
-/* ---- books, packed: a book keeps room for thousands of levels and holds a few ------------------------------------- */
+/* ---- books, packed: a book keeps room for thousands of levels and holds a few -------------------------------------
+ */
 
 enum { SIDE_HEAD = offsetof(oc_book_side, store), BOOK_TAIL = sizeof(oc_book) - offsetof(oc_book, dropped) };
 
@@ -98,13 +99,16 @@ static void books_set(const verify *v, const unsigned char *from)
     }
 }
 
-/* ---- differences -------------------------------------------------------------------------------------------------- */
+/* ---- differences --------------------------------------------------------------------------------------------------
+ */
 
 static void differ(verify *v, size_t symbol, size_t row, const char *how, const char *what)
 {
     const oc_dataset_symbol *s = &v->d->symbols[symbol];
     char *text = v->result->first_difference;
-    if (!text[0]) snprintf(text, sizeof v->result->first_difference, "symbol %s, row %zu, %s: %s differs", s->name, row, what, how);
+    if (!text[0])
+        snprintf(text, sizeof v->result->first_difference, "symbol %s, row %zu, %s: %s differs", s->name, row, what,
+                 how);
     if (v->flags[s->first + row] & DIFFERENT) return;
     v->flags[s->first + row] |= DIFFERENT;
     v->result->rows_different++;
@@ -121,11 +125,13 @@ static const char *row_compare(const oc_dataset *d, size_t at, const oc_feature_
     if (memcmp(&row->mid, &d->mid[at], sizeof row->mid) != 0) return "mid";
     if (memcmp(&row->spread, &d->spread[at], sizeof row->spread) != 0) return "spread";
     uint32_t run = d->run_length[at];
-    if (late ? (row->run_length == 0) != (run == 0) || row->run_length > run : row->run_length != run) return "run_length";
+    if (late ? (row->run_length == 0) != (run == 0) || row->run_length > run : row->run_length != run)
+        return "run_length";
     return NULL;
 }
 
-/* ---- a late start ------------------------------------------------------------------------------------------------- */
+/* ---- a late start -------------------------------------------------------------------------------------------------
+ */
 
 /* A valid event that says nothing true: the kind of the last one, a later time, prices around it. */
 static void garbage_make(oc_event *e, uint32_t key, uint64_t number)
@@ -200,7 +206,8 @@ static oc_status checks_at(verify *v, size_t symbol, size_t row)
     return OC_OK;
 }
 
-/* ---- the pass ----------------------------------------------------------------------------------------------------- */
+/* ---- the pass -----------------------------------------------------------------------------------------------------
+ */
 
 static uint64_t earliest(const verify *v)
 {
@@ -221,7 +228,8 @@ static oc_status event_keep(verify *v, const oc_event *event)
         v->base += drop;
         v->count -= drop;
         if (v->count > v->capacity / 2)
-            OC_TRY(oc_memory_grow(&v->events, &v->capacity, v->count * 2 + 65536, sizeof *v->events, "events of a history"));
+            OC_TRY(oc_memory_grow(&v->events, &v->capacity, v->count * 2 + 65536, sizeof *v->events,
+                                  "events of a history"));
     }
     v->events[v->count++] = *event;
     return OC_OK;
@@ -266,11 +274,13 @@ static oc_status pass(verify *v)
     }
     oc_progress_finish(&progress);
     for (size_t i = 0; i < v->d->symbol_count; i++)
-        if (v->symbols[i].rows < v->d->symbols[i].rows) differ(v, i, v->symbols[i].rows, "the number of rows", "rebuilt");
+        if (v->symbols[i].rows < v->d->symbols[i].rows)
+            differ(v, i, v->symbols[i].rows, "the number of rows", "rebuilt");
     return OC_OK;
 }
 
-/* ---- which rows --------------------------------------------------------------------------------------------------- */
+/* ---- which rows ---------------------------------------------------------------------------------------------------
+ */
 
 /* First row of the symbol at or after a time. */
 static size_t row_at(const oc_dataset *d, const oc_dataset_symbol *s, int64_t time_ns)
@@ -348,7 +358,8 @@ static oc_status rows_choose(verify *v)
     if (least > d->rows) least = d->rows;
     for (size_t i = 0; i < d->symbol_count; i++) v->flags[d->symbols[i].first] |= CHOSEN;
     if (v->options->every)
-        for (uint64_t row = 0; row < d->rows; row += v->options->every < d->rows ? v->options->every : d->rows) v->flags[row] |= CHOSEN;
+        for (uint64_t row = 0; row < d->rows; row += v->options->every < d->rows ? v->options->every : d->rows)
+            v->flags[row] |= CHOSEN;
     else
         for (uint64_t i = 0; i < least; i++) v->flags[oc_shuffle(v->options->seed, 0, d->rows, i)] |= CHOSEN;
     OC_TRY(breaks_choose(v));
@@ -369,24 +380,28 @@ static oc_status labels_verify(verify *v)
                 if (same) continue;
                 v->result->labels_different++;
                 if (!v->result->first_difference[0])
-                    snprintf(v->result->first_difference, sizeof v->result->first_difference, "symbol %s, row %zu: label %s differs",
-                             d->symbols[s].name, row, d->labels[l].rule.text);
+                    snprintf(v->result->first_difference, sizeof v->result->first_difference,
+                             "symbol %s, row %zu: label %s differs", d->symbols[s].name, row, d->labels[l].rule.text);
             }
         }
     }
     return OC_OK;
 }
 
-/* ---- open and close ----------------------------------------------------------------------------------------------- */
+/* ---- open and close -----------------------------------------------------------------------------------------------
+ */
 
 static oc_status sources_check(const verify *v)
 {
     if (v->plan.event_count != v->d->source_count)
-        return OC_FAIL(OC_EDATA, "%s: made from %zu event files, %zu are given", v->d->path, v->d->source_count, v->plan.event_count);
+        return OC_FAIL(OC_EDATA, "%s: made from %zu event files, %zu are given", v->d->path, v->d->source_count,
+                       v->plan.event_count);
     for (size_t i = 0; i < v->plan.event_count; i++)
         if (!oc_hash_equal(oc_event_merge_source(v->merge, i)->content, v->d->source[i].content))
-            return OC_FAIL(OC_EDATA, "%s: is not the event file that %s was made from (another content hash); rows cannot be "
-                           "recomputed. --hashes-only checks the dataset alone", v->paths[i], v->d->path);
+            return OC_FAIL(OC_EDATA,
+                           "%s: is not the event file that %s was made from (another content hash); rows cannot be "
+                           "recomputed. --hashes-only checks the dataset alone",
+                           v->paths[i], v->d->path);
     return OC_OK;
 }
 
@@ -398,8 +413,10 @@ static oc_status events_open(verify *v)
         v->plan.event_count = v->options->event_count;
     }
     if (oc_event_merge_open(&v->merge, v->paths, v->plan.event_count) != OC_OK)
-        return oc_status_prefix(OC_EDATA, "%s: hashes are right, but its rows cannot be recomputed (--events FILE says where the "
-                                "event files are now, --hashes-only leaves the rows out)", v->d->path);
+        return oc_status_prefix(OC_EDATA,
+                                "%s: hashes are right, but its rows cannot be recomputed (--events FILE says where the "
+                                "event files are now, --hashes-only leaves the rows out)",
+                                v->d->path);
     v->universe = oc_event_merge_instruments(v->merge, &v->instruments);
     return sources_check(v);
 }
@@ -410,8 +427,10 @@ static oc_status engines_open(verify *v)
     OC_TRY(v->rows->open(v->rows->context, &v->whole, &v->plan.spec, v->universe, v->instruments));
     OC_TRY(v->rows->open(v->rows->context, &v->late, &v->plan.spec, v->universe, v->instruments));
     if (!oc_hash_equal(oc_features_schema(v->rows->features(v->whole)), d->schema))
-        return OC_FAIL(OC_EDATA, "%s: its feature schema is not that of this program: it was built by another version; build it "
-                       "again", d->path);
+        return OC_FAIL(OC_EDATA,
+                       "%s: its feature schema is not that of this program: it was built by another version; build it "
+                       "again",
+                       d->path);
     v->rows->begin(v->whole);
     v->rows->history(v->whole, &v->history_events, &v->history_ns);
     v->result->longest_history = v->history_events;
@@ -428,7 +447,8 @@ static oc_status engines_open(verify *v)
 static oc_status verify_run(verify *v, const char *path)
 {
     OC_TRY(oc_dataset_open(&v->d, path));
-    OC_TRY(oc_config_parse(&v->config, v->d->config, strlen(v->d->config), path, oc_build_keys, oc_build_key_count, NULL, 0));
+    OC_TRY(oc_config_parse(&v->config, v->d->config, strlen(v->d->config), path, oc_build_keys, oc_build_key_count,
+                           NULL, 0));
     OC_TRY(oc_build_plan_read(&v->plan, v->config));
     OC_TRY(events_open(v));
     OC_TRY(engines_open(v));
@@ -440,7 +460,8 @@ static oc_status verify_run(verify *v, const char *path)
 static void verify_free(verify *v)
 {
     for (size_t i = 0; i < OC_INSTRUMENTS_MAX; i++) {
-        for (size_t k = 0; k < v->symbols[i].count && v->symbols[i].checks; k++) oc_memory_free(v->symbols[i].checks[k].books);
+        for (size_t k = 0; k < v->symbols[i].count && v->symbols[i].checks; k++)
+            oc_memory_free(v->symbols[i].checks[k].books);
         oc_memory_free(v->symbols[i].checks);
     }
     if (v->whole) v->rows->close(v->whole);

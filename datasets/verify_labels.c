@@ -36,8 +36,8 @@ static void garbage_fill(stretch *s, uint32_t key, int64_t after_ns, double mid)
     }
 }
 
-static oc_status stretch_make(stretch *s, const oc_dataset *d, const oc_dataset_symbol *of, size_t row, int64_t known_ns,
-                              const uint8_t *broken, size_t garbage, uint32_t key)
+static oc_status stretch_make(stretch *s, const oc_dataset *d, const oc_dataset_symbol *of, size_t row,
+                              int64_t known_ns, const uint8_t *broken, size_t garbage, uint32_t key)
 {
     size_t at = of->first + row, last = of->first + of->rows, end = at;
     while (end < last && d->time_ns[end] <= known_ns) end++;
@@ -63,8 +63,8 @@ static bool answer_is(const answer *a, const oc_dataset_label *l, size_t at)
            memcmp(&a->return_, &l->return_[at], sizeof a->return_) == 0;
 }
 
-oc_status oc_verify_label(const oc_dataset *d, size_t label, size_t symbol, size_t row, const uint8_t *broken, uint64_t seed,
-                          const oc_row_engine *rows, bool *same)
+oc_status oc_verify_label(const oc_dataset *d, size_t label, size_t symbol, size_t row, const uint8_t *broken,
+                          uint64_t seed, const oc_row_engine *rows, bool *same)
 {
     const oc_dataset_label *l = &d->labels[label];
     const oc_dataset_symbol *of = &d->symbols[symbol];
@@ -74,7 +74,8 @@ oc_status oc_verify_label(const oc_dataset *d, size_t label, size_t symbol, size
     answer a = {0};
     oc_label_columns out = {&a.class_, &a.valid, &a.known_ns, &a.return_};
     if (!l->valid[at]) garbage = 0;              /* with all that truly follows */
-    oc_status status = stretch_make(&s, d, of, row, known_ns, broken, garbage, oc_random_key(seed, OC_RANDOM_VERIFY, label, at));
+    oc_status status =
+        stretch_make(&s, d, of, row, known_ns, broken, garbage, oc_random_key(seed, OC_RANDOM_VERIFY, label, at));
     if (status == OC_OK) {
         const oc_label_series series = {s.time_ns, s.mid, s.spread, s.break_before, s.rows};
         status = rows->label(rows->context, &l->rule, &series, 0, 1, &out);

@@ -20,8 +20,8 @@ static oc_status build(oc_cli *cli, const oc_config *config)
     oc_hash_text(r.schema, schema);
     oc_hash_text(r.root, root);
     oc_cli_say(cli, "%s: %llu rows of %llu features, %llu labels, from %llu events, %.0f rows/s\nschema %s\nroot %s\n",
-               oc_cli_text(cli, "out"), (unsigned long long)r.rows, (unsigned long long)r.features, (unsigned long long)r.labels,
-               (unsigned long long)r.events, r.rows_per_second, schema, root);
+               oc_cli_text(cli, "out"), (unsigned long long)r.rows, (unsigned long long)r.features,
+               (unsigned long long)r.labels, (unsigned long long)r.events, r.rows_per_second, schema, root);
     json_object_set_new(cli->result, "rows", json_integer((json_int_t)r.rows));
     json_object_set_new(cli->result, "features", json_integer((json_int_t)r.features));
     json_object_set_new(cli->result, "labels", json_integer((json_int_t)r.labels));
@@ -47,12 +47,13 @@ const oc_command oc_command_build = {
     .arguments_min = 1,
     .arguments_max = 1,
     .summary = "Turns events into a dataset of features and labels",
-    .description =
-        "Runs the feature engine over the event files of the config, labels the rows, and writes one HDF5 file that h5py reads "
-        "and whose every byte stands under a hash. Rows are streamed: memory does not grow with their number, but for 25 bytes "
-        "a row that the labels need.\n\n"
-        "  outcry build configs/build-book.yaml --set data.events=market.events --out market.h5\n"
-        "  outcry build configs/build-bars.yaml --set data.events=eurusd.events --out eurusd.h5",
+    .description = "Runs the feature engine over the event files of the config, labels the rows, and writes one HDF5 "
+                   "file that h5py reads "
+                   "and whose every byte stands under a hash. Rows are streamed: memory does not grow with their "
+                   "number, but for 25 bytes "
+                   "a row that the labels need.\n\n"
+                   "  outcry build configs/build-book.yaml --set data.events=market.events --out market.h5\n"
+                   "  outcry build configs/build-bars.yaml --set data.events=eurusd.events --out eurusd.h5",
     .options = options,
     .config = true,
     .run = run,

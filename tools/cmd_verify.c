@@ -8,7 +8,8 @@
 enum { EVENTS_MAX = 256, TEXT_MAX = 65536 };
 
 static const oc_cli_option options[] = {
-    {"every", "N", NULL, false, "check every Nth row [at least 2,000 seeded rows]; the first row after each gap always"},
+    {"every", "N", NULL, false,
+     "check every Nth row [at least 2,000 seeded rows]; the first row after each gap always"},
     {"seed", "S", "1", false, "which rows, and the garbage behind them"},
     {"events", "FILE,...", NULL, false, "where the event files lie now, in their order [where the dataset says]"},
     {"hashes-only", NULL, NULL, false, "check the hashes and the values, recompute no row"},
@@ -73,15 +74,19 @@ static oc_status run(oc_cli *cli)
     o.every = (uint64_t)every;
     o.seed = (uint64_t)seed;
     OC_TRY(oc_dataset_verify(cli->arguments[0], &o, &r));
-    oc_cli_say(cli, "%s: hashes right; %llu rows rebuilt; %llu rows checked from late starts, %llu different; %llu labels checked, %llu "
-               "different\n%llu gaps and breaks; longest history %u rows, %.3f s\n", cli->arguments[0],
-               (unsigned long long)r.rows_rebuilt, (unsigned long long)r.rows_checked, (unsigned long long)r.rows_different,
-               (unsigned long long)r.labels_checked, (unsigned long long)r.labels_different, (unsigned long long)r.breaks,
-               r.longest_history, (double)r.longest_history_ns / 1e9);
+    oc_cli_say(cli,
+               "%s: hashes right; %llu rows rebuilt; %llu rows checked from late starts, %llu different; %llu labels "
+               "checked, %llu "
+               "different\n%llu gaps and breaks; longest history %u rows, %.3f s\n",
+               cli->arguments[0], (unsigned long long)r.rows_rebuilt, (unsigned long long)r.rows_checked,
+               (unsigned long long)r.rows_different, (unsigned long long)r.labels_checked,
+               (unsigned long long)r.labels_different, (unsigned long long)r.breaks, r.longest_history,
+               (double)r.longest_history_ns / 1e9);
     result_json(cli->result, &r);
     if (r.rows_different || r.labels_different)
-        return OC_FAIL(OC_EDATA, "%s: %llu rows and %llu labels are not what its events make; first: %s", cli->arguments[0],
-                       (unsigned long long)r.rows_different, (unsigned long long)r.labels_different, r.first_difference);
+        return OC_FAIL(OC_EDATA, "%s: %llu rows and %llu labels are not what its events make; first: %s",
+                       cli->arguments[0], (unsigned long long)r.rows_different, (unsigned long long)r.labels_different,
+                       r.first_difference);
     return OC_OK;
 }
 
@@ -91,12 +96,13 @@ const oc_command oc_command_verify = {
     .arguments_min = 1,
     .arguments_max = 1,
     .summary = "Proves that a dataset is undamaged, repeatable and free of look-ahead",
-    .description =
-        "Checks every hash; makes every row again from the events; then makes chosen rows from a start as late as their declared "
-        "history allows, with everything after the row replaced by garbage, and their labels with everything after known_ns "
-        "replaced by garbage. All must have the same bits. Exit 65 where anything differs.\n\n"
-        "  outcry verify market.h5\n"
-        "  outcry verify market.h5 --every 100 --events moved/market.events",
+    .description = "Checks every hash; makes every row again from the events; then makes chosen rows from a start as "
+                   "late as their declared "
+                   "history allows, with everything after the row replaced by garbage, and their labels with "
+                   "everything after known_ns "
+                   "replaced by garbage. All must have the same bits. Exit 65 where anything differs.\n\n"
+                   "  outcry verify market.h5\n"
+                   "  outcry verify market.h5 --every 100 --events moved/market.events",
     .options = options,
     .run = run,
 };

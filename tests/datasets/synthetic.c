@@ -54,9 +54,18 @@ oc_status synthetic_write(const char *path, const synthetic *s, oc_hash *root)
     float x[OC_FEATURES_MAX];
     oc_label_rule rules[8];
     oc_dataset_source source = {.content = {s->seed, s->rows}};
-    oc_dataset_plan plan = {.features = features, .width = s->width, .symbols = symbols, .symbol_count = s->symbols,
-                            .labels = rules, .sources = &source, .source_count = 1, .schema = {s->width, 1},
-                            .config = "# synthetic\n", .spread_note = "assumed", .rows_expected = s->rows, .label = s->label,
+    oc_dataset_plan plan = {.features = features,
+                            .width = s->width,
+                            .symbols = symbols,
+                            .symbol_count = s->symbols,
+                            .labels = rules,
+                            .sources = &source,
+                            .source_count = 1,
+                            .schema = {s->width, 1},
+                            .config = "# synthetic\n",
+                            .spread_note = "assumed",
+                            .rows_expected = s->rows,
+                            .label = s->label,
                             .label_context = s->context};
     oc_dataset_writer *w;
     assert(s->width > 0 && s->width <= OC_FEATURES_MAX && s->symbols <= OC_INSTRUMENTS_MAX);

@@ -1,5 +1,6 @@
 /* test_folds.c - shuffling is a permutation; manifests come back; purge and embargo against loops over all pairs of
- * samples, written from the header. The harness is proven by a naive form that forgets the embargo, which must differ. */
+ * samples, written from the header. The harness is proven by a naive form that forgets the embargo, which must differ.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,7 +67,11 @@ static void fake_make(fake *f, uint64_t seed)
         }
         f->symbols[s] = (oc_dataset_symbol){.first = s * ROWS, .rows = ROWS};
     }
-    f->d = (oc_dataset){.rows = ALL, .symbol_count = SYMBOLS, .symbols = f->symbols, .time_ns = f->time_ns, .run_length = f->run,
+    f->d = (oc_dataset){.rows = ALL,
+                        .symbol_count = SYMBOLS,
+                        .symbols = f->symbols,
+                        .time_ns = f->time_ns,
+                        .run_length = f->run,
                         .label_count = 1};
     f->d.labels[0] = (oc_dataset_label){.valid = f->valid, .known_ns = f->known_ns};
 }
@@ -86,7 +91,8 @@ static int naive_kept(const fake *f, const oc_fold *fold, int64_t embargo, int s
 {
     size_t which, other;
     if (!inside(fold, split, f->time_ns[a], &which) || f->run[a] < steps || !f->valid[a]) return 0;
-    int64_t a_first = f->time_ns[a + 1 - steps], a_known = f->known_ns[a] > f->time_ns[a] ? f->known_ns[a] : f->time_ns[a];
+    int64_t a_first = f->time_ns[a + 1 - steps],
+            a_known = f->known_ns[a] > f->time_ns[a] ? f->known_ns[a] : f->time_ns[a];
     for (size_t b = 0; b < ALL; b++) {
         for (int s = split + 1; s < OC_SPLIT_COUNT; s++) {
             if (!inside(fold, s, f->time_ns[b], &other) || f->run[b] < steps || !f->valid[b]) continue;
@@ -106,15 +112,18 @@ static size_t differences(int64_t forgotten, size_t *kept)
     for (uint64_t seed = 1; seed <= 12; seed++) {
         fake_make(&f, seed);
         int64_t last = f.time_ns[ROWS - 1];
-        oc_fold fold = {.name = "t", .interval = {{{0, last / 3}, {last / 2, last * 3 / 4}, {last * 9 / 10, last + 100}},
-                                                  {{last / 3, last * 2 / 5}}, {{last * 2 / 5, last / 2}, {last * 3 / 4, last * 9 / 10}}},
+        oc_fold fold = {.name = "t",
+                        .interval = {{{0, last / 3}, {last / 2, last * 3 / 4}, {last * 9 / 10, last + 100}},
+                                     {{last / 3, last * 2 / 5}},
+                                     {{last * 2 / 5, last / 2}, {last * 3 / 4, last * 9 / 10}}},
                         .interval_count = {3, 1, 2}};
         const oc_dataset_label *labels[] = {&f.d.labels[0]};
         int64_t embargo = (int64_t)(seed % 4) * 15;
         uint32_t steps = (uint32_t)(seed % 3 * 6 + 1);
         for (int split = 0; split < OC_SPLIT_COUNT; split++) {
             oc_samples s;
-            assert_int_equal(oc_samples_select(&s, &f.d, &fold, embargo, (oc_split)split, (int)steps, labels, 1), OC_OK);
+            assert_int_equal(oc_samples_select(&s, &f.d, &fold, embargo, (oc_split)split, (int)steps, labels, 1),
+                             OC_OK);
             size_t at = 0;
             for (size_t row = 0; row < ALL; row++) {
                 int got = at < s.count && s.row[at] == (int64_t)row;
@@ -149,7 +158,8 @@ static void manifest_round_trip(void **state)
     assert_int_equal(oc_folds_open(&a, "walk-forward:4:rolling", 25, &f.d), OC_OK);
     assert_int_equal(a->count, 4);
     for (size_t i = 0; i + 1 < a->count; i++)                    /* the test pieces follow each other */
-        assert_int_equal(a->fold[i].interval[OC_SPLIT_TEST][0].last_ns, a->fold[i + 1].interval[OC_SPLIT_TEST][0].first_ns);
+        assert_int_equal(a->fold[i].interval[OC_SPLIT_TEST][0].last_ns,
+                         a->fold[i + 1].interval[OC_SPLIT_TEST][0].first_ns);
     a->fold[1].interval[OC_SPLIT_TRAIN][1] = (oc_interval){-500, -400};
     a->fold[1].interval_count[OC_SPLIT_TRAIN] = 2;
     assert_int_equal(oc_folds_save(a, path), OC_OK);
@@ -164,7 +174,7 @@ static void manifest_round_trip(void **state)
     char *text;
     size_t bytes;
     assert_int_equal(oc_file_read(path, 1 << 20, &text, &bytes), OC_OK);
-    char *digit = strstr(text, "..");                            /* a changed manifest does not pass under its old hash */
+    char *digit = strstr(text, ".."); /* a changed manifest does not pass under its old hash */
     digit[2] = digit[2] == '1' ? '2' : '1';
     assert_int_equal(oc_file_write(path, text, bytes), OC_OK);
     assert_true(oc_folds_open(&b, path, 0, &f.d) != OC_OK);
@@ -174,9 +184,18 @@ static void manifest_round_trip(void **state)
 
 static void specs_refused(void **state)
 {
-    static const char *const bad[] = {"", "chronological", "chronological:0.5:0.5", "chronological:0.5:0.5:0.5", "chronological:1:0:0",
-                                      "chronological:nan:0.1:0.1", "chronological:0.7:0.15:0.15:", "walk-forward:0", "walk-forward:x",
-                                      "walk-forward:4:sideways", "walk-forward:1000", "no/such/file.yaml"};
+    static const char *const bad[] = {"",
+                                      "chronological",
+                                      "chronological:0.5:0.5",
+                                      "chronological:0.5:0.5:0.5",
+                                      "chronological:1:0:0",
+                                      "chronological:nan:0.1:0.1",
+                                      "chronological:0.7:0.15:0.15:",
+                                      "walk-forward:0",
+                                      "walk-forward:x",
+                                      "walk-forward:4:sideways",
+                                      "walk-forward:1000",
+                                      "no/such/file.yaml"};
     static fake f;
     oc_folds *folds;
     (void)state;
@@ -185,7 +204,8 @@ static void specs_refused(void **state)
         if (oc_folds_open(&folds, bad[i], 0, &f.d) != OC_ECONFIG) fail_msg("accepted \"%s\"", bad[i]);
     assert_int_equal(oc_folds_open(&folds, "walk-forward:4", -1, &f.d), OC_ECONFIG);
     assert_int_equal(oc_folds_open(&folds, "chronological:0.7:0.15:0.15", 0, &f.d), OC_OK);
-    assert_int_equal(folds->fold[0].interval[OC_SPLIT_TRAIN][0].last_ns, folds->fold[0].interval[OC_SPLIT_VALID][0].first_ns);
+    assert_int_equal(folds->fold[0].interval[OC_SPLIT_TRAIN][0].last_ns,
+                     folds->fold[0].interval[OC_SPLIT_VALID][0].first_ns);
     oc_folds_close(folds);
 }
 

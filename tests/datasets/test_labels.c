@@ -23,12 +23,16 @@ typedef struct data {
 
 typedef struct answer { int8_t class_; uint8_t valid; int64_t known_ns; float return_; } answer;
 
-static const char *const rules[] = {"direction:1:0", "direction:7:0.0005", "direction:40:0.002", "direction:3s:0.0005", "direction:900ms:0.001",
-                                    "smooth:1:0.0003", "smooth:9:0.0004", "cost:5:0.0002", "cost:2s:0.0001", "direction:399:0.1",
-                                    "direction:400:0.1"};
+static const char *const rules[] = {"direction:1:0",       "direction:7:0.0005",    "direction:40:0.002",
+                                    "direction:3s:0.0005", "direction:900ms:0.001", "smooth:1:0.0003",
+                                    "smooth:9:0.0004",     "cost:5:0.0002",         "cost:2s:0.0001",
+                                    "direction:399:0.1",   "direction:400:0.1"};
 static const int64_t delays[] = {0, 1, 700000000, INT64_C(5000000000)};
 
-static uint64_t draw(uint64_t seed, uint64_t what, uint64_t i) { return oc_random_philox(oc_random_key(seed, OC_RANDOM_TEST, what, 0), i); }
+static uint64_t draw(uint64_t seed, uint64_t what, uint64_t i)
+{
+    return oc_random_philox(oc_random_key(seed, OC_RANDOM_TEST, what, 0), i);
+}
 
 static void series_fill(data *d, uint64_t seed, size_t first)
 {
@@ -91,7 +95,8 @@ static void compute(const oc_label_rule *r, const data *d, size_t rows, size_t f
 
 static int same(const answer *a, const answer *b)
 {
-    return a->class_ == b->class_ && a->valid == b->valid && a->known_ns == b->known_ns && memcmp(&a->return_, &b->return_, 4) == 0;
+    return a->class_ == b->class_ && a->valid == b->valid && a->known_ns == b->known_ns &&
+           memcmp(&a->return_, &b->return_, 4) == 0;
 }
 
 static size_t differences(size_t fault, size_t *valid)
@@ -143,7 +148,8 @@ static void future_is_nothing(void **state)
                 if (!got[n].valid || end >= ROWS) continue;
                 other = d;
                 series_fill(&other, seed + 1000, end);
-                for (size_t i = end; i < ROWS; i++) if (other.time_ns[i] <= got[n].known_ns) other.time_ns[i] = got[n].known_ns + 1 + (int64_t)i;
+                for (size_t i = end; i < ROWS; i++)
+                    if (other.time_ns[i] <= got[n].known_ns) other.time_ns[i] = got[n].known_ns + 1 + (int64_t)i;
                 compute(&r, &other, ROWS, n, n + 1, again);
                 assert_true(same(&got[n], &again[0]));
             }
@@ -179,10 +185,26 @@ static void thresholds(void **state)
 
 static void refused(void **state)
 {
-    static const char *const bad[] = {"", "direction", "direction:10", "direction::0.1", "direction:0:0.1", "direction:-1:0.1",
-                                      "direction:10:nan", "direction:10:1", "direction:10:-0.1", "direction:10:0.1x", "direction:10w:0.1",
-                                      "smooth:10s:0.1", "up:10:0.1", "direction:1000001:0.1", "direction:999999999999999999999:0.1",
-                                      "direction:400d:0.1", "direction:10:0.1:3", "direction:10: 0.1", "cost:5:inf", "direction:10:0x1p-3"};
+    static const char *const bad[] = {"",
+                                      "direction",
+                                      "direction:10",
+                                      "direction::0.1",
+                                      "direction:0:0.1",
+                                      "direction:-1:0.1",
+                                      "direction:10:nan",
+                                      "direction:10:1",
+                                      "direction:10:-0.1",
+                                      "direction:10:0.1x",
+                                      "direction:10w:0.1",
+                                      "smooth:10s:0.1",
+                                      "up:10:0.1",
+                                      "direction:1000001:0.1",
+                                      "direction:999999999999999999999:0.1",
+                                      "direction:400d:0.1",
+                                      "direction:10:0.1:3",
+                                      "direction:10: 0.1",
+                                      "cost:5:inf",
+                                      "direction:10:0x1p-3"};
     oc_label_rule r;
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

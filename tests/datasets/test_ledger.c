@@ -1,5 +1,5 @@
-/* test_ledger.c - the ledger counts, chains, and says what was done to it: every changed byte, removed and swapped line is
- * refused; a line cut by a crash is reported and then named by the next append. */
+/* test_ledger.c - the ledger counts, chains, and says what was done to it: every changed byte, removed and swapped line
+ * is refused; a line cut by a crash is reported and then named by the next append. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,8 +23,14 @@ static oc_status add(uint64_t config, const char *split)
 {
     static const int64_t time_ns[] = {1, 2, 3};
     static const double returns[] = {0.1, -0.2, 0.3};
-    const oc_ledger_entry e = {.command = "evaluate", .config = {config, 1}, .seed = config, .fold = "fold-1", .split = split,
-                               .time_ns = time_ns, .returns = returns, .return_count = 3};
+    const oc_ledger_entry e = {.command = "evaluate",
+                               .config = {config, 1},
+                               .seed = config,
+                               .fold = "fold-1",
+                               .split = split,
+                               .time_ns = time_ns,
+                               .returns = returns,
+                               .return_count = 3};
     return oc_ledger_append(&d, &e);
 }
 
@@ -63,7 +69,8 @@ static void tampering_found(void **state)
     fill(5);
     assert_int_equal(oc_file_read(path, 1 << 20, &text, &bytes), OC_OK);
     char *copy = malloc(bytes);
-    for (size_t i = 0; i + 1 < bytes; i++) {     /* the last byte is the end of the last line: without it the line is torn */
+    for (size_t i = 0; i + 1 < bytes;
+         i++) { /* the last byte is the end of the last line: without it the line is torn */
         memcpy(copy, text, bytes);
         copy[i] = (char)(copy[i] ^ 1);
         assert_int_equal(oc_file_write(path, copy, bytes), OC_OK);
@@ -135,8 +142,8 @@ static void many_processes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(counts), cmocka_unit_test(tampering_found), cmocka_unit_test(torn_line),
-                                       cmocka_unit_test(many_processes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(counts), cmocka_unit_test(tampering_found),
+                                       cmocka_unit_test(torn_line), cmocka_unit_test(many_processes)};
     oc_log_set_level(OC_LOG_ERROR);
     if (oc_ledger_path(&d, path, sizeof path) != OC_OK) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

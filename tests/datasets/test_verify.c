@@ -1,7 +1,7 @@
 /* test_verify.c - `verify` finds nothing in an honest dataset and finds each of three planted faults, through the code
  * that users run (row_engine.h): a feature that looks one row ahead, one that remembers longer than it declares, and a
- * label that looks past its known_ns. Then a value changed under right hashes, and event files that are absent or others.
- * Real data (LOBSTER GOOG, EURUSD M1) where ../shared/data or OUTCRY_DATA has it. */
+ * label that looks past its known_ns. Then a value changed under right hashes, and event files that are absent or
+ * others. Real data (LOBSTER GOOG, EURUSD M1) where ../shared/data or OUTCRY_DATA has it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +19,10 @@
 #include "market/import.h"
 #include "market/simulate.h"
 
-static const char events[] = "test_datasets_verify.events", truth[] = "test_datasets_verify.truth", path[] = "test_datasets_verify.h5";
-static const char book_config[] = OC_TEST_SOURCE_DIR "/configs/build-book.yaml", bars_config[] = OC_TEST_SOURCE_DIR "/configs/build-bars.yaml";
+static const char events[] = "test_datasets_verify.events", truth[] = "test_datasets_verify.truth",
+                  path[] = "test_datasets_verify.h5";
+static const char book_config[] = OC_TEST_SOURCE_DIR "/configs/build-book.yaml",
+                  bars_config[] = OC_TEST_SOURCE_DIR "/configs/build-bars.yaml";
 
 static void good(oc_status status)
 {
@@ -47,13 +49,15 @@ static oc_verify_result verify(const oc_row_engine *rows, uint64_t least)
 
 static void simulate(void)
 {
-    const oc_simulate_options o = {.events = 30000, .seed = 3, .levels = 10, .horizon = 12, .signal = 0.5, .threshold = 0.0003};
+    const oc_simulate_options o = {
+        .events = 30000, .seed = 3, .levels = 10, .horizon = 12, .signal = 0.5, .threshold = 0.0003};
     oc_simulate_result r;
     good(oc_simulate(events, truth, &o, &r));
 }
 
-static const char *const book_sets[] = {"data.events=test_datasets_verify.events",
-                                        "labels=direction:12:0.0003,smooth:10:0.0002,cost:5:0.0001,direction:2s:0.0003"};
+static const char *const book_sets[] = {
+    "data.events=test_datasets_verify.events",
+    "labels=direction:12:0.0003,smooth:10:0.0002,cost:5:0.0001,direction:2s:0.0003"};
 
 static void honest(void **state)
 {
@@ -67,7 +71,8 @@ static void honest(void **state)
     assert_true(r.longest_history > 10 && r.rows_rebuilt > 5000);
 }
 
-/* ---- planted faults: the standard engine with one thing changed --------------------------------------------------- */
+/* ---- planted faults: the standard engine with one thing changed ---------------------------------------------------
+ */
 
 typedef struct planted {
     oc_features *e;
@@ -78,7 +83,8 @@ typedef struct planted {
     double sum, count;
 } planted;
 
-static oc_status planted_open(void *context, void **engine, const oc_feature_spec *spec, const oc_instrument *universe, size_t n)
+static oc_status planted_open(void *context, void **engine, const oc_feature_spec *spec, const oc_instrument *universe,
+                              size_t n)
 {
     planted *p;
     (void)context;
@@ -151,8 +157,8 @@ static oc_status ahead_apply(void *engine, const oc_event *event, const oc_featu
 }
 
 /* The return is that of one row later than known_ns says. */
-static oc_status label_ahead(void *context, const oc_label_rule *rule, const oc_label_series *s, size_t first, size_t last,
-                             oc_label_columns *out)
+static oc_status label_ahead(void *context, const oc_label_rule *rule, const oc_label_series *s, size_t first,
+                             size_t last, oc_label_columns *out)
 {
     (void)context;
     OC_TRY(oc_label_compute(rule, s, first, last, out));
@@ -165,7 +171,14 @@ static oc_status label_ahead(void *context, const oc_label_rule *rule, const oc_
 
 static oc_row_engine planted_engine(oc_status (*apply)(void *, const oc_event *, const oc_feature_row **))
 {
-    return (oc_row_engine){NULL, planted_open, planted_close, planted_reset, planted_begin, planted_features, planted_history, apply,
+    return (oc_row_engine){NULL,
+                           planted_open,
+                           planted_close,
+                           planted_reset,
+                           planted_begin,
+                           planted_features,
+                           planted_history,
+                           apply,
                            oc_row_engine_standard.label};
 }
 
@@ -175,8 +188,8 @@ static void look_ahead_found(void **state)
     (void)state;
     build(book_config, &rows, book_sets, 1);
     oc_verify_result r = verify(&rows, 500);
-    print_message("look-ahead: %llu of %llu rows differ; %s\n", (unsigned long long)r.rows_different, (unsigned long long)r.rows_checked,
-                  r.first_difference);
+    print_message("look-ahead: %llu of %llu rows differ; %s\n", (unsigned long long)r.rows_different,
+                  (unsigned long long)r.rows_checked, r.first_difference);
     assert_true(r.rows_different > r.rows_checked / 2);
     assert_non_null(strstr(r.first_difference, "late start"));   /* a rebuild alone would agree: it looks ahead too */
     assert_int_equal(r.labels_different, 0);
@@ -188,8 +201,8 @@ static void long_memory_found(void **state)
     (void)state;
     build(book_config, &rows, book_sets, 1);
     oc_verify_result r = verify(&rows, 500);
-    print_message("memory: %llu of %llu rows differ; %s\n", (unsigned long long)r.rows_different, (unsigned long long)r.rows_checked,
-                  r.first_difference);
+    print_message("memory: %llu of %llu rows differ; %s\n", (unsigned long long)r.rows_different,
+                  (unsigned long long)r.rows_checked, r.first_difference);
     assert_true(r.rows_different > r.rows_checked * 9 / 10);
     assert_non_null(strstr(r.first_difference, "late start"));
 }
@@ -201,7 +214,8 @@ static void label_ahead_found(void **state)
     rows.label = label_ahead;
     build(book_config, &rows, book_sets, 1);
     oc_verify_result r = verify(&rows, 500);
-    print_message("label: %llu of %llu labels differ\n", (unsigned long long)r.labels_different, (unsigned long long)r.labels_checked);
+    print_message("label: %llu of %llu labels differ\n", (unsigned long long)r.labels_different,
+                  (unsigned long long)r.labels_checked);
     assert_int_equal(r.rows_different, 0);
     assert_true(r.labels_different > r.labels_checked * 9 / 10);
 }
@@ -225,7 +239,8 @@ static void events_absent_or_others(void **state)
     build(book_config, &oc_row_engine_standard, book_sets, 1);
     assert_int_equal(oc_dataset_verify(path, &elsewhere, &r), OC_EDATA);
     assert_non_null(strstr(oc_status_message(), "--hashes-only"));
-    const oc_simulate_options other = {.events = 30000, .seed = 4, .levels = 10, .horizon = 12, .signal = 0.5, .threshold = 0.0003};
+    const oc_simulate_options other = {
+        .events = 30000, .seed = 4, .levels = 10, .horizon = 12, .signal = 0.5, .threshold = 0.0003};
     oc_simulate_result s;
     good(oc_simulate(events, truth, &other, &s));
     assert_int_equal(oc_dataset_verify(path, &o, &r), OC_EDATA);
@@ -233,10 +248,11 @@ static void events_absent_or_others(void **state)
     simulate();
 }
 
-/* ---- real data ---------------------------------------------------------------------------------------------------- */
+/* ---- real data ----------------------------------------------------------------------------------------------------
+ */
 
-static void real(const char *format, const char *symbol, const char *file, const char *config, const char *const *sets, size_t count,
-                 bool bars)
+static void real(const char *format, const char *symbol, const char *file, const char *config, const char *const *sets,
+                 size_t count, bool bars)
 {
     static oc_import_report report;
     const char *folder = getenv("OUTCRY_DATA");
@@ -257,32 +273,42 @@ static void real(const char *format, const char *symbol, const char *file, const
     good(oc_import_run(&o, &in, 1, events, &report, &progress));
     build(config, &oc_row_engine_standard, sets, count);
     oc_verify_result r = verify(&oc_row_engine_standard, 2000);
-    print_message("%s: %llu rows checked, %llu different; %llu labels different; %llu breaks; longest history %u rows, %.0f s\n", symbol,
-                  (unsigned long long)r.rows_checked, (unsigned long long)r.rows_different, (unsigned long long)r.labels_different,
-                  (unsigned long long)r.breaks, r.longest_history, (double)r.longest_history_ns / 1e9);
+    print_message(
+        "%s: %llu rows checked, %llu different; %llu labels different; %llu breaks; longest history %u rows, %.0f s\n",
+        symbol, (unsigned long long)r.rows_checked, (unsigned long long)r.rows_different,
+        (unsigned long long)r.labels_different, (unsigned long long)r.breaks, r.longest_history,
+        (double)r.longest_history_ns / 1e9);
     if (r.first_difference[0]) fail_msg("%s", r.first_difference);
     assert_true(r.rows_checked >= 2000);
 }
 
 static void goog(void **state)
 {
-    static const char *const sets[] = {"data.events=test_datasets_verify.events", "labels=direction:12:0.0003,direction:1s:0.0001"};
+    static const char *const sets[] = {"data.events=test_datasets_verify.events",
+                                       "labels=direction:12:0.0003,direction:1s:0.0001"};
     (void)state;
-    real("lobster", "GOOG", "lobster-nasdaq-2012-06-21/GOOG_2012-06-21_34200000_57600000_message_10.csv.xz", book_config, sets, 2, false);
+    real("lobster", "GOOG", "lobster-nasdaq-2012-06-21/GOOG_2012-06-21_34200000_57600000_message_10.csv.xz",
+         book_config, sets, 2, false);
 }
 
 static void eurusd(void **state)
 {
-    static const char *const sets[] = {"data.events=test_datasets_verify.events", "row_ns=84000000000", "labels=direction:6:0.0001"};
+    static const char *const sets[] = {"data.events=test_datasets_verify.events", "row_ns=84000000000",
+                                       "labels=direction:6:0.0001"};
     (void)state;
     real("metatrader", "EURUSD", "fx-minute/EURUSD_M1_2020-04-27_2020-06-14.tsv.xz", bars_config, sets, 3, true);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(honest), cmocka_unit_test(look_ahead_found), cmocka_unit_test(long_memory_found), cmocka_unit_test(label_ahead_found),
-        cmocka_unit_test(other_engine_found), cmocka_unit_test(events_absent_or_others), cmocka_unit_test(goog), cmocka_unit_test(eurusd)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(honest),
+                                       cmocka_unit_test(look_ahead_found),
+                                       cmocka_unit_test(long_memory_found),
+                                       cmocka_unit_test(label_ahead_found),
+                                       cmocka_unit_test(other_engine_found),
+                                       cmocka_unit_test(events_absent_or_others),
+                                       cmocka_unit_test(goog),
+                                       cmocka_unit_test(eurusd)};
     oc_progress_set_quiet(true);
     simulate();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
-/* bench_dataset_load.c - oc_dataset_open of a dataset in the page cache, every hash and value checked, into fresh memory;
- * against memcpy of as many bytes into memory already touched (one thread, this run), and against h5py reading 4 MiB
- * chunks without any check. Figures count the bytes of the dataset's columns. */
+/* bench_dataset_load.c - oc_dataset_open of a dataset in the page cache, every hash and value checked, into fresh
+ * memory; against memcpy of as many bytes into memory already touched (one thread, this run), and against h5py reading
+ * 4 MiB chunks without any check. Figures count the bytes of the dataset's columns. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,12 @@ static oc_status rows_write(oc_dataset_writer *w, size_t rows)
     float x[COLUMNS];
     for (size_t i = 0; i < rows; i++) {
         for (size_t c = 0; c < COLUMNS; c++) x[c] = (float)oc_random_uniform(7, i * COLUMNS + c);
-        const oc_feature_row row = {.time_ns = (int64_t)i * 1000000, .run_length = (uint32_t)i + 1, .mask = mask, .x = x,
-                                    .mid = 100.0 + (double)x[0], .spread = 0.01};
+        const oc_feature_row row = {.time_ns = (int64_t)i * 1000000,
+                                    .run_length = (uint32_t)i + 1,
+                                    .mask = mask,
+                                    .x = x,
+                                    .mid = 100.0 + (double)x[0],
+                                    .spread = 0.01};
         OC_TRY(oc_dataset_writer_row(w, 0, &row, false));
     }
     return OC_OK;
@@ -38,9 +42,17 @@ static oc_status dataset_write(const char *path, size_t rows)
     oc_dataset_writer *w;
     for (int i = 0; i < COLUMNS; i++) snprintf(features[i].name, sizeof features[i].name, "f%d", i);
     OC_TRY(oc_label_parse(&label, "direction:10:0.0002", 0));
-    const oc_dataset_plan plan = {.features = features, .width = COLUMNS, .symbols = &symbol, .symbol_count = 1, .labels = &label,
-                                  .label_count = 1, .sources = &source, .source_count = 1, .config = "# bench\n",
-                                  .spread_note = "assumed", .rows_expected = rows};
+    const oc_dataset_plan plan = {.features = features,
+                                  .width = COLUMNS,
+                                  .symbols = &symbol,
+                                  .symbol_count = 1,
+                                  .labels = &label,
+                                  .label_count = 1,
+                                  .sources = &source,
+                                  .source_count = 1,
+                                  .config = "# bench\n",
+                                  .spread_note = "assumed",
+                                  .rows_expected = rows};
     OC_TRY(oc_dataset_writer_open(&w, path, &plan));
     oc_status status = rows_write(w, rows);
     if (status == OC_OK) return oc_dataset_writer_commit(w, NULL);
@@ -103,7 +115,8 @@ oc_status oc_bench_dataset_load(const oc_bench_options *o, oc_bench_report *repo
 {
     const char *folder = getenv("TMPDIR");
     char path[OC_PATH_MAX];
-    int length = snprintf(path, sizeof path, "%s/outcry-bench-%ld.h5", folder && *folder ? folder : "/tmp", (long)getpid());
+    int length =
+        snprintf(path, sizeof path, "%s/outcry-bench-%ld.h5", folder && *folder ? folder : "/tmp", (long)getpid());
     if (length < 0 || (size_t)length >= sizeof path) return OC_FAIL(OC_ELIMIT, "bench: TMPDIR is too long a path");
     oc_status status = measure(path, o->tiny ? ROWS_TINY : ROWS, o, report);
     unlink(path);
