@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -292,6 +293,56 @@ static void steps_allocate_nothing(void **state)
     sample_dataset_close(s);
 }
 
+/* --- checkpoint: every bit, every length --- */
+
+enum { TINY = 16 };
+
+static oc_status tiny_load(const char *folder, train_counters *c, float *block, bool *found)
+{
+    const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build"};
+    train_weights w = {block, block + TINY, block + 2 * TINY, block + 3 * TINY, block + 4 * TINY};
+    return train_checkpoint_load(folder, &origin, c, &w, TINY, found);
+}
+
+static void put(const char *path, const char *data, size_t bytes)
+{
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0 && pwrite(fd, data, bytes, 0) == (ssize_t)bytes && ftruncate(fd, (off_t)bytes) == 0);
+    assert_int_equal(close(fd), 0);
+}
+
+static void every_bit_of_a_checkpoint(void **state)
+{
+    (void)state;
+    const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build"};
+    char folder[96], path[128], *good;
+    float block[5 * TINY], back[5 * TINY];
+    train_counters c = {.step = 12, .epoch = 3, .best_loss = 0.5, .train_seconds = 2}, read;
+    train_weights w = {block, block + TINY, block + 2 * TINY, block + 3 * TINY, block + 4 * TINY};
+    size_t bytes;
+    bool found;
+    for (int i = 0; i < 5 * TINY; i++) block[i] = (float)i;
+    snprintf(folder, sizeof folder, "%s/tiny", root);
+    snprintf(path, sizeof path, "%s/00000012.ckpt", folder);
+    assert_int_equal(train_checkpoint_save(folder, &origin, &c, &w, TINY), OC_OK);
+    assert_int_equal(tiny_load(folder, &read, back, &found), OC_OK);
+    assert_true(found && memcmp(&c, &read, sizeof c) == 0 && memcmp(block, back, sizeof block) == 0);
+    assert_int_equal(oc_file_read(path, 1 << 20, &good, &bytes), OC_OK);
+    for (size_t bit = 0; bit < bytes * 8; bit++) {
+        good[bit / 8] = (char)(good[bit / 8] ^ 1 << bit % 8);
+        put(path, good, bytes);
+        good[bit / 8] = (char)(good[bit / 8] ^ 1 << bit % 8);
+        if (tiny_load(folder, &read, back, &found) != OC_EDATA) fail_msg("bit %zu was not noticed", bit);
+    }
+    for (size_t length = bytes; length-- > 0;) {
+        put(path, good, length);
+        if (tiny_load(folder, &read, back, &found) != OC_EDATA) fail_msg("cut at %zu was not noticed", length);
+    }
+    put(path, good, bytes); /* the harness itself harms nothing */
+    assert_int_equal(tiny_load(folder, &read, back, &found), OC_OK);
+    oc_memory_free(good);
+}
+
 static void no_such_label_or_fold(void **state)
 {
     (void)state;
@@ -339,6 +390,7 @@ int main(void)
         cmocka_unit_test(non_finite_steps),
         cmocka_unit_test(a_few_bad_windows_are_skipped),
         cmocka_unit_test(steps_allocate_nothing),
+        cmocka_unit_test(every_bit_of_a_checkpoint),
         cmocka_unit_test(no_such_label_or_fold),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
