@@ -1,4 +1,4 @@
-/* seal.c - hashes behind the HDF5 file. Loading is one pass: each block of 4 MiB is read in pieces of at most 512 KiB,
+/* seal.c - hashes behind the HDF5 file. Loading is one pass: each block of 4 MiB is read in pieces of at most 128 KiB,
  * straight to where the rows belong, and hashed while the piece is still in the cache; nothing is held twice. */
 #include "datasets/seal.h"
 
@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "base/team.h"
 
-enum { PIECE_BYTES = 512 << 10, FORMAT_VERSION = 1, SYMBOLS_MAX = 256, NAME_TRIES = 1000 };
+enum { PIECE_BYTES = 128 << 10, FORMAT_VERSION = 1, SYMBOLS_MAX = 256, NAME_TRIES = 1000 };
 #define H5_BYTES_MAX (UINT64_C(1) << 46)
 
 typedef struct footer {                          /* the file's last bytes, little-endian */
