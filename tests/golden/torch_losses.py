@@ -1,7 +1,7 @@
-"""torch_losses.py TEST_TRAIN_TORCH: writes torch_losses.txt beside itself: loss and gradient norm of ten optimiser steps in f64.
+"""torch_losses.py TEST_TRAIN_TORCH: writes torch_losses.txt beside itself: loss and gradient norm of ten steps in f64.
 
-TEST_TRAIN_TORCH is build/release/tests/train/test_train_torch; with --dump it writes first weights, scaler, rates and batches.
-The model is written with PyTorch's own modules, the loss is its CrossEntropyLoss, the optimiser its AdamW."""
+TEST_TRAIN_TORCH is build/release/tests/train/test_train_torch; with --dump it writes first weights, scaler, rates and
+batches. The model is written with PyTorch's own modules, the loss is its CrossEntropyLoss, the optimiser its AdamW."""
 import json
 import pathlib
 import subprocess
@@ -28,7 +28,8 @@ class Net(torch.nn.Module):
         super().__init__()
         self.lstm = torch.nn.LSTM(F, H, shape["layers"], batch_first=True)
         self.attention = torch.nn.MultiheadAttention(H, shape["heads"], batch_first=True)
-        self.head = torch.nn.Sequential(torch.nn.Linear(H, H // 2), torch.nn.ReLU(), torch.nn.Dropout(0), torch.nn.Linear(H // 2, 3))
+        linear = torch.nn.Linear
+        self.head = torch.nn.Sequential(linear(H, H // 2), torch.nn.ReLU(), torch.nn.Dropout(0), linear(H // 2, 3))
 
     def forward(self, x):
         y = self.lstm(x)[0]
