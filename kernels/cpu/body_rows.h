@@ -71,15 +71,18 @@ static void softmax_row(float *x, int count, float scale)
     if (i < count) vf_store_part(x + i, vf_mul(vf_load_part(x + i, count - i), inverse), count - i);
 }
 
-/* to = (x - mean) / scale, clipped to +-clip where clip > 0; NaN stays. Lanes past the end divide 0 by 0: nobody sees it. */
-static void scale_row(const float *x, const float *mean, const float *scale, float clip, int count, float *to)
+/* Columns outside, so that mean and scale stay in registers. Lanes past the end divide 0 by 0: nobody sees it. */
+static void scale_rows(const oc_scaling *p)
 {
-    const vf high = vf_set1(clip), low = vf_set1(-clip);
-    for (int i = 0; i < count; i += VW) {
-        const int left = count - i;
-        vf y = vf_div(vf_sub(vf_load_part(x + i, left), vf_load_part(mean + i, left)), vf_load_part(scale + i, left));
-        if (clip > 0.0f) y = vf_max(low, vf_min(high, y));
-        vf_store_part(to + i, y, left);
+    const vf high = vf_set1(p->clip), low = vf_set1(-p->clip);
+    for (int i = 0; i < p->count; i += VW) {
+        const int left = p->count - i;
+        const vf mean = vf_load_part(p->mean + i, left), scale = vf_load_part(p->scale + i, left);
+        for (size_t r = 0; r < (size_t)p->rows; r++) {
+            vf y = vf_div(vf_sub(vf_load_part(p->from + r * p->from_row + i, left), mean), scale);
+            if (p->clip > 0.0f) y = vf_max(low, vf_min(high, y));      /* NaN stays */
+            vf_store_part(p->to + r * p->to_row + i, y, left);
+        }
     }
 }
 

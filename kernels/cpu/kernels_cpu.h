@@ -48,6 +48,15 @@ typedef struct oc_recurrence {
     float *c, *y;                              /* [hidden] scratch; [steps][hidden] */
 } oc_recurrence;
 
+/* to = (from - mean) / scale, clipped to +-clip where clip > 0, for rows that lie from_row and to_row apart. */
+typedef struct oc_scaling {
+    int rows, count;
+    const float *from, *mean, *scale;
+    float *to;
+    size_t from_row, to_row;
+    float clip;
+} oc_scaling;
+
 /* Gradient of one layer's step; all rows lie side by side. gates [rows][4H], after activation, become the gradients of the
  * pre-activations; dc [rows][H] becomes the one of the step before. dh = dy + dh, or dy where dh is NULL. */
 typedef struct oc_cell_gradient {
@@ -65,7 +74,7 @@ typedef struct oc_cell_gradient {
     X(recurrence, void, (const oc_recurrence *r))                                                                      \
     X(transpose, void, (const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row))          \
     X(softmax_row, void, (float *x, int count, float scale))           /* x = softmax(scale * x) */                    \
-    X(scale_row, void, (const float *x, const float *mean, const float *scale, float clip, int count, float *to))      \
+    X(scale_rows, void, (const oc_scaling *p))                                                                         \
     X(exp_row, void, (const float *x, int count, float *to))                                                           \
     X(tanh_row, void, (const float *x, int count, float *to))                                                          \
     X(sigmoid_row, void, (const float *x, int count, float *to))                                                       \

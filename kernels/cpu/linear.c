@@ -47,10 +47,12 @@ oc_status oc_cpu_gather_scale(oc_backend *b, oc_tensor rows, oc_tensor index, oc
         if (!(last[i] >= steps - 1 && last[i] < count))
             return OC_FAIL(OC_EDATA, "gather_scale: window %lld ends at row %lld; %lld rows hold windows ending at %lld to %lld",
                            (long long)i, (long long)last[i], (long long)count, (long long)steps - 1, (long long)count - 1);
-    for (int64_t t = 0; t < steps; t++)
-        for (int64_t i = 0; i < batch; i++)
-            b->kernels->scale_row(from + (last[i] - steps + 1 + t) * inputs, mean.data, scale.data, clip, inputs,
-                                  to + (t * batch + i) * inputs);
+    for (int64_t i = 0; i < batch; i++) {
+        const oc_scaling window = {.rows = (int)steps, .count = inputs, .from = from + (last[i] - steps + 1) * inputs, .from_row = (size_t)inputs,
+                                   .mean = mean.data, .scale = scale.data, .clip = clip, .to = to + i * inputs,
+                                   .to_row = (size_t)(batch * inputs)};
+        b->kernels->scale_rows(&window);
+    }
     return OC_OK;
 }
 
