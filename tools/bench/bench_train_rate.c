@@ -2,6 +2,7 @@
  * clipping at 1.0, AdamW, packing; dropout 0.2 and 0.3 as in the peer. Peer: PyTorch eager, the better of the textbook
  * attention layer and of one that asks for the last query only. Rows are made beforehand on both sides. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include "base/clock.h"
 #include "base/memory.h"
@@ -26,18 +27,23 @@ typedef struct job {
     double loss[SHARDS], weight[SHARDS];
     oc_status status[WORKERS_MAX];
     int64_t step;
+    atomic_int next;
 } job;
 
+/* Whoever is free takes the next shard: results are per shard, so who computed one changes no bit, and a worker that the
+ * machine holds up does not hold up the others. */
 static void shards_run(void *context, int worker, int workers)
 {
     job *j = context;
-    const int each = j->batch / SHARDS;
-    size_t first, last;
-    oc_team_split(SHARDS, worker, workers, &first, &last);
-    for (size_t s = first; s < last && j->status[worker] == OC_OK; s++) {
+    const size_t each = (size_t)(j->batch / SHARDS);
+    (void)workers;
+    for (;;) {
+        const int taken = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
+        if (taken >= SHARDS || j->status[worker] != OC_OK) return;
+        const size_t s = (size_t)taken;
         const oc_graph_batch batch = {.rows = {.data = j->rows, .dims = {j->row_count, j->shape.inputs, 1, 1}, .dtype = OC_DTYPE_F32},
-                                      .index = j->index + s * (size_t)each, .target = j->target + s * (size_t)each, .count = each,
-                                      .step = (uint64_t)j->step, .sample_first = s * (size_t)each};
+                                      .index = j->index + s * each, .target = j->target + s * each, .count = (int)each,
+                                      .step = (uint64_t)j->step, .sample_first = s * each};
         j->loss[s] = j->weight[s] = 0;
         j->status[worker] = oc_graph_train(j->graph[worker], j->flat, j->packed, &batch, &j->loss[s], &j->weight[s],
                                            j->partials + s * j->parameters.total);
@@ -57,6 +63,7 @@ static oc_status step_run(job *j)
     oc_backend *b = oc_graph_backend(j->graph[0]);
     const oc_ops *ops = oc_backend_ops(b);
     OC_TRY(oc_graph_pack(j->graph[0], j->flat, j->packed));
+    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
     oc_team_run(j->team, shards_run, j);
     for (int w = 0; w < j->workers; w++) OC_TRY(j->status[w]);
     for (int s = 0; s < SHARDS; s++) weight += j->weight[s];
