@@ -1,5 +1,5 @@
 /* graph.c - the whole model as calls of operations:
- *     gather_scale -> LSTM stack | MLP on the last row -> attention of the last query -> linear, ReLU, dropout -> linear
+ *   gather_scale -> LSTM stack | MLP on the last row -> attention of the last query -> linear, ReLU, dropout -> linear
  * and the same way back. Nothing is computed here: this file knows order, shapes and where weights lie, and one sealed
  * arena holds every activation. Dropout is applied in place on outputs of ReLU; a dropped output is 0, so the gradient
  * of ReLU read from it is 0 too, as it must be. */
@@ -9,7 +9,14 @@
 #include <stdio.h>
 
 enum { TENSORS_MAX = 16 + OC_LAYERS_MAX };
-enum { PACKED_LSTM, PACKED_ATTENTION, PACKED_HEAD_0, PACKED_HEAD_3, PACKED_MLP, PACKED_PARTS = PACKED_MLP + OC_LAYERS_MAX };
+enum {
+    PACKED_LSTM,
+    PACKED_ATTENTION,
+    PACKED_HEAD_0,
+    PACKED_HEAD_3,
+    PACKED_MLP,
+    PACKED_PARTS = PACKED_MLP + OC_LAYERS_MAX
+};
 
 struct oc_graph {
     oc_backend *backend;
@@ -20,9 +27,9 @@ struct oc_graph {
     int batch_max;
     bool training;
     float clip;
-    size_t packed_first[PACKED_PARTS + 1];     /* bytes, of each part of the packed weights */
+    size_t packed_first[PACKED_PARTS + 1]; /* bytes, of each part of the packed weights */
     oc_tensor mean, scale, index, target;
-    oc_tensor x, y, dy, reserve;               /* [T,B,F], [T,B,H]; T is 1 for the MLP */
+    oc_tensor x, y, dy, reserve; /* [T,B,F], [T,B,H]; T is 1 for the MLP */
     oc_tensor attended, map, attend_reserve;
     oc_tensor mlp[OC_LAYERS_MAX], dmlp[2];
     oc_tensor hidden, dhidden, dseen, logits, dlogits;
@@ -54,22 +61,31 @@ static oc_tensor weight_at(const oc_graph *g, const char *module, const char *pa
 /* Operations take weights as tensors that are not const; graph.c only hands them to inputs. */
 static float *borrowed(const float *flat)
 {
-    union { const float *in; float *out; } u = {.in = flat};
+    union {
+        const float *in;
+        float *out;
+    } u = {.in = flat};
     return u.out;
 }
 
 /* One part of the packed weights, in memory that begins at `packed`. */
 static oc_tensor packed_part(const oc_graph *g, int part, const void *packed)
 {
-    union { const void *in; unsigned char *out; } u = {.in = packed};
-    return oc_tensor_make(u.out + g->packed_first[part], OC_DTYPE_BYTES, (int64_t)(g->packed_first[part + 1] - g->packed_first[part]), 1, 1, 1);
+    union {
+        const void *in;
+        unsigned char *out;
+    } u = {.in = packed};
+    return oc_tensor_make(u.out + g->packed_first[part], OC_DTYPE_BYTES,
+                          (int64_t)(g->packed_first[part + 1] - g->packed_first[part]), 1, 1, 1);
 }
 
 static void module_name(char *name, size_t cap, int part)
 {
     static const char *const heads[] = {[PACKED_HEAD_0] = "head.0", [PACKED_HEAD_3] = "head.3"};
-    if (part < PACKED_MLP) snprintf(name, cap, "%s", heads[part]);
-    else snprintf(name, cap, "trunk.%d", 2 * (part - PACKED_MLP));
+    if (part < PACKED_MLP)
+        snprintf(name, cap, "%s", heads[part]);
+    else
+        snprintf(name, cap, "trunk.%d", 2 * (part - PACKED_MLP));
 }
 
 static bool packed_linear(const oc_graph *g, int part)
@@ -93,7 +109,8 @@ static size_t packed_bytes_of(const oc_graph *g, int part)
 
 static void packed_plan(oc_graph *g)
 {
-    for (int part = 0; part < PACKED_PARTS; part++) g->packed_first[part + 1] = g->packed_first[part] + oc_align_up(packed_bytes_of(g, part));
+    for (int part = 0; part < PACKED_PARTS; part++)
+        g->packed_first[part + 1] = g->packed_first[part] + oc_align_up(packed_bytes_of(g, part));
 }
 
 size_t oc_graph_packed_bytes(oc_graph *g)
@@ -125,7 +142,11 @@ oc_status oc_graph_pack(oc_graph *g, const float *flat, void *packed)
 }
 
 /* ---------------------------------------------------------------- memory */
-typedef struct plan { oc_tensor *tensor[TENSORS_MAX]; int count; size_t bytes; } plan;
+typedef struct plan {
+    oc_tensor *tensor[TENSORS_MAX];
+    int count;
+    size_t bytes;
+} plan;
 
 static void want(plan *p, oc_tensor *t, oc_dtype dtype, int64_t d0, int64_t d1, int64_t d2)
 {
@@ -151,7 +172,8 @@ static void plan_lstm(oc_graph *g, plan *p)
 
 static void plan_all(oc_graph *g, plan *p)
 {
-    const int64_t batch = g->batch_max, hidden = g->shape.hidden, inputs = g->shape.inputs, outputs = OC_CLASSES * g->shape.horizons;
+    const int64_t batch = g->batch_max, hidden = g->shape.hidden, inputs = g->shape.inputs,
+                  outputs = OC_CLASSES * g->shape.horizons;
     *p = (plan){.count = 0};
     want(p, &g->mean, OC_DTYPE_F32, inputs, 1, 1);
     want(p, &g->scale, OC_DTYPE_F32, inputs, 1, 1);
@@ -189,13 +211,15 @@ static oc_status measure(oc_graph *g, const oc_backend_config *config, plan *p)
 static oc_status shape_take(oc_graph *g, const oc_model_shape *shape, int batch_max, bool training)
 {
     OC_TRY(oc_model_shape_check(shape));
-    if (!(batch_max >= 1 && batch_max <= 1 << 20)) return OC_FAIL(OC_ELIMIT, "a graph of %d windows, not from 1 to 1048576", batch_max);
+    if (!(batch_max >= 1 && batch_max <= 1 << 20))
+        return OC_FAIL(OC_ELIMIT, "a graph of %d windows, not from 1 to 1048576", batch_max);
     *g = (oc_graph){.shape = *shape, .batch_max = batch_max, .training = training};
     oc_parameters_describe(&g->parameters, shape);
     return OC_OK;
 }
 
-oc_status oc_graph_bytes(const oc_backend_config *config, const oc_model_shape *shape, int batch_max, bool training, size_t *bytes)
+oc_status oc_graph_bytes(const oc_backend_config *config, const oc_model_shape *shape, int batch_max, bool training,
+                         size_t *bytes)
 {
     oc_graph g;
     plan p;
@@ -235,8 +259,9 @@ static oc_status fill_graph(oc_graph *g, const oc_backend_config *config, const 
     return OC_OK;
 }
 
-oc_status oc_graph_open(oc_graph **out, const oc_backend_config *config, const oc_model_shape *shape, const oc_graph_rule *rule,
-                        const double *mean, const double *scale, double clip, int batch_max, bool training)
+oc_status oc_graph_open(oc_graph **out, const oc_backend_config *config, const oc_model_shape *shape,
+                        const oc_graph_rule *rule, const double *mean, const double *scale, double clip, int batch_max,
+                        bool training)
 {
     oc_graph g, *kept;
     assert(out && config && shape && mean && scale && (rule || !training));
@@ -278,19 +303,19 @@ typedef struct pass {
     const oc_graph_batch *batch;
 } pass;
 
-static oc_tensor first_rows(oc_tensor t, int count)                           /* [B, …] of which only count rows exist */
+static oc_tensor first_rows(oc_tensor t, int count) /* [B, …] of which only count rows exist */
 {
     t.dims[0] = count;
     return t;
 }
 
-static oc_tensor timed(oc_tensor t, int count)                                /* [T,B,…], packed anew for this batch */
+static oc_tensor timed(oc_tensor t, int count) /* [T,B,…], packed anew for this batch */
 {
     t.dims[1] = count;
     return t;
 }
 
-static oc_tensor last_step(oc_tensor t, int count)                            /* [T,B,H] -> its last [B,H] */
+static oc_tensor last_step(oc_tensor t, int count) /* [T,B,H] -> its last [B,H] */
 {
     float *data = t.data;
     return oc_tensor_make(data + (t.dims[0] - 1) * count * t.dims[2], OC_DTYPE_F32, count, t.dims[2], 1, 1);
@@ -305,11 +330,13 @@ static oc_status linear(oc_graph *g, const pass *p, int part, oc_tensor x, bool 
 {
     char name[32];
     module_name(name, sizeof name, part);
-    OC_TRY(g->ops->linear_forward(g->backend, x, packed_part(g, part, p->packed), weight_at(g, name, "bias", p->flat), relu, y));
+    OC_TRY(g->ops->linear_forward(g->backend, x, packed_part(g, part, p->packed), weight_at(g, name, "bias", p->flat),
+                                  relu, y));
     return OC_OK;
 }
 
-static oc_status linear_gradient(oc_graph *g, const pass *p, int part, oc_tensor x, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx)
+static oc_status linear_gradient(oc_graph *g, const pass *p, int part, oc_tensor x, oc_tensor y, bool relu,
+                                 oc_tensor dy, oc_tensor dx)
 {
     char name[32];
     module_name(name, sizeof name, part);
@@ -324,13 +351,14 @@ static oc_status forward_lstm(oc_graph *g, pass *p)
     const oc_dropout d = dropout_of(g, p, g->rule.dropout, 0);
     const bool drop = p->training && d.p > 0.0f && g->shape.layers > 1;
     const oc_tensor y = timed(g->y, p->count);
-    OC_TRY(g->ops->lstm_forward(g->backend, &s, packed_part(g, PACKED_LSTM, p->packed), timed(g->x, p->count), drop ? &d : NULL, p->training, y, g->reserve));
+    OC_TRY(g->ops->lstm_forward(g->backend, &s, packed_part(g, PACKED_LSTM, p->packed), timed(g->x, p->count),
+                                drop ? &d : NULL, p->training, y, g->reserve));
     p->seen = last_step(y, p->count);
     if (g->shape.heads == 0) return OC_OK;
     const oc_attention_shape a = attention_shape(g, p->count);
     p->seen = first_rows(g->attended, p->count);
-    OC_TRY(g->ops->attend_forward(g->backend, &a, packed_part(g, PACKED_ATTENTION, p->packed), y, p->seen, first_rows(g->map, p->count),
-                                  g->attend_reserve));
+    OC_TRY(g->ops->attend_forward(g->backend, &a, packed_part(g, PACKED_ATTENTION, p->packed), y, p->seen,
+                                  first_rows(g->map, p->count), g->attend_reserve));
     return OC_OK;
 }
 
@@ -348,7 +376,8 @@ static oc_status backward_lstm(oc_graph *g, const pass *p)
         OC_TRY(g->ops->attend_backward(g->backend, &a, &w, y, first_rows(g->map, p->count), g->attend_reserve,
                                        first_rows(g->dseen, p->count), &da, dy));
     }
-    OC_TRY(g->ops->lstm_backward(g->backend, &s, packed_part(g, PACKED_LSTM, p->packed), timed(g->x, p->count), y, dy, drop ? &d : NULL, g->reserve, &dw));
+    OC_TRY(g->ops->lstm_backward(g->backend, &s, packed_part(g, PACKED_LSTM, p->packed), timed(g->x, p->count), y, dy,
+                                 drop ? &d : NULL, g->reserve, &dw));
     return OC_OK;
 }
 
@@ -403,20 +432,22 @@ static oc_status backward(oc_graph *g, const pass *p)
         dseen = last_step(timed(g->dy, p->count), p->count);
         OC_TRY(g->ops->fill(g->backend, 0.0f, timed(g->dy, p->count)));
     }
-    OC_TRY(linear_gradient(g, p, PACKED_HEAD_3, hidden, first_rows(g->logits, p->count), false, first_rows(g->dlogits, p->count), dhidden));
+    OC_TRY(linear_gradient(g, p, PACKED_HEAD_3, hidden, first_rows(g->logits, p->count), false,
+                           first_rows(g->dlogits, p->count), dhidden));
     OC_TRY(g->ops->dropout(g->backend, &d, dhidden));
     OC_TRY(linear_gradient(g, p, PACKED_HEAD_0, p->seen, hidden, true, dhidden, dseen));
     OC_TRY((g->shape.trunk == OC_TRUNK_MLP ? backward_mlp : backward_lstm)(g, p));
     return OC_OK;
 }
 
-oc_status oc_graph_train(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch, double *loss_sum,
-                         double *weight_sum, float *gradient)
+oc_status oc_graph_train(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
+                         double *loss_sum, double *weight_sum, float *gradient)
 {
     pass p = {batch->count, true, borrowed(flat), gradient, packed, {0}, batch};
     const oc_tensor target = first_rows(g->target, p.count);
     assert(g->training && batch->count >= 0 && batch->count <= g->batch_max);
-    OC_TRY(g->ops->fill(g->backend, 0.0f, oc_tensor_make(gradient, OC_DTYPE_F32, (int64_t)g->parameters.total, 1, 1, 1)));
+    OC_TRY(
+        g->ops->fill(g->backend, 0.0f, oc_tensor_make(gradient, OC_DTYPE_F32, (int64_t)g->parameters.total, 1, 1, 1)));
     if (p.count == 0) return OC_OK;
     OC_TRY(forward(g, &p));
     OC_TRY(oc_backend_upload(g->backend, target, batch->target, (size_t)oc_tensor_count(target) * sizeof(int32_t)));
@@ -427,7 +458,8 @@ oc_status oc_graph_train(oc_graph *g, const float *flat, const void *packed, con
     return OC_OK;
 }
 
-oc_status oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch, float *logits, float *attention)
+oc_status oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
+                          float *logits, float *attention)
 {
     pass p = {batch->count, false, borrowed(flat), NULL, packed, {0}, batch};
     const oc_tensor answer = first_rows(g->logits, p.count);
@@ -446,8 +478,11 @@ oc_status oc_graph_logits(oc_graph *g, const float *flat, const void *packed, co
 oc_graph_parts oc_graph_parts_of(const oc_graph *g, const float *flat, const void *packed)
 {
     return (oc_graph_parts){
-        .lstm = packed_part(g, PACKED_LSTM, packed), .attention = packed_part(g, PACKED_ATTENTION, packed),
+        .lstm = packed_part(g, PACKED_LSTM, packed),
+        .attention = packed_part(g, PACKED_ATTENTION, packed),
         .head = {packed_part(g, PACKED_HEAD_0, packed), packed_part(g, PACKED_HEAD_3, packed)},
         .head_bias = {weight_at(g, "head.0", "bias", borrowed(flat)), weight_at(g, "head.3", "bias", borrowed(flat))},
-        .mean = g->mean, .scale = g->scale, .clip = g->clip};
+        .mean = g->mean,
+        .scale = g->scale,
+        .clip = g->clip};
 }

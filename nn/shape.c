@@ -1,4 +1,5 @@
-/* shape.c - a model's shape becomes the table of its parameters: names as in PyTorch's state dict, in its order, each at a
+/* shape.c - a model's shape becomes the table of its parameters: names as in PyTorch's state dict, in its order,
+ * each at a
  * multiple of 16 numbers (64 bytes) of one flat vector. The gaps are zero and stay zero: they have zero gradients. */
 #include "nn/shape.h"
 
@@ -10,7 +11,11 @@
 
 enum { FIRST_MULTIPLE = 16 };
 
-typedef struct limit { const char *key; int low, high; size_t offset; } limit;
+typedef struct limit {
+    const char *key;
+    int low, high;
+    size_t offset;
+} limit;
 
 static const limit limits[] = {
     {"window.steps", 1, OC_STEPS_MAX, offsetof(oc_model_shape, steps)},
@@ -28,12 +33,14 @@ oc_status oc_model_shape_check(const oc_model_shape *shape)
         int value;
         memcpy(&value, (const char *)shape + limits[i].offset, sizeof value);
         if (!(value >= limits[i].low && value <= limits[i].high))
-            return OC_FAIL(OC_ECONFIG, "%s is %d, not from %d to %d", limits[i].key, value, limits[i].low, limits[i].high);
+            return OC_FAIL(OC_ECONFIG, "%s is %d, not from %d to %d", limits[i].key, value, limits[i].low,
+                           limits[i].high);
     }
     if (shape->trunk != OC_TRUNK_LSTM && shape->trunk != OC_TRUNK_MLP)
         return OC_FAIL(OC_ECONFIG, "model.trunk is %d, which is no trunk that this build knows", (int)shape->trunk);
     if (shape->trunk == OC_TRUNK_MLP && shape->heads != 0)
-        return OC_FAIL(OC_ECONFIG, "model.heads is %d, but an MLP sees only the last row: set model.heads to 0", shape->heads);
+        return OC_FAIL(OC_ECONFIG, "model.heads is %d, but an MLP sees only the last row: set model.heads to 0",
+                       shape->heads);
     if (shape->heads > 0 && shape->hidden % shape->heads != 0)
         return OC_FAIL(OC_ECONFIG, "model.hidden %d does not divide by model.heads %d", shape->hidden, shape->heads);
     return OC_OK;
@@ -43,7 +50,10 @@ static void add(oc_parameters *p, const char *name, int rank, int64_t rows, int6
 {
     assert(p->count < OC_PARAMETERS_MAX);
     oc_parameter *row = &p->row[p->count++];
-    *row = (oc_parameter){.dims = {rows, columns}, .rank = rank, .first = p->total, .count = (size_t)(rows * columns),
+    *row = (oc_parameter){.dims = {rows, columns},
+                          .rank = rank,
+                          .first = p->total,
+                          .count = (size_t)(rows * columns),
                           .init_bound = (float)bound};
     snprintf(row->name, sizeof row->name, "%s", name);
     p->total += (row->count + FIRST_MULTIPLE - 1) / FIRST_MULTIPLE * FIRST_MULTIPLE;
@@ -82,12 +92,13 @@ static void add_mlp(oc_parameters *p, const oc_model_shape *s)
 {
     for (int layer = 0; layer < s->layers; layer++) {
         char module[32];
-        snprintf(module, sizeof module, "trunk.%d", 2 * layer);               /* nn.Sequential: a ReLU stands between */
+        snprintf(module, sizeof module, "trunk.%d", 2 * layer); /* nn.Sequential: a ReLU stands between */
         add_linear(p, module, s->hidden, layer == 0 ? s->inputs : s->hidden);
     }
 }
 
-/* nn.MultiheadAttention: Xavier-uniform for the stacked input projection, zero biases, nn.Linear's rule for the output */
+/* nn.MultiheadAttention: Xavier-uniform for the stacked input projection, zero biases, nn.Linear's rule for the
+ * output */
 static void add_attention(oc_parameters *p, const oc_model_shape *s)
 {
     const int64_t hidden = s->hidden;
@@ -101,8 +112,10 @@ void oc_parameters_describe(oc_parameters *out, const oc_model_shape *shape)
 {
     assert(out && shape);
     memset(out, 0, sizeof *out);
-    if (shape->trunk == OC_TRUNK_LSTM) add_lstm(out, shape);
-    else add_mlp(out, shape);
+    if (shape->trunk == OC_TRUNK_LSTM)
+        add_lstm(out, shape);
+    else
+        add_mlp(out, shape);
     if (shape->heads > 0) add_attention(out, shape);
     add_linear(out, "head.0", shape->hidden / 2, shape->hidden);
     add_linear(out, "head.3", (int64_t)OC_CLASSES * shape->horizons, shape->hidden / 2);
@@ -138,7 +151,7 @@ oc_lstm_weights oc_parameters_lstm(const oc_parameters *p, const oc_model_shape 
 {
     oc_lstm_weights w = {0};
     for (int layer = 0; layer < shape->layers; layer++) {
-        const oc_parameter *row = &p->row[4 * layer];                         /* add_lstm writes these four first */
+        const oc_parameter *row = &p->row[4 * layer]; /* add_lstm writes these four first */
         oc_tensor *const parts[4] = {&w.w_ih[layer], &w.w_hh[layer], &w.b_ih[layer], &w.b_hh[layer]};
         assert(shape->trunk == OC_TRUNK_LSTM);
         for (int i = 0; i < 4; i++)
@@ -151,7 +164,8 @@ oc_attention_weights oc_parameters_attention(const oc_parameters *p, const oc_mo
 {
     assert(shape->heads > 0);
     (void)shape;
-    return (oc_attention_weights){
-        oc_parameters_tensor(p, "attention.in_proj_weight", flat), oc_parameters_tensor(p, "attention.in_proj_bias", flat),
-        oc_parameters_tensor(p, "attention.out_proj.weight", flat), oc_parameters_tensor(p, "attention.out_proj.bias", flat)};
+    return (oc_attention_weights){oc_parameters_tensor(p, "attention.in_proj_weight", flat),
+                                  oc_parameters_tensor(p, "attention.in_proj_bias", flat),
+                                  oc_parameters_tensor(p, "attention.out_proj.weight", flat),
+                                  oc_parameters_tensor(p, "attention.out_proj.bias", flat)};
 }

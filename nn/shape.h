@@ -38,8 +38,9 @@ typedef struct oc_parameters {
 OC_MUST oc_model_shape_check(const oc_model_shape *shape);             /* OC_ECONFIG with the limits */
 void oc_parameters_describe(oc_parameters *out, const oc_model_shape *shape);
 const oc_parameter *oc_parameters_find(const oc_parameters *p, const char *name);   /* NULL where absent */
-void oc_parameters_init(const oc_parameters *p, uint64_t seed, float *flat);        /* counter-based: same on any machine */
-oc_tensor oc_parameters_tensor(const oc_parameters *p, const char *name, float *flat);     /* asserts that it is there; flat NULL: only its shape */
+void oc_parameters_init(const oc_parameters *p, uint64_t seed, float *flat);    /* counter-based: same on any machine */
+/* Asserts that it is there; flat NULL: only its shape. */
+oc_tensor oc_parameters_tensor(const oc_parameters *p, const char *name, float *flat);
 oc_lstm_weights oc_parameters_lstm(const oc_parameters *p, const oc_model_shape *shape, float *flat);
 oc_attention_weights oc_parameters_attention(const oc_parameters *p, const oc_model_shape *shape, float *flat);
 

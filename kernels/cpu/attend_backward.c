@@ -19,20 +19,40 @@ typedef struct job {
 } job;
 
 /* c [m][n] (+)= a . b with a(i,k) = a[i][k], rows a_row apart */
-static void plain(const job *j, size_t m, size_t n, size_t k, const float *a, size_t a_row, const float *b, size_t b_k, float *c,
-                  size_t c_row, bool add)
+static void plain(const job *j, size_t m, size_t n, size_t k, const float *a, size_t a_row, const float *b, size_t b_k,
+                  float *c, size_t c_row, bool add)
 {
-    const oc_product p = {.m = (int)m, .n = (int)n, .k = (int)k, .a = a, .a_row = a_row, .a_k = 1, .b = b, .b_k = b_k,
-                          .b_panel = OC_PANEL, .c = c, .c_row = c_row, .add = add};
+    const oc_product p = {.m = (int)m,
+                          .n = (int)n,
+                          .k = (int)k,
+                          .a = a,
+                          .a_row = a_row,
+                          .a_k = 1,
+                          .b = b,
+                          .b_k = b_k,
+                          .b_panel = OC_PANEL,
+                          .c = c,
+                          .c_row = c_row,
+                          .add = add};
     j->k->product(&p);
 }
 
 /* c [m][n] (+)= a' . b with a(i,k) = a[k][i], rows a_k apart */
-static void turned(const job *j, size_t m, size_t n, size_t k, const float *a, size_t a_k, const float *b, size_t b_k, float *c,
-                   size_t c_row, bool add)
+static void turned(const job *j, size_t m, size_t n, size_t k, const float *a, size_t a_k, const float *b, size_t b_k,
+                   float *c, size_t c_row, bool add)
 {
-    const oc_product p = {.m = (int)m, .n = (int)n, .k = (int)k, .a = a, .a_row = 1, .a_k = a_k, .b = b, .b_k = b_k,
-                          .b_panel = OC_PANEL, .c = c, .c_row = c_row, .add = add};
+    const oc_product p = {.m = (int)m,
+                          .n = (int)n,
+                          .k = (int)k,
+                          .a = a,
+                          .a_row = 1,
+                          .a_k = a_k,
+                          .b = b,
+                          .b_k = b_k,
+                          .b_panel = OC_PANEL,
+                          .c = c,
+                          .c_row = c_row,
+                          .add = add};
     j->k->product(&p);
 }
 
@@ -53,8 +73,10 @@ static void output_backward(const job *j, const float *dy, float *out_dw, float 
     column_sums(j, djoined, j->in_db + 2 * H);
     for (size_t n = 0; n < j->heads; n++) {
         const size_t first = n * j->depth;
-        turned(j, j->depth, H, j->rows, djoined + first, H, j->reserve + j->l.pooled + n * H, wide, j->in_dw + value + first * H, H, false);
-        plain(j, j->rows, H, j->depth, djoined + first, H, j->in_w + value + first * H, H, dpooled + n * H, wide, false);
+        turned(j, j->depth, H, j->rows, djoined + first, H, j->reserve + j->l.pooled + n * H, wide,
+               j->in_dw + value + first * H, H, false);
+        plain(j, j->rows, H, j->depth, djoined + first, H, j->in_w + value + first * H, H, dpooled + n * H, wide,
+              false);
     }
 }
 
@@ -91,14 +113,27 @@ static void query_backward(const job *j)
     plain(j, j->rows, H, H, dq, H, j->in_w, H, j->dh + last, H, true);
 }
 
-oc_status oc_cpu_attend_backward(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor map,
-                                 oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw, oc_tensor dh)
+oc_status oc_cpu_attend_backward(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h,
+                                 oc_tensor map, oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw,
+                                 oc_tensor dh)
 {
-    const job j = {.k = b->kernels, .l = oc_attend_layout_make(s), .rows = (size_t)s->batch, .hidden = (size_t)s->hidden,
-                   .heads = (size_t)s->heads, .depth = (size_t)(s->hidden / s->heads), .steps = (size_t)s->steps, .in_w = w->in_w.data,
-                   .out_w = w->out_w.data, .h = h.data, .map = map.data, .reserve = reserve.data, .in_dw = dw->in_w.data,
-                   .in_db = dw->in_b.data, .dh = dh.data};
-    assert(oc_tensor_count(dy) == (int64_t)s->batch * s->hidden && oc_tensor_count(dh) == (int64_t)s->steps * s->batch * s->hidden);
+    const job j = {.k = b->kernels,
+                   .l = oc_attend_layout_make(s),
+                   .rows = (size_t)s->batch,
+                   .hidden = (size_t)s->hidden,
+                   .heads = (size_t)s->heads,
+                   .depth = (size_t)(s->hidden / s->heads),
+                   .steps = (size_t)s->steps,
+                   .in_w = w->in_w.data,
+                   .out_w = w->out_w.data,
+                   .h = h.data,
+                   .map = map.data,
+                   .reserve = reserve.data,
+                   .in_dw = dw->in_w.data,
+                   .in_db = dw->in_b.data,
+                   .dh = dh.data};
+    assert(oc_tensor_count(dy) == (int64_t)s->batch * s->hidden &&
+           oc_tensor_count(dh) == (int64_t)s->steps * s->batch * s->hidden);
     assert(oc_tensor_count(map) == (int64_t)s->batch * s->heads * s->steps);
     if (s->batch == 0) return OC_OK;
     output_backward(&j, dy.data, dw->out_w.data, dw->out_b.data);

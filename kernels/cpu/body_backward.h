@@ -7,7 +7,8 @@
 #include <string.h>
 #include "kernels/cpu/kernels_cpu.h"
 
-/* VW hidden units of one window. gates: i, f, g, o at distance `hidden`, replaced by the gradients of their pre-activations:
+/* VW hidden units of one window. gates: i, f, g, o at distance `hidden`, replaced by the gradients of their
+ * pre-activations:
  *   s = tanh(c)   d = dc + dh o (1 - s^2)   di = d g i (1 - i)   df = d c_before f (1 - f)   dg = d i (1 - g^2)
  *   do = dh s o (1 - o)   dc_before = d f                                                             [Hochreiter97] */
 OC_INLINE void cell_gradient_lanes(vf *i, vf *f, vf *g, vf *o, vf cell, vf before, vf dh, vf *dc)
@@ -30,8 +31,10 @@ OC_INLINE vf load_some(const float *p, const bool whole, int part)
 
 OC_INLINE void store_some(float *p, vf x, const bool whole, int part)
 {
-    if (whole) vf_store(p, x);
-    else vf_store_part(p, x, part);
+    if (whole)
+        vf_store(p, x);
+    else
+        vf_store_part(p, x, part);
 }
 
 /* Units unit … of row r; a masked store is slow on some machines, so whole vectors do without. */
@@ -39,7 +42,8 @@ OC_INLINE void cell_gradient_some(const oc_cell_gradient *p, size_t r, size_t un
 {
     const size_t hidden = (size_t)p->hidden, here = r * hidden + unit;
     float *at = p->gates + r * 4 * hidden + unit;
-    vf i = load_some(at, whole, part), f = load_some(at + hidden, whole, part), g = load_some(at + 2 * hidden, whole, part);
+    vf i = load_some(at, whole, part), f = load_some(at + hidden, whole, part),
+       g = load_some(at + 2 * hidden, whole, part);
     vf o = load_some(at + 3 * hidden, whole, part), dc = load_some(p->dc + here, whole, part);
     const vf before = p->before ? load_some(p->before + here, whole, part) : vf_set1(0.0f);
     vf dh = load_some(p->dy + here, whole, part);
@@ -61,7 +65,8 @@ static void cell_gradient(const oc_cell_gradient *p)
     }
 }
 
-/* sums[j] += x[0][j], x[1][j], …: row by row, so that a block comes through the caches in order before products use it. */
+/* sums[j] += x[0][j], x[1][j], …: row by row, so that a block comes through the caches in order before products use
+ * it. */
 static void column_sums(const float *x, int rows, int columns, float *sums)
 {
     for (int r = 0; r < rows; r++, x += columns)
@@ -74,8 +79,8 @@ static void relu_gradient(const float *y, float *dy, int count)
     for (int j = 0; j < count; j++) dy[j] = y[j] <= 0.0f ? 0.0f : dy[j];
 }
 
-/* dmap becomes the gradient of the scores before `scale` and softmax: scale map (dmap - sum map dmap). Sixteen chains, lane j
- * takes every element j mod 16, then halves are added: the same order at any width. */
+/* dmap becomes the gradient of the scores before `scale` and softmax: scale map (dmap - sum map dmap). Sixteen
+ * chains, lane j takes every element j mod 16, then halves are added: the same order at any width. */
 static void softmax_gradient(const float *map, float *dmap, int count, float scale)
 {
     float lane[SUM_LANES];
@@ -91,8 +96,8 @@ static void softmax_gradient(const float *map, float *dmap, int count, float sca
 
 enum { DRAWS = 16 };
 
-/* oc_random_philox(key, counter …) of 16 counters, as four 16-bit numbers each, lowest first. Rounds outside and counters
- * inside, so that the compiler vectorises it; whole numbers, so every instruction set has the same bits. */
+/* oc_random_philox(key, counter …) of 16 counters, as four 16-bit numbers each, lowest first. Rounds outside and
+ * counters inside, so that the compiler vectorises it; whole numbers, so every instruction set has the same bits. */
 OC_INLINE void dropout_numbers(uint32_t key, uint64_t counter, uint16_t *number)
 {
     uint64_t low[DRAWS], high[DRAWS];

@@ -5,8 +5,8 @@
 #include "kernels/cpu/backend_cpu.h"
 #include "kernels/cpu/ops_cpu.h"
 
-oc_status oc_cpu_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx,
-                                 oc_tensor dw, oc_tensor dbias)
+oc_status oc_cpu_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy,
+                                 oc_tensor dx, oc_tensor dw, oc_tensor dbias)
 {
     static const float one = 1.0f;
     const oc_cpu_kernels *k = b->kernels;
@@ -14,15 +14,40 @@ oc_status oc_cpu_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_ten
     assert(oc_tensor_count(dy) == (int64_t)rows * outputs && oc_tensor_count(x) == (int64_t)rows * inputs);
     assert(oc_tensor_count(dw) == oc_tensor_count(w) && oc_tensor_count(dbias) == outputs);
     if (relu) k->relu_gradient(y.data, dy.data, rows * outputs);
-    const oc_product weights = {.m = outputs, .n = inputs, .k = rows, .a = dy.data, .a_row = 1, .a_k = (size_t)outputs, .b = x.data,
-                                .b_k = (size_t)inputs, .b_panel = OC_PANEL, .c = dw.data, .c_row = (size_t)inputs};
-    const oc_product bias = {.m = 1, .n = outputs, .k = rows, .a = &one, .b = dy.data, .b_k = (size_t)outputs, .b_panel = OC_PANEL,
-                             .c = dbias.data, .c_row = (size_t)outputs};
+    const oc_product weights = {.m = outputs,
+                                .n = inputs,
+                                .k = rows,
+                                .a = dy.data,
+                                .a_row = 1,
+                                .a_k = (size_t)outputs,
+                                .b = x.data,
+                                .b_k = (size_t)inputs,
+                                .b_panel = OC_PANEL,
+                                .c = dw.data,
+                                .c_row = (size_t)inputs};
+    const oc_product bias = {.m = 1,
+                             .n = outputs,
+                             .k = rows,
+                             .a = &one,
+                             .b = dy.data,
+                             .b_k = (size_t)outputs,
+                             .b_panel = OC_PANEL,
+                             .c = dbias.data,
+                             .c_row = (size_t)outputs};
     k->product(&weights);
     k->product(&bias);
     if (!dx.data) return OC_OK;
-    const oc_product below = {.m = rows, .n = inputs, .k = outputs, .a = dy.data, .a_row = (size_t)outputs, .a_k = 1, .b = w.data,
-                              .b_k = (size_t)inputs, .b_panel = OC_PANEL, .c = dx.data, .c_row = (size_t)inputs};
+    const oc_product below = {.m = rows,
+                              .n = inputs,
+                              .k = outputs,
+                              .a = dy.data,
+                              .a_row = (size_t)outputs,
+                              .a_k = 1,
+                              .b = w.data,
+                              .b_k = (size_t)inputs,
+                              .b_panel = OC_PANEL,
+                              .c = dx.data,
+                              .c_row = (size_t)inputs};
     k->product(&below);
     return OC_OK;
 }
@@ -31,13 +56,14 @@ static OC_MUST dropout_check(const oc_dropout *d, int64_t times, int64_t columns
 {
     if (!(d->p >= 0.0f && d->p < 1.0f)) return OC_FAIL(OC_ECONFIG, "dropout is %g, not in [0, 1)", (double)d->p);
     if (!((uint64_t)times * ((uint64_t)(columns + 3) / 4) <= 1u << 22))
-        return OC_FAIL(OC_ELIMIT, "dropout: %lld steps of %lld numbers, over 2^24 a sample", (long long)times, (long long)columns);
+        return OC_FAIL(OC_ELIMIT, "dropout: %lld steps of %lld numbers, over 2^24 a sample", (long long)times,
+                       (long long)columns);
     return OC_OK;
 }
 
 /* What number an element has: kernels/ops.h. Kept iff draw / 2^16 >= p, that is draw >= ceil(p 2^16). */
-oc_status oc_cpu_dropout_rows(const oc_cpu_kernels *k, const oc_dropout *d, int64_t first, int64_t count, int64_t batch, int64_t columns,
-                              float *x)
+oc_status oc_cpu_dropout_rows(const oc_cpu_kernels *k, const oc_dropout *d, int64_t first, int64_t count, int64_t batch,
+                              int64_t columns, float *x)
 {
     const uint64_t groups = (uint64_t)(columns + 3) / 4;
     OC_TRY(dropout_check(d, (first + count + batch - 1) / batch, columns));
@@ -45,7 +71,8 @@ oc_status oc_cpu_dropout_rows(const oc_cpu_kernels *k, const oc_dropout *d, int6
     const uint32_t least = (uint32_t)ceil((double)d->p * 65536.0);
     const float factor = (float)(1 / (1 - (double)d->p));
     for (int64_t i = first; i < first + count && d->p > 0.0f; i++, x += columns)
-        k->dropout_row(key, (d->sample_first + (uint64_t)(i % batch)) << 22 | (uint64_t)(i / batch) * groups, least, factor, x, (int)columns);
+        k->dropout_row(key, (d->sample_first + (uint64_t)(i % batch)) << 22 | (uint64_t)(i / batch) * groups, least,
+                       factor, x, (int)columns);
     return OC_OK;
 }
 

@@ -1,5 +1,6 @@
 /* lstm_backward.c - gradients of an LSTM stack from what lstm_forward left in reserve (lstm_layout.h).
- * Strategy: per layer, from the top, a scan over descending time turns gates into gradients of pre-activations in place:
+ * Strategy: per layer, from the top, a scan over descending time turns gates into gradients of pre-activations in
+ * place:
  *     dh_t = dy_t + dgates_{t+1} . W_hh       (one product a step, k = 4H)
  * then everything else is a large product over rows (t, b): dW_ih = dgates' . in, dW_hh = dgates' . h_before, and
  * dx = dgates . W_ih, which takes the place of dy for the layer below. Rows are taken in blocks that stay in L2, in
@@ -11,13 +12,13 @@
 #include "kernels/cpu/lstm_layout.h"
 #include "kernels/cpu/ops_cpu.h"
 
-enum { BLOCK_ROWS = 128 };                     /* rows a block of the large products: 128 x 4H x 4 B = 128 KiB at H = 64 */
+enum { BLOCK_ROWS = 128 }; /* rows a block of the large products: 128 x 4H x 4 B = 128 KiB at H = 64 */
 
 typedef struct layer {
     const oc_cpu_kernels *k;
     int batch, steps, inputs, hidden, number;
     const float *back_ih, *back_hh, *in, *out, *cells;
-    float *gates, *dy, *dh, *dc;               /* [T,B,4H], [T,B,H], [B,H], [B,H] */
+    float *gates, *dy, *dh, *dc; /* [T,B,4H], [T,B,H], [B,H], [B,H] */
 } layer;
 
 static void scan(const layer *l)
@@ -28,22 +29,47 @@ static void scan(const layer *l)
         const bool last = t == l->steps - 1;
         float *gates = l->gates + (size_t)t * 4 * state;
         if (!last) {
-            const oc_product p = {.m = l->batch, .n = l->hidden, .k = 4 * l->hidden, .a = gates + 4 * state, .a_row = 4 * hidden,
-                                  .a_k = 1, .b = l->back_hh, .b_k = hidden, .b_panel = OC_PANEL, .c = l->dh, .c_row = hidden};
+            const oc_product p = {.m = l->batch,
+                                  .n = l->hidden,
+                                  .k = 4 * l->hidden,
+                                  .a = gates + 4 * state,
+                                  .a_row = 4 * hidden,
+                                  .a_k = 1,
+                                  .b = l->back_hh,
+                                  .b_k = hidden,
+                                  .b_panel = OC_PANEL,
+                                  .c = l->dh,
+                                  .c_row = hidden};
             l->k->product(&p);
         }
-        const oc_cell_gradient g = {.rows = l->batch, .hidden = l->hidden, .gates = gates, .cells = l->cells + (size_t)t * state,
-                                    .before = t > 0 ? l->cells + (size_t)(t - 1) * state : NULL, .dy = l->dy + (size_t)t * state,
-                                    .dh = last ? NULL : l->dh, .dc = l->dc};
+        const oc_cell_gradient g = {.rows = l->batch,
+                                    .hidden = l->hidden,
+                                    .gates = gates,
+                                    .cells = l->cells + (size_t)t * state,
+                                    .before = t > 0 ? l->cells + (size_t)(t - 1) * state : NULL,
+                                    .dy = l->dy + (size_t)t * state,
+                                    .dh = last ? NULL : l->dh,
+                                    .dc = l->dc};
         l->k->cell_gradient(&g);
     }
 }
 
 /* dw [4H,n] (+)= dgates' . x over `rows` rows */
-static void add_weight_gradient(const layer *l, const float *dgates, const float *x, int n, int rows, bool add, oc_tensor dw)
+static void add_weight_gradient(const layer *l, const float *dgates, const float *x, int n, int rows, bool add,
+                                oc_tensor dw)
 {
-    const oc_product p = {.m = 4 * l->hidden, .n = n, .k = rows, .a = dgates, .a_row = 1, .a_k = 4 * (size_t)l->hidden, .b = x,
-                          .b_k = (size_t)n, .b_panel = OC_PANEL, .c = dw.data, .c_row = (size_t)n, .add = add};
+    const oc_product p = {.m = 4 * l->hidden,
+                          .n = n,
+                          .k = rows,
+                          .a = dgates,
+                          .a_row = 1,
+                          .a_k = 4 * (size_t)l->hidden,
+                          .b = x,
+                          .b_k = (size_t)n,
+                          .b_panel = OC_PANEL,
+                          .c = dw.data,
+                          .c_row = (size_t)n,
+                          .add = add};
     l->k->product(&p);
 }
 
@@ -59,15 +85,24 @@ static OC_MUST large_products(const layer *l, const oc_dropout *below, const oc_
         const float *dgates = l->gates + (size_t)first * 4 * hidden;
         l->k->column_sums(dgates, count, 4 * l->hidden, db);
         add_weight_gradient(l, dgates, l->in + (size_t)first * inputs, l->inputs, count, first > 0, dw->w_ih[n]);
-        const int lead = first < l->batch ? l->batch - first : 0;             /* rows of step 0 have no state before them */
+        const int lead = first < l->batch ? l->batch - first : 0; /* rows of step 0 have no state before them */
         if (lead < count) {
             const size_t from = (size_t)(first + lead);
-            add_weight_gradient(l, l->gates + from * 4 * hidden, l->out + (from - (size_t)l->batch) * hidden, l->hidden, count - lead,
-                                from > (size_t)l->batch, dw->w_hh[n]);
+            add_weight_gradient(l, l->gates + from * 4 * hidden, l->out + (from - (size_t)l->batch) * hidden, l->hidden,
+                                count - lead, from > (size_t)l->batch, dw->w_hh[n]);
         }
         if (n == 0) continue;
-        const oc_product p = {.m = count, .n = l->inputs, .k = 4 * l->hidden, .a = dgates, .a_row = 4 * hidden, .a_k = 1, .b = l->back_ih,
-                              .b_k = inputs, .b_panel = OC_PANEL, .c = l->dy + (size_t)first * inputs, .c_row = inputs};
+        const oc_product p = {.m = count,
+                              .n = l->inputs,
+                              .k = 4 * l->hidden,
+                              .a = dgates,
+                              .a_row = 4 * hidden,
+                              .a_k = 1,
+                              .b = l->back_ih,
+                              .b_k = inputs,
+                              .b_panel = OC_PANEL,
+                              .c = l->dy + (size_t)first * inputs,
+                              .c_row = inputs};
         l->k->product(&p);
         if (below) OC_TRY(oc_cpu_dropout_rows(l->k, below, first, count, l->batch, l->inputs, p.c));
     }
@@ -75,8 +110,8 @@ static OC_MUST large_products(const layer *l, const oc_dropout *below, const oc_
     return OC_OK;
 }
 
-oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y, oc_tensor dy,
-                               const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
+oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                               oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
 {
     const oc_lstm_layout at = oc_lstm_layout_make(s);
     const size_t state = (size_t)s->batch * (size_t)s->hidden;
@@ -86,11 +121,21 @@ oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor 
     assert(2 * state <= at.work_count && oc_tensor_count(dy) == (int64_t)state * s->steps);
     if (s->batch == 0) return OC_OK;
     for (int n = s->layers - 1; n >= 0; n--) {
-        const layer l = {.k = b->kernels, .batch = s->batch, .steps = s->steps, .inputs = n ? s->hidden : s->inputs,
-                         .hidden = s->hidden, .number = n, .back_ih = weights + at.back_ih[n], .back_hh = weights + at.back_hh[n],
+        const layer l = {.k = b->kernels,
+                         .batch = s->batch,
+                         .steps = s->steps,
+                         .inputs = n ? s->hidden : s->inputs,
+                         .hidden = s->hidden,
+                         .number = n,
+                         .back_ih = weights + at.back_ih[n],
+                         .back_hh = weights + at.back_hh[n],
                          .in = n == 0 ? x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]),
-                         .out = n == s->layers - 1 ? y.data : kept + at.out[n], .cells = kept + at.cells[n], .gates = kept + at.gates[n],
-                         .dy = dy.data, .dh = kept + at.work, .dc = kept + at.work + state};
+                         .out = n == s->layers - 1 ? y.data : kept + at.out[n],
+                         .cells = kept + at.cells[n],
+                         .gates = kept + at.gates[n],
+                         .dy = dy.data,
+                         .dh = kept + at.work,
+                         .dc = kept + at.work + state};
         oc_dropout below = drop ? *dropout : (oc_dropout){0};
         below.tensor += (uint32_t)(n - 1);
         scan(&l);

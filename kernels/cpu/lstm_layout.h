@@ -1,7 +1,7 @@
 /* lstm_layout.h - where things lie in `packed` and in `reserve` of the CPU's LSTM: the agreement between lstm.c (pack,
  * forward, step) and lstm_backward.c. Offsets count floats; every part begins at a multiple of 16 floats.
  *   packed, per layer
- *     w_ih, w_hh   [block][k][gate][16]  the order of the forward kernels; a block is 16 hidden units, the last one padded
+ *     w_ih, w_hh   [block][k][gate][16]  the order of the forward kernels; a block is 16 hidden units, the last padded
  *     bias         [block][gate][16]     b_ih + b_hh
  *     back_ih      [4H][in]              row-major as PyTorch has them, for dgates . W; back_ih only where layer > 0
  *     back_hh      [4H][H]
@@ -10,8 +10,7 @@
  *     cells        [T][B][H]             c_t
  *     out          [T][B][H]             h_t before dropout; not of the last layer (that is y)
  *     in           [T][B][H]             what the next layer reads: out with dropout applied; only where dropout may be
- *                                        (the same place as `out` while nothing is dropped: lstm_forward with dropout NULL
- *                                        or p = 0 leaves `in` unwritten and the next layer reads `out`)
+ *                                        (with dropout NULL or p = 0 it stays unwritten: the next layer reads `out`)
  *     work         what a pass needs for itself: at least work_count floats
  *   reserve in inference: `out` of one layer at a time and work, as lstm.c likes.
  * B is s->batch, the batch of the call. */
@@ -24,7 +23,8 @@
 enum { OC_LSTM_BLOCK = 16 };
 
 typedef struct oc_lstm_layout {
-    size_t w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_MAX], bias[OC_LAYERS_MAX], back_ih[OC_LAYERS_MAX], back_hh[OC_LAYERS_MAX];
+    size_t w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_MAX], bias[OC_LAYERS_MAX];
+    size_t back_ih[OC_LAYERS_MAX], back_hh[OC_LAYERS_MAX];
     size_t packed_count;
     size_t gates[OC_LAYERS_MAX], cells[OC_LAYERS_MAX], out[OC_LAYERS_MAX], in[OC_LAYERS_MAX], work, work_count;
     size_t reserve_count;                      /* in training */
@@ -63,7 +63,8 @@ static inline oc_lstm_layout oc_lstm_layout_make(const oc_lstm_shape *s)
     return l;
 }
 
-/* A cell of one layer for `rows` rows that lie side by side, over packed weights; the caller adds x, h, c and the outputs. */
+/* A cell of one layer for `rows` rows that lie side by side, over packed weights; the caller adds x, h, c and the
+ * outputs. */
 oc_cell oc_lstm_cell(const oc_lstm_shape *s, const oc_lstm_layout *l, const float *packed, int layer, int rows);
 
 #endif

@@ -35,7 +35,8 @@ oc_status oc_cpu_tree_sum(oc_backend *b, oc_tensor partials, oc_tensor sum)
     return OC_OK;
 }
 
-/* Squares of f32 are exact in f64. Lanes inside a block, a tree over lanes, blocks in order: a function of count alone. */
+/* Squares of f32 are exact in f64. Lanes inside a block, a tree over lanes, blocks in order: a function of count
+ * alone. */
 static double square_block(const float *x, int64_t count)
 {
     double lane[SQUARE_LANES] = {0};
@@ -70,20 +71,23 @@ static double power(double x, int64_t n)
     return result;
 }
 
-/* [Loshchilov19 alg.2], in the order of torch.optim.AdamW: decay, moments, then p -= rate/c1 * m / (sqrt(v)/sqrt(c2) + e) */
+/* [Loshchilov19 alg.2], in the order of torch.optim.AdamW: decay, moments, then p -= rate/c1 * m / (sqrt(v)/sqrt(c2)
+ * + e) */
 oc_status oc_cpu_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v)
 {
     const int64_t count = oc_tensor_count(p);
     const double correction1 = 1 - power((double)rule->beta1, rule->step);
     const double correction2 = 1 - power((double)rule->beta2, rule->step);
-    const float decay = (float)(1 - (double)rule->rate * (double)rule->weight_decay), pull = (float)(1 - (double)rule->beta1);
+    const float decay = (float)(1 - (double)rule->rate * (double)rule->weight_decay),
+                pull = (float)(1 - (double)rule->beta1);
     const float rate = (float)((double)rule->rate / correction1), root = (float)sqrt(correction2);
     const float keep = rule->beta2, add = (float)(1 - (double)rule->beta2), epsilon = rule->epsilon;
     const float scale = rule->gradient_scale;
     float *restrict weight = p.data, *restrict first = m.data, *restrict second = v.data;
     const float *restrict gradient = g.data;
     (void)b;
-    assert(rule->step >= 1 && oc_tensor_count(g) == count && oc_tensor_count(m) == count && oc_tensor_count(v) == count);
+    assert(rule->step >= 1 && oc_tensor_count(g) == count && oc_tensor_count(m) == count &&
+           oc_tensor_count(v) == count);
     for (int64_t i = 0; i < count; i++) {
         const float d = gradient[i] * scale;
         first[i] += (d - first[i]) * pull;

@@ -48,7 +48,8 @@ static double logistic(double x)
 }
 
 /* ---------------------------------------------------------------- LSTM [Hochreiter97], gate order i, f, g, o */
-void oracle_lstm_forward(const oc_lstm_shape *s, const oracle_lstm *w, const double *x, double *const *factor, oracle_lstm_trace *t)
+void oracle_lstm_forward(const oc_lstm_shape *s, const oracle_lstm *w, const double *x, double *const *factor,
+                         oracle_lstm_trace *t)
 {
     const int T = s->steps, B = s->batch, H = s->hidden;
     for (int l = 0; l < s->layers; l++) {
@@ -59,7 +60,7 @@ void oracle_lstm_forward(const oc_lstm_shape *s, const oracle_lstm *w, const dou
         t->h[l] = oracle_take((size_t)T * (size_t)B * (size_t)H);
         for (int i = 0; i < T * B * n; i++)
             t->in[l][i] = l == 0 ? x[i] : t->h[l - 1][i] * (factor && factor[l - 1] ? factor[l - 1][i] : 1.0);
-        for (int i = 0; i < T * B; i++) {                      /* i = step * B + window: the step before is i - B */
+        for (int i = 0; i < T * B; i++) { /* i = step * B + window: the step before is i - B */
             double *gate = t->gate[l] + (size_t)i * (size_t)(4 * H);
             for (int r = 0; r < 4 * H; r++) {
                 double sum = w->b_ih[l][r] + w->b_hh[l][r];
@@ -69,7 +70,8 @@ void oracle_lstm_forward(const oc_lstm_shape *s, const oracle_lstm *w, const dou
             }
             for (int j = 0; j < H; j++) {
                 const double before = i >= B ? t->cell[l][(i - B) * H + j] : 0;
-                t->cell[l][i * H + j] = gate[OC_GATE_F * H + j] * before + gate[OC_GATE_I * H + j] * gate[OC_GATE_G * H + j];
+                t->cell[l][i * H + j] =
+                    gate[OC_GATE_F * H + j] * before + gate[OC_GATE_I * H + j] * gate[OC_GATE_G * H + j];
                 t->h[l][i * H + j] = gate[OC_GATE_O * H + j] * tanh(t->cell[l][i * H + j]);
             }
         }
@@ -77,7 +79,8 @@ void oracle_lstm_forward(const oc_lstm_shape *s, const oracle_lstm *w, const dou
 }
 
 /* Gradient of one layer's pre-activations at (t, b) = i from dh, dc; dc becomes the one of the step before. */
-static void gates_backward(const oc_lstm_shape *s, const oracle_lstm_trace *t, int l, int i, const double *dh, double *dc, double *da)
+static void gates_backward(const oc_lstm_shape *s, const oracle_lstm_trace *t, int l, int i, const double *dh,
+                           double *dc, double *da)
 {
     const int H = s->hidden, B = s->batch;
     const double *gate = t->gate[l] + (size_t)i * (size_t)(4 * H);
@@ -104,15 +107,16 @@ static void add_vector(double *to, const double *a, int count)
     for (int r = 0; to && r < count; r++) to[r] += a[r];
 }
 
-void oracle_lstm_backward(const oc_lstm_shape *s, const oracle_lstm *w, const oracle_lstm_trace *t, double *const *factor,
-                          const double *dy, const oracle_lstm *dw, double *dx)
+void oracle_lstm_backward(const oc_lstm_shape *s, const oracle_lstm *w, const oracle_lstm_trace *t,
+                          double *const *factor, const double *dy, const oracle_lstm *dw, double *dx)
 {
     const int T = s->steps, B = s->batch, H = s->hidden;
     const double *above = dy;
     for (int l = s->layers - 1; l >= 0; l--) {
         const int n = l ? H : s->inputs;
         double *below = oracle_take((size_t)T * (size_t)B * (size_t)n), *dc = oracle_take((size_t)B * (size_t)H);
-        double *dh_next = oracle_take((size_t)B * (size_t)H), *dh = oracle_take((size_t)H), *da = oracle_take((size_t)(4 * H));
+        double *dh_next = oracle_take((size_t)B * (size_t)H), *dh = oracle_take((size_t)H),
+               *da = oracle_take((size_t)(4 * H));
         for (int i = T * B - 1; i >= 0; i--) {
             const int b = i % B;
             for (int j = 0; j < H; j++) dh[j] = above[i * H + j] + dh_next[b * H + j];
@@ -138,7 +142,8 @@ void oracle_lstm_backward(const oc_lstm_shape *s, const oracle_lstm *w, const or
 }
 
 /* ---------------------------------------------------------------- attention [Vaswani17 eq.1], the last query only */
-void oracle_attend_forward(const oc_attention_shape *s, const oracle_attention *w, const double *h, oracle_attention_trace *t)
+void oracle_attend_forward(const oc_attention_shape *s, const oracle_attention *w, const double *h,
+                           oracle_attention_trace *t)
 {
     const int T = s->steps, B = s->batch, H = s->hidden, N = s->heads, D = H / N;
     const double scale = 1 / sqrt((double)D);
@@ -168,13 +173,15 @@ void oracle_attend_forward(const oc_attention_shape *s, const oracle_attention *
     oracle_linear_forward(B, H, H, t->pooled, w->out_w, w->out_b, false, t->y);
 }
 
-void oracle_attend_backward(const oc_attention_shape *s, const oracle_attention *w, const double *h, const oracle_attention_trace *t,
-                            const double *dy, const oracle_attention *dw, double *dh)
+void oracle_attend_backward(const oc_attention_shape *s, const oracle_attention *w, const double *h,
+                            const oracle_attention_trace *t, const double *dy, const oracle_attention *dw, double *dh)
 {
     const int T = s->steps, B = s->batch, H = s->hidden, N = s->heads, D = H / N;
     const double scale = 1 / sqrt((double)D);
-    double *dpooled = oracle_take((size_t)(B * H)), *dq = oracle_take((size_t)(B * H)), *dlast = oracle_take((size_t)(B * H));
-    double *dk = oracle_take((size_t)(T * B * H)), *dv = oracle_take((size_t)(T * B * H)), *dmap = oracle_take((size_t)T);
+    double *dpooled = oracle_take((size_t)(B * H)), *dq = oracle_take((size_t)(B * H)),
+           *dlast = oracle_take((size_t)(B * H));
+    double *dk = oracle_take((size_t)(T * B * H)), *dv = oracle_take((size_t)(T * B * H)),
+           *dmap = oracle_take((size_t)T);
     double *from_k = oracle_take((size_t)(T * B * H)), *from_v = oracle_take((size_t)(T * B * H));
     oracle_linear_backward(B, H, H, t->pooled, w->out_w, NULL, false, dy, dpooled, dw->out_w, dw->out_b);
     for (int b = 0; b < B; b++) {
@@ -200,13 +207,15 @@ void oracle_attend_backward(const oc_attention_shape *s, const oracle_attention 
     }
     oracle_linear_backward(B, H, H, h + (T - 1) * B * H, w->in_w, NULL, false, dq, dlast, dw->in_w, dw->in_b);
     oracle_linear_backward(T * B, H, H, h, w->in_w + H * H, NULL, false, dk, from_k, dw->in_w + H * H, dw->in_b + H);
-    oracle_linear_backward(T * B, H, H, h, w->in_w + 2 * H * H, NULL, false, dv, from_v, dw->in_w + 2 * H * H, dw->in_b + 2 * H);
+    oracle_linear_backward(T * B, H, H, h, w->in_w + 2 * H * H, NULL, false, dv, from_v, dw->in_w + 2 * H * H,
+                           dw->in_b + 2 * H);
     for (int i = 0; i < T * B * H; i++) dh[i] = from_k[i] + from_v[i];
     for (int i = 0; i < B * H; i++) dh[(T - 1) * B * H + i] += dlast[i];
 }
 
 /* ---------------------------------------------------------------- linear, dropout, loss */
-void oracle_linear_forward(int rows, int inputs, int outputs, const double *x, const double *w, const double *bias, bool relu, double *y)
+void oracle_linear_forward(int rows, int inputs, int outputs, const double *x, const double *w, const double *bias,
+                           bool relu, double *y)
 {
     for (int i = 0; i < rows; i++) {
         for (int n = 0; n < outputs; n++) {
@@ -217,8 +226,8 @@ void oracle_linear_forward(int rows, int inputs, int outputs, const double *x, c
     }
 }
 
-void oracle_linear_backward(int rows, int inputs, int outputs, const double *x, const double *w, const double *y, bool relu,
-                            const double *dy, double *dx, double *dw, double *dbias)
+void oracle_linear_backward(int rows, int inputs, int outputs, const double *x, const double *w, const double *y,
+                            bool relu, const double *dy, double *dx, double *dw, double *dbias)
 {
     memset(dw, 0, sizeof *dw * (size_t)(outputs * inputs));
     memset(dbias, 0, sizeof *dbias * (size_t)outputs);
@@ -244,8 +253,8 @@ double oracle_dropout_factor(const oc_dropout *d, int64_t b, int64_t row, int64_
     return number >= (double)d->p ? 1 / (1 - (double)d->p) : 0;
 }
 
-void oracle_softmax_loss(const oc_loss_rule *rule, int batch, const double *logits, const int32_t *target, double *loss_sum,
-                         double *weight_sum, double *dlogits)
+void oracle_softmax_loss(const oc_loss_rule *rule, int batch, const double *logits, const int32_t *target,
+                         double *loss_sum, double *weight_sum, double *dlogits)
 {
     const double e = (double)rule->label_smoothing;
     for (int i = 0; i < batch * rule->horizons; i++) {

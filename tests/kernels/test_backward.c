@@ -1,6 +1,7 @@
-/* Operations that only training has, one by one, against naive double precision (oracle_backward.c) over odd shapes; the same
- * bits on every instruction set; dropout's statistics; sums and the optimiser; NaN in, NaN out.
- * Method: normalised error (largest difference over largest value). Harness: the corrupt row of each table must fail. */
+/* Operations that only training has, one by one, against naive double precision (oracle_backward.c) over odd shapes;
+ * the same bits on every instruction set; dropout's statistics; sums and the optimiser; NaN in, NaN out.
+ * Method: normalised error (largest difference over largest value). Harness: the corrupt row of each table must
+ * fail. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,8 +67,10 @@ static int open_backends(void **state)
     (void)state;
     for (int i = 0; i < ISAS; i++) {
         const oc_backend_config config = {.kind = OC_BACKEND_CPU, .isa = isas[i]};
-        if (!oc_isa_available(isas[i])) printf("skipped: %s is not there\n", oc_isa_name(isas[i]));
-        else if (oc_backend_open(&backends[i], &config) != OC_OK) return -1;
+        if (!oc_isa_available(isas[i]))
+            printf("skipped: %s is not there\n", oc_isa_name(isas[i]));
+        else if (oc_backend_open(&backends[i], &config) != OC_OK)
+            return -1;
     }
     return 0;
 }
@@ -85,16 +88,26 @@ static double worse(double worst, double error)
 }
 
 /* ---------------------------------------------------------------- LSTM */
-typedef struct lstm_case { oc_lstm_shape shape; float dropout; double error_max; bool corrupt_one; } lstm_case;
+typedef struct lstm_case {
+    oc_lstm_shape shape;
+    float dropout;
+    double error_max;
+    bool corrupt_one;
+} lstm_case;
 
 /* measured: 2.6e-6 */
 static const lstm_case lstm_cases[] = {
-    {{1, 1, 1, 1, 1}, 0, 8e-6, false},     {{1, 3, 2, 1, 5}, 0, 8e-6, false},     {{2, 7, 9, 13, 17}, 0.3f, 8e-6, false},
-    {{3, 5, 12, 40, 33}, 0.5f, 8e-6, false}, {{2, 33, 5, 3, 64}, 0.2f, 8e-6, false}, {{1, 2, 3, 65, 130}, 0, 8e-6, false},
-    {{2, 1, 40, 6, 16}, 0, 8e-6, false},   {{8, 2, 3, 2, 4}, 0.1f, 8e-6, false},  {{2, 4, 6, 5, 16}, 0, 8e-6, true},
+    {{1, 1, 1, 1, 1}, 0, 8e-6, false},      {{1, 3, 2, 1, 5}, 0, 8e-6, false},
+    {{2, 7, 9, 13, 17}, 0.3f, 8e-6, false}, {{3, 5, 12, 40, 33}, 0.5f, 8e-6, false},
+    {{2, 33, 5, 3, 64}, 0.2f, 8e-6, false}, {{1, 2, 3, 65, 130}, 0, 8e-6, false},
+    {{2, 1, 40, 6, 16}, 0, 8e-6, false},    {{8, 2, 3, 2, 4}, 0.1f, 8e-6, false},
+    {{2, 4, 6, 5, 16}, 0, 8e-6, true},
 };
 
-typedef struct lstm_run { oc_lstm_weights dw; oc_tensor dy; } lstm_run;
+typedef struct lstm_run {
+    oc_lstm_weights dw;
+    oc_tensor dy;
+} lstm_run;
 
 static oc_lstm_weights lstm_tensors(const oc_lstm_shape *s, uint64_t seed, double size)
 {
@@ -113,9 +126,10 @@ static lstm_run lstm_backward(oc_backend *b, const lstm_case *c, const oc_lstm_w
     const oc_lstm_shape *s = &c->shape;
     const oc_ops *ops = oc_backend_ops(b);
     const oc_dropout d = {c->dropout, 3, 9, 100, 4}, *drop = c->dropout > 0 ? &d : NULL;
-    const oc_tensor packed = bytes_of(ops->lstm_packed_bytes(b, s)), reserve = bytes_of(ops->lstm_reserve_bytes(b, s, true));
+    const oc_tensor packed = bytes_of(ops->lstm_packed_bytes(b, s)),
+                    reserve = bytes_of(ops->lstm_reserve_bytes(b, s, true));
     const oc_tensor y = take(s->steps, s->batch, s->hidden);
-    const lstm_run run = {lstm_tensors(s, 900, 1), copy_of(dy)};              /* gradients begin as garbage: they overwrite */
+    const lstm_run run = {lstm_tensors(s, 900, 1), copy_of(dy)}; /* gradients begin as garbage: they overwrite */
     assert_int_equal(ops->lstm_pack(b, s, w, packed), OC_OK);
     assert_int_equal(ops->lstm_forward(b, s, packed, x, drop, true, y, reserve), OC_OK);
     assert_int_equal(ops->lstm_backward(b, s, packed, x, y, run.dy, drop, reserve, &run.dw), OC_OK);
@@ -148,7 +162,8 @@ static double lstm_error(const lstm_case *c, const oc_lstm_weights *w, oc_tensor
     for (int l = 0; l < s->layers; l++) {
         const oc_tensor got[4] = {run->dw.w_ih[l], run->dw.w_hh[l], run->dw.b_ih[l], run->dw.b_hh[l]};
         double *const expected[4] = {odw.w_ih[l], odw.w_hh[l], odw.b_ih[l], odw.b_hh[l]};
-        for (int i = 0; i < 4; i++) worst = worse(worst, oracle_error(got[i].data, expected[i], (size_t)oc_tensor_count(got[i])));
+        for (int i = 0; i < 4; i++)
+            worst = worse(worst, oracle_error(got[i].data, expected[i], (size_t)oc_tensor_count(got[i])));
     }
     return worst;
 }
@@ -165,7 +180,8 @@ static void lstm(void **state)
         const lstm_case *c = &lstm_cases[i];
         const oc_lstm_shape *s = &c->shape;
         const oc_lstm_weights w = lstm_tensors(s, 1, 3 / sqrt((double)s->hidden));
-        const oc_tensor x = random_tensor(2, 1, s->steps, s->batch, s->inputs), dy = random_tensor(3, 1, s->steps, s->batch, s->hidden);
+        const oc_tensor x = random_tensor(2, 1, s->steps, s->batch, s->inputs),
+                        dy = random_tensor(3, 1, s->steps, s->batch, s->hidden);
         lstm_run first = lstm_backward(backends[0], c, &w, x, dy);
         for (int n = 1; n < ISAS; n++) {
             if (!backends[n]) continue;
@@ -187,26 +203,37 @@ static void lstm(void **state)
 }
 
 /* ---------------------------------------------------------------- attention */
-typedef struct attend_case { oc_attention_shape shape; double error_max; bool corrupt_one; } attend_case;
+typedef struct attend_case {
+    oc_attention_shape shape;
+    double error_max;
+    bool corrupt_one;
+} attend_case;
 
 /* measured: 7.9e-7 */
 static const attend_case attend_cases[] = {
-    {{1, 1, 8, 1}, 4e-6, false},  {{3, 17, 12, 3}, 4e-6, false}, {{65, 5, 100, 4}, 4e-6, false}, {{2, 100, 64, 4}, 4e-6, false},
-    {{5, 33, 35, 7}, 4e-6, false}, {{4, 9, 16, 16}, 4e-6, false}, {{2, 7, 16, 2}, 4e-6, true},
+    {{1, 1, 8, 1}, 4e-6, false},    {{3, 17, 12, 3}, 4e-6, false}, {{65, 5, 100, 4}, 4e-6, false},
+    {{2, 100, 64, 4}, 4e-6, false}, {{5, 33, 35, 7}, 4e-6, false}, {{4, 9, 16, 16}, 4e-6, false},
+    {{2, 7, 16, 2}, 4e-6, true},
 };
 
-typedef struct attend_run { oc_attention_weights dw; oc_tensor dh; } attend_run;
+typedef struct attend_run {
+    oc_attention_weights dw;
+    oc_tensor dh;
+} attend_run;
 
 static oc_attention_weights attention_tensors(int hidden, uint64_t seed, double size)
 {
-    return (oc_attention_weights){random_tensor(seed, size, 3 * hidden, hidden, 1), random_tensor(seed + 1, size, 3 * hidden, 1, 1),
-                                  random_tensor(seed + 2, size, hidden, hidden, 1), random_tensor(seed + 3, size, hidden, 1, 1)};
+    return (oc_attention_weights){
+        random_tensor(seed, size, 3 * hidden, hidden, 1), random_tensor(seed + 1, size, 3 * hidden, 1, 1),
+        random_tensor(seed + 2, size, hidden, hidden, 1), random_tensor(seed + 3, size, hidden, 1, 1)};
 }
 
-static attend_run attend_backward(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor dy)
+static attend_run attend_backward(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w,
+                                  oc_tensor h, oc_tensor dy)
 {
     const oc_ops *ops = oc_backend_ops(b);
-    const oc_tensor packed = bytes_of(ops->attend_packed_bytes(b, s)), reserve = bytes_of(ops->attend_reserve_bytes(b, s));
+    const oc_tensor packed = bytes_of(ops->attend_packed_bytes(b, s)),
+                    reserve = bytes_of(ops->attend_reserve_bytes(b, s));
     const oc_tensor y = take(s->batch, s->hidden, 1), map = take(s->batch, s->heads, s->steps);
     const attend_run run = {attention_tensors(s->hidden, 900, 1), random_tensor(950, 1, s->steps, s->batch, s->hidden)};
     assert_int_equal(ops->attend_pack(b, s, w, packed), OC_OK);
@@ -215,7 +242,8 @@ static attend_run attend_backward(oc_backend *b, const oc_attention_shape *s, co
     return run;
 }
 
-static double attend_error(const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor dy, const attend_run *run)
+static double attend_error(const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor dy,
+                           const attend_run *run)
 {
     const oracle_attention ow = {wide(w->in_w), wide(w->in_b), wide(w->out_w), wide(w->out_b)};
     const size_t H = (size_t)s->hidden, states = (size_t)(s->steps * s->batch) * H;
@@ -238,7 +266,8 @@ static void attention(void **state)
         const attend_case *c = &attend_cases[i];
         const oc_attention_shape *s = &c->shape;
         const oc_attention_weights w = attention_tensors(s->hidden, 1, 3 / sqrt((double)s->hidden));
-        const oc_tensor h = random_tensor(5, 1, s->steps, s->batch, s->hidden), dy = random_tensor(6, 1, s->batch, s->hidden, 1);
+        const oc_tensor h = random_tensor(5, 1, s->steps, s->batch, s->hidden),
+                        dy = random_tensor(6, 1, s->batch, s->hidden, 1);
         attend_run first = attend_backward(backends[0], s, &w, h, dy);
         for (int n = 1; n < ISAS; n++) {
             if (!backends[n]) continue;
@@ -260,26 +289,33 @@ static void attention(void **state)
 /* ---------------------------------------------------------------- linear */
 static void linear(void **state)
 {
-    static const struct { int rows, inputs, outputs; bool relu; } shapes[] = {
-        {1, 1, 1, false}, {7, 33, 5, true}, {64, 64, 32, true}, {3, 2, 70, false}, {130, 9, 3, false}};
+    static const struct {
+        int rows, inputs, outputs;
+        bool relu;
+    } shapes[] = {{1, 1, 1, false}, {7, 33, 5, true}, {64, 64, 32, true}, {3, 2, 70, false}, {130, 9, 3, false}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int rows = shapes[i].rows, inputs = shapes[i].inputs, outputs = shapes[i].outputs;
-        const oc_tensor x = random_tensor(1, 1, rows, inputs, 1), w = random_tensor(2, 1, outputs, inputs, 1), y = random_tensor(3, 1, rows, outputs, 1);
+        const oc_tensor x = random_tensor(1, 1, rows, inputs, 1), w = random_tensor(2, 1, outputs, inputs, 1),
+                        y = random_tensor(3, 1, rows, outputs, 1);
         const oc_tensor dy = random_tensor(4, 1, rows, outputs, 1);
-        double *dx = oracle_take((size_t)(rows * inputs)), *dw = oracle_take((size_t)(outputs * inputs)), *db = oracle_take((size_t)outputs);
+        double *dx = oracle_take((size_t)(rows * inputs)), *dw = oracle_take((size_t)(outputs * inputs)),
+               *db = oracle_take((size_t)outputs);
         oc_tensor first[3] = {0};
         oracle_linear_backward(rows, inputs, outputs, wide(x), wide(w), wide(y), shapes[i].relu, wide(dy), dx, dw, db);
         for (int n = 0; n < ISAS; n++) {
             if (!backends[n]) continue;
             const oc_tensor got[3] = {take(rows, inputs, 1), take(outputs, inputs, 1), take(outputs, 1, 1)};
             const oc_ops *ops = oc_backend_ops(backends[n]);
-            assert_int_equal(ops->linear_backward(backends[n], x, w, y, shapes[i].relu, copy_of(dy), got[0], got[1], got[2]), OC_OK);
-            assert_true(oracle_error(got[0].data, dx, (size_t)(rows * inputs)) <= 2e-6);       /* measured: 4e-7 */
+            assert_int_equal(
+                ops->linear_backward(backends[n], x, w, y, shapes[i].relu, copy_of(dy), got[0], got[1], got[2]), OC_OK);
+            assert_true(oracle_error(got[0].data, dx, (size_t)(rows * inputs)) <= 2e-6); /* measured: 4e-7 */
             assert_true(oracle_error(got[1].data, dw, (size_t)(outputs * inputs)) <= 2e-6);
             assert_true(oracle_error(got[2].data, db, (size_t)outputs) <= 2e-6);
             for (int k = 0; k < 3; k++) {
-                if (n == 0) first[k] = got[k];
-                else same_tensor(first[k], got[k]);
+                if (n == 0)
+                    first[k] = got[k];
+                else
+                    same_tensor(first[k], got[k]);
             }
         }
         release(state);
@@ -289,8 +325,10 @@ static void linear(void **state)
 /* ---------------------------------------------------------------- dropout */
 static void dropout_definition(void **state)
 {
-    static const struct { int64_t times, batch, columns; float p; } shapes[] = {
-        {1, 3, 5, 0.5f}, {7, 2, 64, 0.2f}, {3, 4, 130, 0.9f}, {2, 2, 63, 0.001f}, {1, 9, 4, 0.25f}};
+    static const struct {
+        int64_t times, batch, columns;
+        float p;
+    } shapes[] = {{1, 3, 5, 0.5f}, {7, 2, 64, 0.2f}, {3, 4, 130, 0.9f}, {2, 2, 63, 0.001f}, {1, 9, 4, 0.25f}};
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int64_t T = shapes[i].times, B = shapes[i].batch, N = shapes[i].columns;
@@ -308,7 +346,8 @@ static void dropout_definition(void **state)
     }
 }
 
-/* 200,000 numbers: the share kept within 4.5 standard deviations, no link between neighbours, steps, tensors or samples. */
+/* 200,000 numbers: the share kept within 4.5 standard deviations, no link between neighbours, steps, tensors or
+ * samples. */
 static void dropout_statistics(void **state)
 {
     static const float shares[] = {0.1f, 0.2f, 0.5f, 0.9f};
@@ -333,7 +372,7 @@ static void dropout_statistics(void **state)
             for (int k = 1; k < 4; k++) other[k] += here * (mask[k][e] > 0);
         }
         const double both = (1 - p) * (1 - p), spread = 4.5 * sqrt(both * (1 - both) / COUNT) + 2e-5;
-        assert_true(fabs(kept / COUNT - (1 - p)) <= 4.5 * sigma + 2e-5);       /* 2^-16: the draws' own step */
+        assert_true(fabs(kept / COUNT - (1 - p)) <= 4.5 * sigma + 2e-5); /* 2^-16: the draws' own step */
         assert_true(fabs(next / COUNT - both) <= spread);
         for (int k = 1; k < 4; k++) assert_true(fabs(other[k] / COUNT - both) <= spread);
     }
@@ -347,9 +386,11 @@ static void loss(void **state)
     for (int i = 0; i < 3; i++) {
         enum { BATCH = 50, HORIZONS = 3 };
         const oc_loss_rule rule = {{0.3f, 2, 1}, smoothings[i], HORIZONS};
-        const oc_tensor logits = random_tensor(9, 8, BATCH, HORIZONS * OC_CLASSES, 1), d = take(BATCH, HORIZONS * OC_CLASSES, 1);
+        const oc_tensor logits = random_tensor(9, 8, BATCH, HORIZONS * OC_CLASSES, 1),
+                        d = take(BATCH, HORIZONS * OC_CLASSES, 1);
         int32_t target[BATCH * HORIZONS];
-        double sum = 1, weight = 2, expected_sum = 1, expected_weight = 2, *gradient = oracle_take(BATCH * HORIZONS * OC_CLASSES);
+        double sum = 1, weight = 2, expected_sum = 1, expected_weight = 2,
+               *gradient = oracle_take(BATCH * HORIZONS * OC_CLASSES);
         for (int k = 0; k < BATCH * HORIZONS; k++) target[k] = k % 4 - 1;
         const oc_tensor t = oc_tensor_make(target, OC_DTYPE_I32, BATCH, HORIZONS, 1, 1);
         oracle_softmax_loss(&rule, BATCH, wide(logits), target, &expected_sum, &expected_weight, gradient);
@@ -357,10 +398,11 @@ static void loss(void **state)
         assert_int_equal(ops->softmax_loss(backends[0], &rule, logits, t, &sum, &weight, d), OC_OK);
         assert_true(fabs(sum - expected_sum) <= 1e-12 * expected_sum);
         assert_true(fabs(weight - expected_weight) <= 1e-12 * expected_weight);
-        assert_true(oracle_error(d.data, gradient, BATCH * HORIZONS * OC_CLASSES) <= 1e-7);    /* one rounding: 6e-8 */
+        assert_true(oracle_error(d.data, gradient, BATCH * HORIZONS * OC_CLASSES) <= 1e-7); /* one rounding: 6e-8 */
         ((float *)logits.data)[4] = NAN;
         assert_int_equal(ops->softmax_loss(backends[0], &rule, logits, t, &sum, &weight, d), OC_OK);
-        assert_true(isnan(sum) && isnan(((float *)d.data)[3]) && isnan(((float *)d.data)[5]) && !isnan(((float *)d.data)[6]));
+        assert_true(isnan(sum) && isnan(((float *)d.data)[3]) && isnan(((float *)d.data)[5]) &&
+                    !isnan(((float *)d.data)[6]));
         ((float *)logits.data)[4] = INFINITY;
         sum = 0;
         assert_int_equal(ops->softmax_loss(backends[0], &rule, logits, t, &sum, &weight, d), OC_OK);
@@ -374,10 +416,12 @@ static void sums(void **state)
     (void)state;
     for (int64_t rows = 1; rows <= 64; rows *= 2) {
         enum { WIDTH = 517 };
-        const oc_tensor x = random_tensor((uint64_t)rows, 1, rows, WIDTH, 1), sum = take(WIDTH, 1, 1), level = copy_of(x);
+        const oc_tensor x = random_tensor((uint64_t)rows, 1, rows, WIDTH, 1), sum = take(WIDTH, 1, 1),
+                        level = copy_of(x);
         float *part = level.data;
         assert_int_equal(ops->tree_sum(backends[0], x, sum), OC_OK);
-        for (int64_t width = rows / 2, stride = 1; width >= 1; width /= 2, stride *= 2)       /* neighbours first, level by level */
+        for (int64_t width = rows / 2, stride = 1; width >= 1;
+             width /= 2, stride *= 2) /* neighbours first, level by level */
             for (int64_t r = 0; r < rows; r += 2 * stride)
                 for (int k = 0; k < WIDTH; k++) part[r * WIDTH + k] += part[(r + stride) * WIDTH + k];
         assert_memory_equal(sum.data, part, WIDTH * sizeof(float));
@@ -399,7 +443,8 @@ static void optimiser(void **state)
 {
     enum { COUNT = 37, STEPS = 50 };
     const oc_ops *ops = oc_backend_ops(backends[0]);
-    const oc_tensor p = random_tensor(1, 1, COUNT, 1, 1), m = take(COUNT, 1, 1), v = take(COUNT, 1, 1), average = copy_of(p);
+    const oc_tensor p = random_tensor(1, 1, COUNT, 1, 1), m = take(COUNT, 1, 1), v = take(COUNT, 1, 1),
+                    average = copy_of(p);
     double *wp = wide(p), *wm = wide(m), *wv = wide(v), *wa = wide(average);
     (void)state;
     for (int step = 1; step <= STEPS; step++) {
@@ -407,18 +452,19 @@ static void optimiser(void **state)
         const oc_tensor g = random_tensor((uint64_t)step, 2, COUNT, 1, 1);
         assert_int_equal(ops->adamw(backends[0], &rule, p, g, m, v), OC_OK);
         assert_int_equal(ops->blend(backends[0], 0.95f, p, average), OC_OK);
-        for (int k = 0; k < COUNT; k++) {                      /* [Loshchilov19 alg.2], f64 */
+        for (int k = 0; k < COUNT; k++) { /* [Loshchilov19 alg.2], f64 */
             const double d = (double)((float *)g.data)[k] * 0.5, b1 = (double)rule.beta1, b2 = (double)rule.beta2;
             wm[k] = b1 * wm[k] + (1 - b1) * d;
             wv[k] = b2 * wv[k] + (1 - b2) * d * d;
             wp[k] -= (double)rule.rate * (double)rule.weight_decay * wp[k];
-            wp[k] -= (double)rule.rate * (wm[k] / (1 - pow(b1, step))) / (sqrt(wv[k] / (1 - pow(b2, step))) + (double)rule.epsilon);
+            wp[k] -= (double)rule.rate * (wm[k] / (1 - pow(b1, step))) /
+                     (sqrt(wv[k] / (1 - pow(b2, step))) + (double)rule.epsilon);
             wa[k] = (double)0.95f * wa[k] + (1 - (double)0.95f) * wp[k];
         }
     }
-    assert_true(oracle_error(p.data, wp, COUNT) <= 2e-6);                     /* measured: 4e-7 after 50 steps */
+    assert_true(oracle_error(p.data, wp, COUNT) <= 2e-6); /* measured: 4e-7 after 50 steps */
     assert_true(oracle_error(average.data, wa, COUNT) <= 2e-6);
-    ((float *)p.data)[0] += 1e-4f;                                            /* the injected fault */
+    ((float *)p.data)[0] += 1e-4f; /* the injected fault */
     assert_false(oracle_error(p.data, wp, COUNT) <= 2e-6);
 }
 
@@ -427,7 +473,8 @@ static void nan_spreads(void **state)
     const oc_lstm_shape s = {2, 3, 4, 5, 9};
     const lstm_case c = {s, 0.3f, 0, false};
     const oc_lstm_weights w = lstm_tensors(&s, 1, 1);
-    const oc_tensor x = random_tensor(2, 1, s.steps, s.batch, s.inputs), dy = random_tensor(3, 1, s.steps, s.batch, s.hidden);
+    const oc_tensor x = random_tensor(2, 1, s.steps, s.batch, s.inputs),
+                    dy = random_tensor(3, 1, s.steps, s.batch, s.hidden);
     (void)state;
     ((float *)dy.data)[0] = NAN;
     for (int n = 0; n < ISAS; n++) {
@@ -443,9 +490,14 @@ static void nan_spreads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(lstm, release), cmocka_unit_test_teardown(attention, release), cmocka_unit_test_teardown(linear, release),
-        cmocka_unit_test_teardown(dropout_definition, release), cmocka_unit_test_teardown(dropout_statistics, release),
-        cmocka_unit_test_teardown(loss, release), cmocka_unit_test_teardown(sums, release), cmocka_unit_test_teardown(optimiser, release),
+        cmocka_unit_test_teardown(lstm, release),
+        cmocka_unit_test_teardown(attention, release),
+        cmocka_unit_test_teardown(linear, release),
+        cmocka_unit_test_teardown(dropout_definition, release),
+        cmocka_unit_test_teardown(dropout_statistics, release),
+        cmocka_unit_test_teardown(loss, release),
+        cmocka_unit_test_teardown(sums, release),
+        cmocka_unit_test_teardown(optimiser, release),
         cmocka_unit_test_teardown(nan_spreads, release),
     };
     return cmocka_run_group_tests(tests, open_backends, close_backends);

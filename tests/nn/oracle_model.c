@@ -6,8 +6,8 @@
 #include <string.h>
 #include "kernels/oracle_backward.h"
 
-typedef struct trace {                         /* of one pass */
-    double *x, *seen;                          /* [T,B,F] scaled; [B,H] what the head sees */
+typedef struct trace { /* of one pass */
+    double *x, *seen;  /* [T,B,F] scaled; [B,H] what the head sees */
     oracle_lstm w, dw;
     oracle_lstm_trace lstm;
     oracle_attention attention, dattention;
@@ -20,8 +20,10 @@ typedef struct trace {                         /* of one pass */
 static double *at(const oracle_model *m, double *flat, const char *module, int layer, const char *part)
 {
     char name[48];
-    if (layer < 0) snprintf(name, sizeof name, "%s%s", module, part);
-    else snprintf(name, sizeof name, "%s%d%s", module, layer, part);
+    if (layer < 0)
+        snprintf(name, sizeof name, "%s%s", module, part);
+    else
+        snprintf(name, sizeof name, "%s%d%s", module, layer, part);
     return flat ? flat + oc_parameters_find(&m->parameters, name)->first : NULL;
 }
 
@@ -39,8 +41,9 @@ static oracle_lstm lstm_at(const oracle_model *m, double *flat)
 
 static oracle_attention attention_at(const oracle_model *m, double *flat)
 {
-    return (oracle_attention){at(m, flat, "attention.in_proj_weight", -1, ""), at(m, flat, "attention.in_proj_bias", -1, ""),
-                              at(m, flat, "attention.out_proj.weight", -1, ""), at(m, flat, "attention.out_proj.bias", -1, "")};
+    return (oracle_attention){
+        at(m, flat, "attention.in_proj_weight", -1, ""), at(m, flat, "attention.in_proj_bias", -1, ""),
+        at(m, flat, "attention.out_proj.weight", -1, ""), at(m, flat, "attention.out_proj.bias", -1, "")};
 }
 
 static double *scaled_inputs(const oracle_model *m, const oc_graph_batch *batch)
@@ -60,9 +63,11 @@ static double *scaled_inputs(const oracle_model *m, const oc_graph_batch *batch)
 }
 
 /* factors [rows of time][B][columns] of dropout number `tensor`; NULL where nothing is dropped */
-static double *factors(const oracle_model *m, const oc_graph_batch *batch, float p, uint32_t tensor, int times, int columns)
+static double *factors(const oracle_model *m, const oc_graph_batch *batch, float p, uint32_t tensor, int times,
+                       int columns)
 {
-    const oc_dropout d = {.p = p, .seed = m->rule.seed, .step = batch->step, .sample_first = batch->sample_first, .tensor = tensor};
+    const oc_dropout d = {
+        .p = p, .seed = m->rule.seed, .step = batch->step, .sample_first = batch->sample_first, .tensor = tensor};
     const int B = batch->count;
     if (!(p > 0)) return NULL;
     double *f = oracle_take((size_t)(times * B * columns));
@@ -78,7 +83,8 @@ static double *multiplied(const double *x, const double *factor, int count)
     return y;
 }
 
-static void watch_kinks(trace *t, const double *x, const double *w, const double *bias, int rows, int inputs, int outputs)
+static void watch_kinks(trace *t, const double *x, const double *w, const double *bias, int rows, int inputs,
+                        int outputs)
 {
     double *y = oracle_take((size_t)(rows * outputs));
     oracle_linear_forward(rows, inputs, outputs, x, w, bias, false, y);
@@ -91,7 +97,8 @@ static void lstm_trunk(const oracle_model *m, double *flat, const oc_graph_batch
     const oc_lstm_shape l = {s->layers, batch->count, s->steps, s->inputs, s->hidden};
     const oc_attention_shape a = {batch->count, s->steps, s->hidden, s->heads};
     t->w = lstm_at(m, flat);
-    for (int i = 0; i + 1 < s->layers; i++) t->factor[i] = factors(m, batch, m->rule.dropout, (uint32_t)i, s->steps, s->hidden);
+    for (int i = 0; i + 1 < s->layers; i++)
+        t->factor[i] = factors(m, batch, m->rule.dropout, (uint32_t)i, s->steps, s->hidden);
     oracle_lstm_forward(&l, &t->w, t->x, t->factor, &t->lstm);
     double *h = t->lstm.h[s->layers - 1];
     t->seen = h + (s->steps - 1) * batch->count * s->hidden;
@@ -125,8 +132,9 @@ static void trunk_backward(const oracle_model *m, double *flat, double *gradient
         for (int l = s->layers - 1; l >= 0; l--) {
             const int n = l ? H : s->inputs;
             double *below = oracle_take((size_t)(B * n));
-            oracle_linear_backward(B, n, H, t->mlp_in[l], at(m, flat, "trunk.", 2 * l, ".weight"), t->mlp[l], true, dseen, below,
-                                   at(m, gradient, "trunk.", 2 * l, ".weight"), at(m, gradient, "trunk.", 2 * l, ".bias"));
+            oracle_linear_backward(B, n, H, t->mlp_in[l], at(m, flat, "trunk.", 2 * l, ".weight"), t->mlp[l], true,
+                                   dseen, below, at(m, gradient, "trunk.", 2 * l, ".weight"),
+                                   at(m, gradient, "trunk.", 2 * l, ".bias"));
             dseen = multiplied(below, l ? t->factor[l - 1] : NULL, B * n);
         }
         return;
@@ -144,8 +152,8 @@ static void trunk_backward(const oracle_model *m, double *flat, double *gradient
     oracle_lstm_backward(&l, &t->w, &t->lstm, t->factor, dh, &t->dw, NULL);
 }
 
-double oracle_model_loss(const oracle_model *m, const double *flat, const oc_graph_batch *batch, double *logits, double *gradient,
-                         double *weight_sum, double *smallest_kink)
+double oracle_model_loss(const oracle_model *m, const double *flat, const oc_graph_batch *batch, double *logits,
+                         double *gradient, double *weight_sum, double *smallest_kink)
 {
     const oc_model_shape *s = &m->shape;
     const int B = batch->count, H = s->hidden, half = H / 2, outputs = OC_CLASSES * s->horizons;
@@ -171,8 +179,8 @@ double oracle_model_loss(const oracle_model *m, const double *flat, const oc_gra
     if (!gradient) return loss;
     memset(gradient, 0, sizeof *gradient * m->parameters.total);
     double *ddropped = oracle_take((size_t)(B * half)), *dseen = oracle_take((size_t)(B * H));
-    oracle_linear_backward(B, half, outputs, t.dropped, w3, NULL, false, dlogits, ddropped, at(m, gradient, "head.3", -1, ".weight"),
-                           at(m, gradient, "head.3", -1, ".bias"));
+    oracle_linear_backward(B, half, outputs, t.dropped, w3, NULL, false, dlogits, ddropped,
+                           at(m, gradient, "head.3", -1, ".weight"), at(m, gradient, "head.3", -1, ".bias"));
     oracle_linear_backward(B, H, half, t.seen, w0, t.hidden, true, multiplied(ddropped, t.head_factor, B * half), dseen,
                            at(m, gradient, "head.0", -1, ".weight"), at(m, gradient, "head.0", -1, ".bias"));
     trunk_backward(m, p, gradient, B, &t, dseen);

@@ -1,5 +1,5 @@
-/* The whole model in f32 over kernels/ against the double-precision oracle: logits, loss and every gradient; and what must
- * be equal in bits: instruction sets, the worker that a shard falls to, the batch a window is answered in.
+/* The whole model in f32 over kernels/ against the double-precision oracle: logits, loss and every gradient; and
+ * what must be equal in bits: instruction sets, the worker that a shard falls to, the batch a window is answered in.
  * Method: largest difference of a tensor over the largest gradient of that tensor. Harness: a corrupt row changes one
  * gradient by 1 % of itself and must be found. Weights are several times PyTorch's, so that windows differ. */
 #include <math.h>
@@ -27,12 +27,34 @@ enum { ROWS = 200, INPUTS_MAX = 41, BATCH_MAX = 33, HORIZONS = 2 };
 /* measured, worst tensor: 1.1e-6 */
 static const graph_case cases[] = {
     {.shape = {OC_TRUNK_LSTM, 12, 5, 2, 16, 4, 1}, .batch = 8, .enlarge = 3, .error_max = 4e-6},
-    {.shape = {OC_TRUNK_LSTM, 7, 3, 2, 20, 5, 2}, .batch = 5, .dropout = 0.3f, .head_dropout = 0.25f, .smoothing = 0.1f, .enlarge = 3, .clip = 1.5, .error_max = 4e-6},
-    {.shape = {OC_TRUNK_LSTM, 9, 41, 3, 33, 3, 1}, .batch = 33, .dropout = 0.2f, .enlarge = 2, .clip = 8, .error_max = 4e-6},
+    {.shape = {OC_TRUNK_LSTM, 7, 3, 2, 20, 5, 2},
+     .batch = 5,
+     .dropout = 0.3f,
+     .head_dropout = 0.25f,
+     .smoothing = 0.1f,
+     .enlarge = 3,
+     .clip = 1.5,
+     .error_max = 4e-6},
+    {.shape = {OC_TRUNK_LSTM, 9, 41, 3, 33, 3, 1},
+     .batch = 33,
+     .dropout = 0.2f,
+     .enlarge = 2,
+     .clip = 8,
+     .error_max = 4e-6},
     {.shape = {OC_TRUNK_LSTM, 1, 17, 1, 64, 4, 1}, .batch = 3, .enlarge = 3, .error_max = 4e-6},
-    {.shape = {OC_TRUNK_LSTM, 30, 40, 2, 64, 0, 1}, .batch = 17, .dropout = 0.2f, .head_dropout = 0.3f, .enlarge = 2, .error_max = 4e-6},
+    {.shape = {OC_TRUNK_LSTM, 30, 40, 2, 64, 0, 1},
+     .batch = 17,
+     .dropout = 0.2f,
+     .head_dropout = 0.3f,
+     .enlarge = 2,
+     .error_max = 4e-6},
     {.shape = {OC_TRUNK_LSTM, 25, 8, 1, 100, 4, 2}, .batch = 32, .smoothing = 0.05f, .enlarge = 2, .error_max = 4e-6},
-    {.shape = {OC_TRUNK_MLP, 4, 11, 3, 23, 0, 2}, .batch = 9, .dropout = 0.3f, .head_dropout = 0.5f, .enlarge = 2, .error_max = 4e-6},
+    {.shape = {OC_TRUNK_MLP, 4, 11, 3, 23, 0, 2},
+     .batch = 9,
+     .dropout = 0.3f,
+     .head_dropout = 0.5f,
+     .enlarge = 2,
+     .error_max = 4e-6},
     {.shape = {OC_TRUNK_LSTM, 5, 4, 2, 9, 3, 1}, .batch = 1, .dropout = 0.5f, .enlarge = 3, .error_max = 4e-6},
     {.shape = {OC_TRUNK_LSTM, 6, 4, 2, 16, 2, 1}, .batch = 4, .enlarge = 3, .error_max = 4e-6, .corrupt_one = true},
 };
@@ -54,8 +76,10 @@ static int data_make(void **state)
         mean[f] = (double)row_mean[f];
         scale[f] = (double)row_scale[f];
     }
-    for (uint64_t i = 0; i < BATCH_MAX; i++) window_index[i] = 30 + (int64_t)oc_random_below(key, 1u << 20 | i, ROWS - 30);
-    for (uint64_t i = 0; i < BATCH_MAX * HORIZONS; i++) window_target[i] = (int32_t)oc_random_below(key, 1u << 21 | i, 4) - 1;
+    for (uint64_t i = 0; i < BATCH_MAX; i++)
+        window_index[i] = 30 + (int64_t)oc_random_below(key, 1u << 20 | i, ROWS - 30);
+    for (uint64_t i = 0; i < BATCH_MAX * HORIZONS; i++)
+        window_target[i] = (int32_t)oc_random_below(key, 1u << 21 | i, 4) - 1;
     window_target[0] = 1;
     return 0;
 }
@@ -71,9 +95,13 @@ typedef struct model {
 
 static oc_graph_batch batch_of(const oc_model_shape *s, int first, int count)
 {
-    return (oc_graph_batch){.rows = {.data = rows, .dims = {ROWS * INPUTS_MAX / s->inputs, s->inputs, 1, 1}, .dtype = OC_DTYPE_F32},
-                            .index = window_index + first, .target = window_target + first * s->horizons, .count = count, .step = 9,
-                            .sample_first = (uint64_t)(1000 + first)};
+    return (oc_graph_batch){
+        .rows = {.data = rows, .dims = {ROWS * INPUTS_MAX / s->inputs, s->inputs, 1, 1}, .dtype = OC_DTYPE_F32},
+        .index = window_index + first,
+        .target = window_target + first * s->horizons,
+        .count = count,
+        .step = 9,
+        .sample_first = (uint64_t)(1000 + first)};
 }
 
 static void model_open(model *m, const graph_case *c, oc_isa isa)
@@ -86,7 +114,8 @@ static void model_open(model *m, const graph_case *c, oc_isa isa)
     assert_int_equal(oc_memory_new(&m->gradient, bytes, "gradient"), OC_OK);
     oc_parameters_init(&m->parameters, 17, m->flat);
     for (size_t i = 0; i < m->parameters.total; i++) m->flat[i] *= c->enlarge;
-    assert_int_equal(oc_graph_open(&m->graph, &config, &c->shape, &m->rule, mean, scale, c->clip, BATCH_MAX, true), OC_OK);
+    assert_int_equal(oc_graph_open(&m->graph, &config, &c->shape, &m->rule, mean, scale, c->clip, BATCH_MAX, true),
+                     OC_OK);
     assert_int_equal(oc_memory_new(&m->packed, oc_graph_packed_bytes(m->graph), "packed"), OC_OK);
     assert_int_equal(oc_graph_pack(m->graph, m->flat, m->packed), OC_OK);
 }
@@ -116,7 +145,7 @@ static double worst_gradient(const model *m, int steps, const double *expected, 
             if (!(d <= difference)) difference = d;
             largest = fmax(largest, fabs(expected[i]));
         }
-        assert_true(largest > 0 || steps == 1);                /* a single step has no W_hh and no choice of step */
+        assert_true(largest > 0 || steps == 1); /* a single step has no W_hh and no choice of step */
         const double error = difference / (largest > 0 ? largest : 1);
         if (!(error <= worst)) {
             worst = error;
@@ -134,15 +163,22 @@ static void equals_oracle(void **state)
         char name[48] = "";
         model m;
         model_open(&m, c, OC_ISA_BEST);
-        oracle_model o = {.shape = c->shape, .parameters = m.parameters, .rule = m.rule, .mean = row_mean, .scale = row_scale, .clip = c->clip};
+        oracle_model o = {.shape = c->shape,
+                          .parameters = m.parameters,
+                          .rule = m.rule,
+                          .mean = row_mean,
+                          .scale = row_scale,
+                          .clip = c->clip};
         const oc_graph_batch batch = batch_of(&c->shape, 0, c->batch);
         double *wide = oracle_widen(m.flat, m.parameters.total), *expected = oracle_take(m.parameters.total), weight;
         const double loss = oracle_model_loss(&o, wide, &batch, NULL, expected, &weight, NULL);
         model_train(&m, &batch, m.gradient);
         if (c->corrupt_one) m.gradient[m.parameters.row[0].first] *= 1.01f;
-        const double worst = worst_gradient(&m, c->shape.steps, expected, name), loss_error = fabs(m.loss - loss) / loss;
-        printf("case %zu: loss %.6f off by %.1e, gradients by %.2e (%s)%s\n", i, loss, loss_error, worst, name, c->corrupt_one ? " corrupt" : "");
-        assert_true(loss_error <= 1e-6);                       /* measured: 2e-7 */
+        const double worst = worst_gradient(&m, c->shape.steps, expected, name),
+                     loss_error = fabs(m.loss - loss) / loss;
+        printf("case %zu: loss %.6f off by %.1e, gradients by %.2e (%s)%s\n", i, loss, loss_error, worst, name,
+               c->corrupt_one ? " corrupt" : "");
+        assert_true(loss_error <= 1e-6); /* measured: 2e-7 */
         assert_true(m.weight == weight);
         assert_int_equal(worst <= c->error_max, !c->corrupt_one);
         oracle_release();
@@ -159,14 +195,19 @@ static void logits_equal_oracle(void **state)
         model m;
         model_open(&m, &c, OC_ISA_BEST);
         const size_t count = (size_t)(OC_CLASSES * c.shape.horizons * c.batch);
-        oracle_model o = {.shape = c.shape, .parameters = m.parameters, .rule = m.rule, .mean = row_mean, .scale = row_scale, .clip = c.clip};
+        oracle_model o = {.shape = c.shape,
+                          .parameters = m.parameters,
+                          .rule = m.rule,
+                          .mean = row_mean,
+                          .scale = row_scale,
+                          .clip = c.clip};
         oc_graph_batch batch = batch_of(&c.shape, 0, c.batch);
         double *wide = oracle_widen(m.flat, m.parameters.total), *expected = oracle_take(count);
         float all[OC_CLASSES * HORIZONS * BATCH_MAX], one[OC_CLASSES * HORIZONS];
         (void)oracle_model_loss(&o, wide, &batch, expected, NULL, NULL, NULL);
         assert_int_equal(oc_graph_logits(m.graph, m.flat, m.packed, &batch, all, NULL), OC_OK);
-        assert_true(oracle_error(all, expected, count) <= 2e-6);              /* measured: 7e-7 */
-        for (int b = 0; b < c.batch; b++) {                                   /* alone: the same bits */
+        assert_true(oracle_error(all, expected, count) <= 2e-6); /* measured: 7e-7 */
+        for (int b = 0; b < c.batch; b++) {                      /* alone: the same bits */
             const oc_graph_batch single = batch_of(&c.shape, b, 1);
             const size_t width = (size_t)(OC_CLASSES * c.shape.horizons);
             assert_int_equal(oc_graph_logits(m.graph, m.flat, m.packed, &single, one, NULL), OC_OK);
@@ -201,7 +242,8 @@ static void same_bits_on_every_isa(void **state)
     }
 }
 
-/* 32 windows as 8 shards: whichever of three workers computes a shard, in whatever order, the summed gradient is the same. */
+/* 32 windows as 8 shards: whichever of three workers computes a shard, in whatever order, the summed gradient is the
+ * same. */
 static void same_bits_for_any_worker(void **state)
 {
     enum { SHARDS = 8, EACH = 4, WORKERS = 3 };
@@ -226,7 +268,8 @@ static void same_bits_for_any_worker(void **state)
         }
         oc_backend *b = oc_graph_backend(m[0].graph);
         assert_int_equal(oc_backend_ops(b)->tree_sum(b, oc_tensor_make(partials, OC_DTYPE_F32, SHARDS, total, 1, 1),
-                                                     oc_tensor_make(sums[run], OC_DTYPE_F32, total, 1, 1, 1)), OC_OK);
+                                                     oc_tensor_make(sums[run], OC_DTYPE_F32, total, 1, 1, 1)),
+                         OC_OK);
     }
     assert_memory_equal(sums[0], sums[1], (size_t)total * sizeof(float));
     assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
@@ -241,7 +284,7 @@ static void nan_and_counts(void **state)
     (void)state;
     model_open(&m, &cases[0], OC_ISA_BEST);
     oc_graph_batch batch = batch_of(&cases[0].shape, 0, 4);
-    model_train(&m, &batch, m.gradient);                       /* the second call takes no memory */
+    model_train(&m, &batch, m.gradient); /* the second call takes no memory */
     const size_t before = oc_memory_count();
     float logits[OC_CLASSES * 4];
     model_train(&m, &batch, m.gradient);
@@ -250,11 +293,11 @@ static void nan_and_counts(void **state)
     assert_int_equal(oc_memory_count(), before);
     const size_t at = (size_t)batch.index[0] * (size_t)cases[0].shape.inputs;
     const float kept = rows[at];
-    rows[at] = NAN;                                            /* one input: the loss says so */
+    rows[at] = NAN; /* one input: the loss says so */
     model_train(&m, &batch, m.gradient);
     assert_true(isnan(m.loss));
     rows[at] = kept;
-    m.flat[m.parameters.row[1].first] = NAN;                   /* one weight */
+    m.flat[m.parameters.row[1].first] = NAN; /* one weight */
     assert_int_equal(oc_graph_pack(m.graph, m.flat, m.packed), OC_OK);
     model_train(&m, &batch, m.gradient);
     assert_true(isnan(m.loss));
@@ -263,15 +306,18 @@ static void nan_and_counts(void **state)
     batch.target = wrong;
     assert_int_equal(oc_graph_train(m.graph, m.flat, m.packed, &batch, &m.loss, &m.weight, m.gradient), OC_EDATA);
     const int64_t beyond[1] = {3};
-    batch.index = beyond;                                      /* no whole window before row 3 */
+    batch.index = beyond; /* no whole window before row 3 */
     assert_int_equal(oc_graph_train(m.graph, m.flat, m.packed, &batch, &m.loss, &m.weight, m.gradient), OC_EDATA);
     model_close(&m);
 }
 
 static void refuses(void **state)
 {
-    static const struct { oc_model_shape shape; const char *says; } wrong[] = {
-        {{OC_TRUNK_LSTM, 0, 5, 2, 16, 4, 1}, "window.steps"},   {{OC_TRUNK_LSTM, 9, 5, 9, 16, 4, 1}, "model.layers"},
+    static const struct {
+        oc_model_shape shape;
+        const char *says;
+    } wrong[] = {
+        {{OC_TRUNK_LSTM, 0, 5, 2, 16, 4, 1}, "window.steps"},    {{OC_TRUNK_LSTM, 9, 5, 9, 16, 4, 1}, "model.layers"},
         {{OC_TRUNK_LSTM, 9, 5, 2, 18, 4, 1}, "does not divide"}, {{OC_TRUNK_LSTM, 9, 5, 2, 1, 0, 1}, "model.hidden"},
         {{OC_TRUNK_MLP, 9, 5, 2, 16, 4, 1}, "model.heads"},      {{OC_TRUNK_LSTM, 9, 5, 2, 16, 4, 0}, "horizons"},
     };
@@ -289,14 +335,15 @@ static void refuses(void **state)
     assert_int_equal(oc_graph_open(&g, &config, &cases[0].shape, &rule, mean, zero, 0, 4, true), OC_EDATA);
     assert_non_null(strstr(oc_status_message(), "scale 2"));
     assert_int_equal(oc_graph_bytes(&config, &cases[0].shape, 8, true, &bytes), OC_OK);
-    assert_true(bytes > 12u * 8 * 16 * 4 * 6 * 2);             /* at least gates, cells and outputs of two layers */
+    assert_true(bytes > 12u * 8 * 16 * 4 * 6 * 2); /* at least gates, cells and outputs of two layers */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_oracle), cmocka_unit_test(logits_equal_oracle), cmocka_unit_test(same_bits_on_every_isa),
-        cmocka_unit_test(same_bits_for_any_worker), cmocka_unit_test(nan_and_counts), cmocka_unit_test(refuses),
+        cmocka_unit_test(equals_oracle),          cmocka_unit_test(logits_equal_oracle),
+        cmocka_unit_test(same_bits_on_every_isa), cmocka_unit_test(same_bits_for_any_worker),
+        cmocka_unit_test(nan_and_counts),         cmocka_unit_test(refuses),
     };
     return cmocka_run_group_tests(tests, data_make, NULL);
 }

@@ -1,4 +1,5 @@
-/* PyTorch as the oracle: forward, attention, every gradient, ten training steps (AdamW, clipping 1.0, class weights, label
+/* PyTorch as the oracle: forward, attention, every gradient, ten training steps (AdamW, clipping 1.0, class weights,
+ * label
  * smoothing, one target that does not count), from tests/golden/torch_model.txt, which torch_model.py beside it wrote.
  * Catches what our own double-precision oracle cannot: a convention that we and the oracle misread alike.
  * Harness: the corrupt run scales one weight of layer 0 by 1.01 and its gradients must be found different. */
@@ -15,12 +16,17 @@
 
 enum { BATCH = 8, STEPS = 12, INPUTS = 5, HEADS = 4, LOSSES = 10, ENTRIES_MAX = 128, NUMBERS_MAX = 1 << 16 };
 
-/* measured against torch 2.15.0: logits 1.5e-7, map 2.5e-7, gradients 5.4e-7, losses 1.1e-7, norms 7.7e-7, weights 3.6e-6 */
+/* measured against torch 2.15.0: logits 1.5e-7, map 2.5e-7, gradients 5.4e-7, losses 1.1e-7, norms 7.7e-7, weights
+ * 3.6e-6 */
 static const double logits_max = 1e-6, gradients_max = 2e-6, losses_max = 1e-6, norms_max = 4e-6, weights_max = 2e-5;
 
 static const oc_model_shape shape = {OC_TRUNK_LSTM, STEPS, INPUTS, 2, 16, HEADS, 1};
 
-typedef struct entry { char name[64]; int count; const float *numbers; } entry;
+typedef struct entry {
+    char name[64];
+    int count;
+    const float *numbers;
+} entry;
 static entry entries[ENTRIES_MAX];
 static int entry_count;
 static float numbers[NUMBERS_MAX];
@@ -97,7 +103,8 @@ static void job_open(job *j)
     float **const vectors[] = {&j->flat, &j->gradient, &j->m, &j->v};
     memset(j, 0, sizeof *j);
     oc_parameters_describe(&j->parameters, &shape);
-    for (size_t i = 0; i < 4; i++) assert_int_equal(oc_memory_new(vectors[i], j->parameters.total * sizeof(float), "vector"), OC_OK);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(oc_memory_new(vectors[i], j->parameters.total * sizeof(float), "vector"), OC_OK);
     for (size_t r = 0; r < j->parameters.count; r++) {
         const oc_parameter *p = &j->parameters.row[r];
         memcpy(j->flat + p->first, golden("weight:", p->name, p->count), p->count * sizeof(float));
@@ -107,8 +114,10 @@ static void job_open(job *j)
         j->index[b] = (b + 1) * STEPS - 1;
         j->target[b] = (int32_t)target[b];
     }
-    j->batch = (oc_graph_batch){.rows = oc_tensor_make(j->rows, OC_DTYPE_F32, BATCH * STEPS, INPUTS, 1, 1), .index = j->index,
-                                .target = j->target, .count = BATCH};
+    j->batch = (oc_graph_batch){.rows = oc_tensor_make(j->rows, OC_DTYPE_F32, BATCH * STEPS, INPUTS, 1, 1),
+                                .index = j->index,
+                                .target = j->target,
+                                .count = BATCH};
     assert_int_equal(oc_graph_open(&j->graph, &config, &shape, &rule, zero, one, 0, BATCH, true), OC_OK);
     assert_int_equal(oc_memory_new(&j->packed, oc_graph_packed_bytes(j->graph), "packed"), OC_OK);
 }
@@ -181,12 +190,14 @@ static void ten_losses(void **state)
     oc_backend *b = oc_graph_backend(j.graph);
     const oc_ops *ops = oc_backend_ops(b);
     const int64_t total = (int64_t)j.parameters.total;
-    const oc_tensor p = oc_tensor_make(j.flat, OC_DTYPE_F32, total, 1, 1, 1), g = oc_tensor_make(j.gradient, OC_DTYPE_F32, total, 1, 1, 1);
-    const oc_tensor m = oc_tensor_make(j.m, OC_DTYPE_F32, total, 1, 1, 1), v = oc_tensor_make(j.v, OC_DTYPE_F32, total, 1, 1, 1);
+    const oc_tensor p = oc_tensor_make(j.flat, OC_DTYPE_F32, total, 1, 1, 1),
+                    g = oc_tensor_make(j.gradient, OC_DTYPE_F32, total, 1, 1, 1);
+    const oc_tensor m = oc_tensor_make(j.m, OC_DTYPE_F32, total, 1, 1, 1),
+                    v = oc_tensor_make(j.v, OC_DTYPE_F32, total, 1, 1, 1);
     for (int i = 0; i < LOSSES; i++) {
         job_train(&j);
         assert_int_equal(ops->square_sum(b, g, &squares), OC_OK);
-        const double norm = sqrt(squares) / j.weight, clip = 1.0 / (norm + 1e-6);             /* torch adds 1e-6 */
+        const double norm = sqrt(squares) / j.weight, clip = 1.0 / (norm + 1e-6); /* torch adds 1e-6 */
         const oc_adamw_rule rule = {3e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, (float)(fmin(1.0, clip) / j.weight), i + 1};
         assert_int_equal(ops->adamw(b, &rule, p, g, m, v), OC_OK);
         worst = fmax(worst, fabs(j.loss / j.weight - (double)losses[i]) / (double)losses[i]);
@@ -194,10 +205,11 @@ static void ten_losses(void **state)
     }
     for (size_t r = 0; r < j.parameters.count; r++) {
         const oc_parameter *row = &j.parameters.row[r];
-        /* The key's bias has no effect, so its gradient is 0 here and rounding noise in PyTorch, which Adam scales up to
-         * whole steps: only the query's third of the stacked bias comes before it and is compared. */
+        /* The key's bias has no effect, so its gradient is 0 here and rounding noise in PyTorch, which Adam scales
+         * up to whole steps: only the query's third of the stacked bias comes before it and is compared. */
         const size_t count = strcmp(row->name, "attention.in_proj_bias") == 0 ? row->count / 3 : row->count;
-        worst_weight = fmax(worst_weight, error_of(j.flat + row->first, golden("after:", row->name, row->count), count));
+        worst_weight =
+            fmax(worst_weight, error_of(j.flat + row->first, golden("after:", row->name, row->count), count));
     }
     printf("losses %.1e, norms %.1e, weights after ten steps %.1e\n", worst, worst_norm, worst_weight);
     assert_true(worst <= losses_max && worst_norm <= norms_max && worst_weight <= weights_max);
@@ -206,6 +218,7 @@ static void ten_losses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(every_gradient), cmocka_unit_test(ten_losses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forward), cmocka_unit_test(every_gradient),
+                                       cmocka_unit_test(ten_losses)};
     return cmocka_run_group_tests(tests, golden_read, NULL);
 }

@@ -1,4 +1,5 @@
-/* bench_train_rate.c - windows a second of whole training steps: gather, forward, backward over 8 shards on a team, sum,
+/* bench_train_rate.c - windows a second of whole training steps: gather, forward, backward over 8 shards on a team,
+ * sum,
  * clipping at 1.0, AdamW, packing; dropout 0.2 and 0.3 as in the peer. Peer: PyTorch eager, the better of the textbook
  * attention layer and of one that asks for the last query only. Rows are made beforehand on both sides. */
 #include <math.h>
@@ -30,8 +31,8 @@ typedef struct job {
     atomic_int next;
 } job;
 
-/* Whoever is free takes the next shard: results are per shard, so who computed one changes no bit, and a worker that the
- * machine holds up does not hold up the others. */
+/* Whoever is free takes the next shard: results are per shard, so who computed one changes no bit, and a worker that
+ * the machine holds up does not hold up the others. */
 static void shards_run(void *context, int worker, int workers)
 {
     job *j = context;
@@ -41,9 +42,13 @@ static void shards_run(void *context, int worker, int workers)
         const int taken = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
         if (taken >= SHARDS || j->status[worker] != OC_OK) return;
         const size_t s = (size_t)taken;
-        const oc_graph_batch batch = {.rows = {.data = j->rows, .dims = {j->row_count, j->shape.inputs, 1, 1}, .dtype = OC_DTYPE_F32},
-                                      .index = j->index + s * each, .target = j->target + s * each, .count = (int)each,
-                                      .step = (uint64_t)j->step, .sample_first = s * each};
+        const oc_graph_batch batch = {
+            .rows = {.data = j->rows, .dims = {j->row_count, j->shape.inputs, 1, 1}, .dtype = OC_DTYPE_F32},
+            .index = j->index + s * each,
+            .target = j->target + s * each,
+            .count = (int)each,
+            .step = (uint64_t)j->step,
+            .sample_first = s * each};
         j->loss[s] = j->weight[s] = 0;
         j->status[worker] = oc_graph_train(j->graph[worker], j->flat, j->packed, &batch, &j->loss[s], &j->weight[s],
                                            j->partials + s * j->parameters.total);
@@ -71,8 +76,10 @@ static oc_status step_run(job *j)
     OC_TRY(ops->tree_sum(b, oc_tensor_make(j->partials, OC_DTYPE_F32, SHARDS, total, 1, 1), sum));
     OC_TRY(ops->square_sum(b, sum, &squares));
     const double norm = sqrt(squares) / weight;
-    const oc_adamw_rule rule = {3e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, (float)((norm > 1 ? 1 / norm : 1) / weight), j->step};
-    OC_TRY(ops->adamw(b, &rule, oc_tensor_make(j->flat, OC_DTYPE_F32, total, 1, 1, 1), sum, oc_tensor_make(j->m, OC_DTYPE_F32, total, 1, 1, 1),
+    const oc_adamw_rule rule = {3e-4f,  0.9f, 0.999f, 1e-8f, 0.01f, (float)((norm > 1 ? 1 / norm : 1) / weight),
+                                j->step};
+    OC_TRY(ops->adamw(b, &rule, oc_tensor_make(j->flat, OC_DTYPE_F32, total, 1, 1, 1), sum,
+                      oc_tensor_make(j->m, OC_DTYPE_F32, total, 1, 1, 1),
                       oc_tensor_make(j->v, OC_DTYPE_F32, total, 1, 1, 1)));
     return OC_OK;
 }
@@ -82,7 +89,8 @@ static oc_status job_memory(job *j)
     const size_t total = j->parameters.total, inputs = (size_t)j->shape.inputs, batch = (size_t)j->batch;
     OC_TRY(oc_memory_new_array(&j->rows, (size_t)j->row_count, inputs * sizeof(float), "rows"));
     float **const vectors[] = {&j->flat, &j->m, &j->v, &j->sum};
-    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) OC_TRY(oc_memory_new_array(vectors[i], total, sizeof(float), "parameters"));
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        OC_TRY(oc_memory_new_array(vectors[i], total, sizeof(float), "parameters"));
     OC_TRY(oc_memory_new_array(&j->partials, SHARDS * total, sizeof(float), "partial gradients"));
     OC_TRY(oc_memory_new_array(&j->index, batch, sizeof *j->index, "index"));
     OC_TRY(oc_memory_new_array(&j->target, batch, sizeof *j->target, "target"));
@@ -97,7 +105,8 @@ static oc_status job_open(job *j)
     const uint32_t key = oc_random_key(1, OC_RANDOM_TEST, 0, 0);
     oc_parameters_describe(&j->parameters, &j->shape);
     OC_TRY(job_memory(j));
-    for (int64_t i = 0; i < j->row_count * j->shape.inputs; i++) j->rows[i] = (float)(3.4 * oc_random_uniform(key, (uint64_t)i) - 1.7);
+    for (int64_t i = 0; i < j->row_count * j->shape.inputs; i++)
+        j->rows[i] = (float)(3.4 * oc_random_uniform(key, (uint64_t)i) - 1.7);
     for (int f = 0; f < j->shape.inputs; f++) scale[f] = 1;
     oc_parameters_init(&j->parameters, 1, j->flat);
     OC_TRY(oc_team_open(&j->team, j->workers));
@@ -148,8 +157,9 @@ static oc_status peer_rate(const oc_bench_options *o, const oc_model_shape *s, i
 {
     char text[8][16];
     const int numbers[8] = {s->hidden, s->layers, s->heads, s->steps, s->inputs, batch, threads, (int)ceil(o->seconds)};
-    const char *arguments[18] = {"--hidden", text[0], "--layers", text[1], "--heads", text[2], "--steps", text[3], "--features", text[4],
-                                 "--batch", text[5], "--threads", text[6], "--seconds", text[7], NULL, NULL};
+    const char *arguments[18] = {"--hidden",  text[0], "--layers",   text[1], "--heads", text[2],
+                                 "--steps",   text[3], "--features", text[4], "--batch", text[5],
+                                 "--threads", text[6], "--seconds",  text[7], NULL,      NULL};
     for (int i = 0; i < 8; i++) snprintf(text[i], sizeof text[i], "%d", numbers[i]);
     double whole = (double)NAN, last = (double)NAN;
     OC_TRY(oc_bench_peer(o, "train_torch.py", arguments, "train_windows_per_second", false, &whole));
@@ -165,9 +175,11 @@ static oc_status measure_shape(const oc_bench_options *o, oc_bench_report *r, in
     const int threads = o->threads ? o->threads : 2;
     double rate = 0, peer = (double)NAN;
     char figure[64], note[160];
-    j = (job){.shape = {OC_TRUNK_LSTM, o->steps ? o->steps : 100, o->inputs ? o->inputs : 40, o->layers ? o->layers : 2, hidden,
-                        o->heads >= 0 ? o->heads : 4, 1},
-              .batch = o->batch ? o->batch : 256, .workers = threads, .row_count = o->tiny ? ROWS_TINY : ROWS};
+    j = (job){.shape = {OC_TRUNK_LSTM, o->steps ? o->steps : 100, o->inputs ? o->inputs : 40, o->layers ? o->layers : 2,
+                        hidden, o->heads >= 0 ? o->heads : 4, 1},
+              .batch = o->batch ? o->batch : 256,
+              .workers = threads,
+              .row_count = o->tiny ? ROWS_TINY : ROWS};
     if (j.batch % SHARDS != 0) return OC_FAIL(OC_EUSAGE, "--batch %d does not divide by %d shards", j.batch, SHARDS);
     if (threads > WORKERS_MAX) return OC_FAIL(OC_EUSAGE, "--threads %d, over %d", threads, WORKERS_MAX);
     OC_TRY(oc_model_shape_check(&j.shape));
@@ -175,9 +187,10 @@ static oc_status measure_shape(const oc_bench_options *o, oc_bench_report *r, in
     job_close(&j);
     OC_TRY(status);
     OC_TRY(peer_rate(o, &j.shape, j.batch, threads, &peer));
-    snprintf(figure, sizeof figure, "train-rate %dx%d %dx%d batch %d threads %d", j.shape.layers, hidden, j.shape.steps, j.shape.inputs,
-             j.batch, threads);
-    snprintf(note, sizeof note, "LSTM products at %.1f GFLOP/s a thread", window_flop(&j.shape) * rate / threads * 1e-9);
+    snprintf(figure, sizeof figure, "train-rate %dx%d %dx%d batch %d threads %d", j.shape.layers, hidden, j.shape.steps,
+             j.shape.inputs, j.batch, threads);
+    snprintf(note, sizeof note, "LSTM products at %.1f GFLOP/s a thread",
+             window_flop(&j.shape) * rate / threads * 1e-9);
     oc_bench_add(r, figure, rate, "windows/s", "PyTorch", peer, note);
     return OC_OK;
 }
@@ -189,6 +202,7 @@ oc_status oc_bench_train_rate(const oc_bench_options *o, oc_bench_report *r)
         OC_TRY(measure_shape(o, r, o->hidden));
         return OC_OK;
     }
-    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) OC_TRY(measure_shape(o, r, o->tiny && i > 0 ? 32 : hidden[i]));
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        OC_TRY(measure_shape(o, r, o->tiny && i > 0 ? 32 : hidden[i]));
     return OC_OK;
 }
