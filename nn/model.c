@@ -1,6 +1,6 @@
-/* model.c - a bundle that answers: the inference half of graph.c, windows in pieces, softmax with the bundle's temperature.
- * A piece is at most PIECE windows, four register tiles, so that what a pass touches stays in L2 whatever batch_max is
- * (2 x 64, T 100, 1 MiB of L2: 80 % of the FMA peak with 18 or 24 windows, 78 % with 48, 75 % with 66). */
+/* model.c - a bundle that answers: the inference half of graph.c, windows in pieces, softmax with the bundle's
+ * temperature. A piece is at most PIECE windows, four register tiles, so that what a pass touches stays in L2 whatever
+ * batch_max is (2 x 64, T 100, 1 MiB of L2: 80 % of the FMA peak with 18 or 24 windows, 78 % with 48, 75 % with 66). */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -36,7 +36,8 @@ static OC_MUST bundle_check(const oc_bundle *b)
     }
     for (int i = 0; i < b->shape.horizons; i++)
         if (!((float)b->temperature[i] > 0.0f && b->temperature[i] < 1e6))
-            return OC_FAIL(OC_EDATA, "model %s: temperature %d is %g, not above 0 and below 1e6", b->name, i, b->temperature[i]);
+            return OC_FAIL(OC_EDATA, "model %s: temperature %d is %g, not above 0 and below 1e6", b->name, i,
+                           b->temperature[i]);
     return OC_OK;
 }
 
@@ -47,7 +48,8 @@ static OC_MUST model_fill(oc_model *m, const oc_bundle *bundle, const oc_backend
     m->backend = oc_graph_backend(m->graph);
     OC_TRY(oc_memory_new(&m->packed, oc_graph_packed_bytes(m->graph), "packed weights"));
     OC_TRY(oc_memory_new_array(&m->index, (size_t)m->piece, sizeof *m->index, "window index"));
-    OC_TRY(oc_memory_new_array(&m->logits, (size_t)m->piece * OC_CLASSES * (size_t)s->horizons, sizeof *m->logits, "logits"));
+    OC_TRY(oc_memory_new_array(&m->logits, (size_t)m->piece * OC_CLASSES * (size_t)s->horizons, sizeof *m->logits,
+                               "logits"));
     for (int i = 0; i < s->horizons; i++) m->temperature[i] = (float)bundle->temperature[i];
     OC_TRY(oc_graph_pack(m->graph, bundle->flat, m->packed));
     return OC_OK;
@@ -59,7 +61,8 @@ oc_status oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backen
     assert(out && bundle && config);
     *out = NULL;
     OC_TRY(bundle_check(bundle));
-    if (batch_max < 1) return OC_FAIL(OC_ELIMIT, "model %s: a batch of %d windows, not at least 1", bundle->name, batch_max);
+    if (batch_max < 1)
+        return OC_FAIL(OC_ELIMIT, "model %s: a batch of %d windows, not at least 1", bundle->name, batch_max);
     OC_TRY(oc_memory_new(&m, sizeof *m, "model"));
     m->bundle = bundle;
     m->piece = batch_max < PIECE ? batch_max : PIECE;
@@ -94,38 +97,44 @@ const oc_backend_info *oc_model_backend(const oc_model *m)
 }
 
 /* Every window lies within the rows and holds only finite numbers. */
-static OC_MUST windows_check(const oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t first,
-                             size_t count)
+static OC_MUST windows_check(const oc_model *m, const float *rows, size_t row_count, const int64_t *last_row,
+                             size_t first, size_t count)
 {
     const oc_model_shape *s = &m->bundle->shape;
     const size_t steps = (size_t)s->steps, inputs = (size_t)s->inputs;
     for (size_t i = 0; i < count; i++) {
         const int64_t last = last_row[i];
         if (!(last >= s->steps - 1 && (uint64_t)last < row_count))
-            return OC_FAIL(OC_EDATA, "window %zu ends at row %lld, but windows of %d steps in %zu rows end at rows %d to %lld", first + i,
-                           (long long)last, s->steps, row_count, s->steps - 1, (long long)row_count - 1);
+            return OC_FAIL(OC_EDATA,
+                           "window %zu ends at row %lld, but windows of %d steps in %zu rows end at rows %d to %lld",
+                           first + i, (long long)last, s->steps, row_count, s->steps - 1, (long long)row_count - 1);
         const float *window = rows + ((size_t)last + 1 - steps) * inputs;
         const size_t good = oc_finite_prefix(window, steps * inputs);
         if (good < steps * inputs)
-            return OC_FAIL(OC_EDATA, "window %zu: step %zu, feature %zu (%.63s) is not a finite number", first + i, good / inputs,
-                           good % inputs, m->bundle->features[good % inputs]);
+            return OC_FAIL(OC_EDATA, "window %zu: step %zu, feature %zu (%.63s) is not a finite number", first + i,
+                           good / inputs, good % inputs, m->bundle->features[good % inputs]);
     }
     return OC_OK;
 }
 
-static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t count, float *logits,
-                            float *attention)
+static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t count,
+                            float *logits, float *attention)
 {
     const oc_model_shape *s = &m->bundle->shape;
-    union { const float *in; float *out; } borrowed = {.in = rows};
-    const oc_graph_batch batch = {.rows = oc_tensor_make(borrowed.out, OC_DTYPE_F32, (int64_t)row_count, s->inputs, 1, 1),
-                                  .index = last_row, .count = (int)count};
+    union {
+        const float *in;
+        float *out;
+    } borrowed = {.in = rows};
+    const oc_graph_batch batch = {.rows =
+                                      oc_tensor_make(borrowed.out, OC_DTYPE_F32, (int64_t)row_count, s->inputs, 1, 1),
+                                  .index = last_row,
+                                  .count = (int)count};
     OC_TRY(oc_graph_logits(m->graph, m->bundle->flat, m->packed, &batch, logits, attention));
     return OC_OK;
 }
 
-oc_status oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t windows,
-                               float *logits, size_t logits_cap)
+oc_status oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row,
+                               size_t windows, float *logits, size_t logits_cap)
 {
     const size_t outputs = (size_t)m->bundle->shape.horizons * OC_CLASSES, piece = (size_t)m->piece;
     assert(logits_cap / outputs >= windows);
@@ -141,15 +150,16 @@ oc_status oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count,
 static OC_MUST piece_answer(oc_model *m, size_t count, float *probabilities)
 {
     const int horizons = m->bundle->shape.horizons;
-    OC_TRY(oc_backend_ops(m->backend)->softmax(m->backend, horizons, m->temperature,
-                                               oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1),
-                                               oc_tensor_make(probabilities, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1)));
+    OC_TRY(oc_backend_ops(m->backend)
+               ->softmax(m->backend, horizons, m->temperature,
+                         oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1),
+                         oc_tensor_make(probabilities, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1)));
     OC_TRY(oc_backend_wait(m->backend));
     return OC_OK;
 }
 
-oc_status oc_model_predict_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t windows,
-                                float *probabilities, size_t probabilities_cap)
+oc_status oc_model_predict_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row,
+                                size_t windows, float *probabilities, size_t probabilities_cap)
 {
     const size_t outputs = (size_t)m->bundle->shape.horizons * OC_CLASSES, piece = (size_t)m->piece;
     assert(probabilities_cap / outputs >= windows);
@@ -163,7 +173,8 @@ oc_status oc_model_predict_rows(oc_model *m, const float *rows, size_t row_count
     return OC_OK;
 }
 
-oc_status oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, float *probabilities, size_t probabilities_cap)
+oc_status oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, float *probabilities,
+                           size_t probabilities_cap)
 {
     const size_t outputs = (size_t)m->bundle->shape.horizons * OC_CLASSES, piece = (size_t)m->piece;
     const size_t steps = (size_t)m->bundle->shape.steps;

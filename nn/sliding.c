@@ -1,13 +1,17 @@
-/* sliding.c - staggered windows over slide_step and slide_advance of the table of operations: slots, counts of rows, the
- * scaler before and the head after. All memory is one arena of the sliding windows' own backend, planned by plan_all. */
+/* sliding.c - staggered windows over slide_step and slide_advance of the table of operations: slots, counts of rows,
+ * the scaler before and the head after. All memory is one arena of the sliding windows' own backend, planned by
+ * plan_all. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 #include "nn/model_parts.h"
 
-enum { PIECE = 64 };                           /* slots of one call of an operation */
+enum { PIECE = 64 }; /* slots of one call of an operation */
 
-typedef struct slot_state { int64_t rows; bool pending; } slot_state;     /* rows consumed since the reset; step done, advance not */
+typedef struct slot_state {
+    int64_t rows;
+    bool pending;
+} slot_state; /* rows consumed since the reset; step done, advance not */
 
 struct oc_sliding {
     oc_model *model;
@@ -20,7 +24,11 @@ struct oc_sliding {
     oc_tensor states, raw, x, index, seen, hidden, logits, answer;
 };
 
-typedef struct plan { oc_tensor *tensor[8]; int count; size_t bytes; } plan;
+typedef struct plan {
+    oc_tensor *tensor[8];
+    int count;
+    size_t bytes;
+} plan;
 
 static void want(plan *p, oc_tensor *t, oc_dtype dtype, int64_t d0, int64_t d1, int64_t d2)
 {
@@ -47,19 +55,25 @@ static void plan_all(oc_sliding *s, plan *p)
     want(p, &s->x, OC_DTYPE_F32, 1, PIECE, m->inputs);
     want(p, &s->seen, OC_DTYPE_F32, PIECE, m->hidden, 1);
     want(p, &s->hidden, OC_DTYPE_F32, PIECE, m->hidden / 2, 1);
-    want(p, &s->states, OC_DTYPE_BYTES, (int64_t)s->slot_max, (int64_t)s->ops->slide_bytes(s->model->backend, &s->shape), 1);
+    want(p, &s->states, OC_DTYPE_BYTES, (int64_t)s->slot_max,
+         (int64_t)s->ops->slide_bytes(s->model->backend, &s->shape), 1);
 }
 
 static oc_sliding sliding_of(oc_model *m, size_t slot_max)
 {
     const oc_model_shape *shape = &m->bundle->shape;
-    return (oc_sliding){.model = m, .ops = oc_backend_ops(m->backend), .slot_max = slot_max,
+    return (oc_sliding){.model = m,
+                        .ops = oc_backend_ops(m->backend),
+                        .slot_max = slot_max,
                         .shape = {shape->layers, shape->steps, shape->inputs, shape->hidden, shape->heads}};
 }
 
 size_t oc_sliding_bytes(const oc_model *m, size_t slot_max)
 {
-    union { const oc_model *in; oc_model *out; } borrowed = {.in = m};
+    union {
+        const oc_model *in;
+        oc_model *out;
+    } borrowed = {.in = m};
     oc_sliding s = sliding_of(borrowed.out, slot_max);
     plan p;
     plan_all(&s, &p);
@@ -89,7 +103,8 @@ oc_status oc_sliding_open(oc_sliding **out, oc_model *m, size_t slot_max)
     assert(out && m);
     *out = NULL;
     if (!(slot_max >= 1 && slot_max <= 1u << 20))
-        return OC_FAIL(OC_ELIMIT, "model %s: sliding windows for %zu slots, not from 1 to 1048576", m->bundle->name, slot_max);
+        return OC_FAIL(OC_ELIMIT, "model %s: sliding windows for %zu slots, not from 1 to 1048576", m->bundle->name,
+                       slot_max);
     OC_TRY(oc_memory_new(&s, sizeof *s, "sliding windows"));
     *s = sliding_of(m, slot_max);
     m->sliding_open++;
@@ -122,7 +137,8 @@ static OC_MUST piece_logits(oc_sliding *s, const uint32_t *slots, const float *r
 {
     int64_t rows[PIECE];
     const size_t inputs = (size_t)s->shape.inputs;
-    const oc_tensor raw = first(s->raw, 0, n), x = first(s->x, 1, n), seen = first(s->seen, 0, n), hidden = first(s->hidden, 0, n);
+    const oc_tensor raw = first(s->raw, 0, n), x = first(s->x, 1, n), seen = first(s->seen, 0, n),
+                    hidden = first(s->hidden, 0, n);
     const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
     oc_tensor logits = first(s->logits, 0, n);
     OC_TRY(oc_backend_upload(s->backend, raw, rows_raw, n * inputs * sizeof *rows_raw));
@@ -135,14 +151,16 @@ static OC_MUST piece_logits(oc_sliding *s, const uint32_t *slots, const float *r
     for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows;
     logits.dims[1] *= logits.dims[2];
     logits.dims[2] = 1;
-    OC_TRY(s->ops->gather_scale(s->backend, raw, first(s->index, 0, n), s->parts.mean, s->parts.scale, s->parts.clip, x));
+    OC_TRY(
+        s->ops->gather_scale(s->backend, raw, first(s->index, 0, n), s->parts.mean, s->parts.scale, s->parts.clip, x));
     OC_TRY(s->ops->slide_step(s->backend, &s->shape, &w, s->states, (int)n, slots, rows, x, seen));
     OC_TRY(s->ops->linear_forward(s->backend, seen, s->parts.head[0], s->parts.head_bias[0], true, hidden));
     OC_TRY(s->ops->linear_forward(s->backend, hidden, s->parts.head[1], s->parts.head_bias[1], false, logits));
     return OC_OK;
 }
 
-static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities, uint8_t *full)
+static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
+                          uint8_t *full)
 {
     const int horizons = s->model->bundle->shape.horizons;
     const size_t outputs = (size_t)horizons * OC_CLASSES;
@@ -153,7 +171,8 @@ static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *row
     OC_TRY(oc_backend_wait(s->backend));
     for (size_t i = 0; i < n; i++) {
         full[i] = s->slots[slots[i]].rows + 1 >= s->shape.steps;
-        for (size_t j = 0; !full[i] && j < outputs; j++) probabilities[i * outputs + j] = j % OC_CLASSES == OC_CLASSES - 1 ? 1.0f : 0.0f;
+        for (size_t j = 0; !full[i] && j < outputs; j++)
+            probabilities[i * outputs + j] = j % OC_CLASSES == OC_CLASSES - 1 ? 1.0f : 0.0f;
     }
     return OC_OK;
 }
@@ -181,11 +200,12 @@ oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *row
     (void)probabilities_cap;
     const size_t good = oc_finite_prefix(rows_raw, n * inputs);
     if (good < n * inputs)
-        return OC_FAIL(OC_EDATA, "slot %lu: feature %zu (%.63s) of the new row is not a finite number", (unsigned long)slots[good / inputs],
-                       good % inputs, s->model->bundle->features[good % inputs]);
+        return OC_FAIL(OC_EDATA, "slot %lu: feature %zu (%.63s) of the new row is not a finite number",
+                       (unsigned long)slots[good / inputs], good % inputs, s->model->bundle->features[good % inputs]);
     OC_TRY(slots_mark(s, slots, n));
     for (size_t i = 0; i < n; i += PIECE)
-        OC_TRY(piece_step(s, slots + i, rows_raw + i * inputs, n - i < PIECE ? n - i : PIECE, probabilities + i * outputs, full + i));
+        OC_TRY(piece_step(s, slots + i, rows_raw + i * inputs, n - i < PIECE ? n - i : PIECE,
+                          probabilities + i * outputs, full + i));
     return OC_OK;
 }
 
@@ -197,11 +217,14 @@ oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
         const size_t count = n - i < PIECE ? n - i : PIECE;
         for (size_t j = 0; j < count; j++) {
             slot_state *one = &s->slots[slots[i + j]];
-            if (!one->pending) return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slots[i + j]);
+            if (!one->pending)
+                return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by",
+                               (unsigned long)slots[i + j]);
             rows[j] = one->rows++;
             one->pending = false;
         }
-        if (recurrent(s)) OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, (int)count, slots + i, rows));
+        if (recurrent(s))
+            OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, (int)count, slots + i, rows));
     }
     OC_TRY(oc_backend_wait(s->backend));
     return OC_OK;
@@ -209,11 +232,12 @@ oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
 
 oc_status oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows)
 {
-    const size_t inputs = (size_t)s->shape.inputs, needed = (size_t)s->shape.steps - 1, skipped = rows > needed ? rows - needed : 0;
+    const size_t inputs = (size_t)s->shape.inputs, needed = (size_t)s->shape.steps - 1,
+                 skipped = rows > needed ? rows - needed : 0;
     float ignored[OC_HORIZONS_MAX * OC_CLASSES];
     uint8_t full;
     oc_sliding_reset(s, slot);
-    for (size_t i = skipped; i < rows; i++) {  /* older ones belong to no window that a coming row completes */
+    for (size_t i = skipped; i < rows; i++) { /* older ones belong to no window that a coming row completes */
         OC_TRY(oc_sliding_step(s, &slot, rows_raw + i * inputs, 1, ignored, sizeof ignored / sizeof ignored[0], &full));
         OC_TRY(oc_sliding_advance(s, &slot, 1));
     }
@@ -227,6 +251,6 @@ void oc_sliding_reset(oc_sliding *s, uint32_t slot)
     s->slots[slot].pending = false;
     if (!recurrent(s)) return;
     oc_status status = s->ops->slide_reset(s->backend, &s->shape, s->states, slot);
-    assert(status == OC_OK);                   /* the shape was good in open */
+    assert(status == OC_OK); /* the shape was good in open */
     (void)status;
 }

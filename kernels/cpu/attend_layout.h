@@ -1,14 +1,15 @@
-/* attend_layout.h - where things lie in `packed` and `reserve` of the CPU's attention: the agreement between attend.c and
- * attend_backward.c. Offsets count floats; every part begins at a multiple of 16. N heads of D = H / N, ld = H rounded up
- * to 16; rows of `packed` have ld numbers, the last of them 0.
+/* attend_layout.h - where things lie in `packed` and `reserve` of the CPU's attention: the agreement between attend.c
+ * and attend_backward.c. Offsets count floats; every part begins at a multiple of 16. N heads of D = H / N, ld = H
+ * rounded up to 16; rows of `packed` have ld numbers, the last of them 0.
  *   packed    query [H][ld]   W_q transposed: query[k][out]        key [H][ld]     W_k as it is: key[out][k]
  *             value [H][ld]   W_v transposed                       out [H][ld]     W_o transposed
- *             query_bias, value_bias, out_bias [ld]                (the key's bias shifts all scores of a head alike: no effect)
+ *             query_bias, value_bias, out_bias [ld]                (the key's bias shifts all scores of a head alike:
+ *             no effect)
  *   reserve   q [B][H]  q = W_q h_last + b_q                       absorbed [B][N][H]  u_n = sum_d q_nd W_k[nD + d]
  *             pooled [B][N][H]  p_n = sum_t map_nt h_t             joined [B][H]  o_nd = W_v[nD + d] . p_n + b_v
  *             map [N][Tp], columns [H][Tp]: scratch of one window, Tp = T rounded up to 16
- *             djoined [B][H], dpooled [B][N][H], turned [H][H] (W_k transposed, head by head): of attend_backward, which
- *             also puts the gradients of absorbed into pooled
+ *             djoined [B][H], dpooled [B][N][H], turned [H][H] (W_k transposed, head by head): of attend_backward,
+ *             which also puts the gradients of absorbed into pooled
  * scores_nt = (u_n . h_t) / sqrt(D), map = softmax over t, y = W_o joined + b_o. */
 #ifndef OC_KERNELS_CPU_ATTEND_LAYOUT_H
 #define OC_KERNELS_CPU_ATTEND_LAYOUT_H
@@ -45,7 +46,7 @@ static inline oc_attend_layout oc_attend_layout_make(const oc_attention_shape *s
 }
 
 /* attend_forward of one window, h [T][H], whose transpose is there already: columns [H][Tp]. reserve as for batch 1. */
-void oc_cpu_attend_one(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *h, const float *columns,
-                       float *y, float *reserve);
+void oc_cpu_attend_one(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *h,
+                       const float *columns, float *y, float *reserve);
 
 #endif

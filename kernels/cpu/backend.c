@@ -60,9 +60,14 @@ static bool avx512_available(void)
 }
 #endif
 
-typedef struct isa_row { const char *name; bool (*available)(void); const oc_cpu_kernels *kernels; } isa_row;
+typedef struct isa_row {
+    const char *name;
+    bool (*available)(void);
+    const oc_cpu_kernels *kernels;
+} isa_row;
 
-static const isa_row isa_rows[] = {            /* the best last */
+static const isa_row isa_rows[] = {
+    /* the best last */
     [OC_ISA_BEST] = {"best", NULL, NULL},
     [OC_ISA_SCALAR] = {"scalar", scalar_available, &oc_cpu_kernels_scalar},
 #if defined(__x86_64__)
@@ -104,7 +109,8 @@ static OC_MUST isa_choose(oc_isa wish, oc_isa *chosen)
             return OC_FAIL(OC_ECONFIG, "OUTCRY_ISA is \"%.32s\", not scalar, avx2 or avx512", text);
         from = "OUTCRY_ISA asks for";
     }
-    if (!oc_isa_available(wish)) return OC_FAIL(OC_ECONFIG, "%s %s, which this machine does not have", from, oc_isa_name(wish));
+    if (!oc_isa_available(wish))
+        return OC_FAIL(OC_ECONFIG, "%s %s, which this machine does not have", from, oc_isa_name(wish));
     *chosen = wish == OC_ISA_BEST ? isa_best() : wish;
     return OC_OK;
 }
@@ -134,7 +140,8 @@ static void device_name(char *text, size_t cap)
     unsigned words[12];
     char brand[sizeof words + 1] = {0};
     for (unsigned i = 0; i < 3; i++)
-        if (!__get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3])) return;
+        if (!__get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]))
+            return;
     memcpy(brand, words, sizeof words);
     const char *start = brand + strspn(brand, " ");
     if (*start) snprintf(text, cap, "%s", start);
@@ -162,8 +169,8 @@ oc_status oc_backend_open(oc_backend **out, const oc_backend_config *config)
     b->info.isa = isa;
     device_name(b->info.device, sizeof b->info.device);
     snprintf(b->info.reason, sizeof b->info.reason, "%s; %s%s",
-             config->kind == OC_BACKEND_AUTO ? "auto: no CUDA module, so the CPU" : "the CPU was asked for", oc_isa_name(isa),
-             isa == isa_best() ? "" : ", by wish");
+             config->kind == OC_BACKEND_AUTO ? "auto: no CUDA module, so the CPU" : "the CPU was asked for",
+             oc_isa_name(isa), isa == isa_best() ? "" : ", by wish");
     return OC_OK;
 }
 
@@ -214,7 +221,7 @@ oc_status oc_backend_download(oc_backend *b, void *host, size_t bytes, oc_tensor
 
 oc_status oc_backend_wait(oc_backend *b)
 {
-    (void)b;                                   /* the CPU has done everything when a call returns */
+    (void)b; /* the CPU has done everything when a call returns */
     return OC_OK;
 }
 

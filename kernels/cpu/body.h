@@ -1,5 +1,5 @@
-/* body.h - the table of inner loops of one instruction set. isa_NAME.c includes its vec_NAME.h, defines OC_ROWS_MAX (the
- * rows of a register tile) and OC_KERNELS_TABLE, then this. */
+/* body.h - the table of inner loops of one instruction set. isa_NAME.c includes its vec_NAME.h, defines OC_ROWS_MAX
+ * (the rows of a register tile) and OC_KERNELS_TABLE, then this. */
 #include <math.h>
 
 #include "kernels/cpu/body_cell.h"

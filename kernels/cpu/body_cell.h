@@ -1,7 +1,7 @@
 /* body_cell.h - one LSTM layer, one time step, any number of rows: both products, the gates and the new state of a unit
  * without leaving the registers. Included by body.h.
- * Strategy: a tile is R rows x VW hidden units with all four gates, so that i, f, g, o of a unit meet in one lane. A block's
- *           weights (64 * (in + H) numbers) stay in L1 from tile to tile.
+ * Strategy: a tile is R rows x VW hidden units with all four gates, so that i, f, g, o of a unit meet in one lane. A
+ *           block's weights (64 * (in + H) numbers) stay in L1 from tile to tile.
  * Order:    pre = (x.W_ih from the bias) + (h.W_hh from 0); c = fma(f, c, i * g); h = o * tanh(c). */
 #ifndef OC_KERNELS_CPU_BODY_CELL_H
 #define OC_KERNELS_CPU_BODY_CELL_H
@@ -9,10 +9,11 @@
 #include "kernels/cpu/body_math.h"
 #include "kernels/cpu/kernels_cpu.h"
 
+enum { TOGETHER = 3 }; /* rows whose gates are computed together */
 
-enum { TOGETHER = 3 };                         /* rows whose gates are computed together */
-
-typedef struct cell_tile { int row, block, lane; } cell_tile;      /* first row, first block, first of its 16 units */
+typedef struct cell_tile {
+    int row, block, lane;
+} cell_tile; /* first row, first block, first of its 16 units */
 
 /* sum[r][gate] = chain over k, going on from sum. w: [k][gate][16], already at the tile's block and lane. */
 OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const float *w, int count, const int R)
@@ -48,12 +49,15 @@ OC_INLINE vf cell_load(const float *from, int count)
 
 OC_INLINE void cell_store(float *to, vf x, int count)
 {
-    if (count >= VW) vf_store(to, x);
-    else vf_store_part(to, x, count);
+    if (count >= VW)
+        vf_store(to, x);
+    else
+        vf_store_part(to, x, count);
 }
 
 /* VW units of `rows` rows. All cells before all states: chains of operations are long, and the window in which a core
- * finds independent ones is short (Zen 4, cycles a row of 64 units: 400 one by one, 372 by two, 360 by three, 450 by six). */
+ * finds independent ones is short (Zen 4, cycles a row of 64 units: 400 one by one, 372 by two, 360 by three, 450 by
+ * six). */
 OC_INLINE void cell_finish(const oc_cell *cell, size_t row, int unit, vf (*pre)[4], const int rows)
 {
     const int count = cell->hidden - unit;
@@ -69,7 +73,8 @@ OC_INLINE void cell_finish(const oc_cell *cell, size_t row, int unit, vf (*pre)[
         cell_store(cell->h_out + (row + (size_t)r) * cell->h_out_row + unit, vf_mul(pre[r][3], vf_tanh(c[r])), count);
     for (int r = 0; r < rows && cell->gates; r++)
         for (int n = 0; n < 4; n++)
-            cell_store(cell->gates + (row + (size_t)r) * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit, pre[r][n], count);
+            cell_store(cell->gates + (row + (size_t)r) * cell->gates_row + (size_t)n * (size_t)cell->hidden + unit,
+                       pre[r][n], count);
 }
 
 OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int R)
@@ -85,14 +90,15 @@ OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int 
             sum[r][g] = vf_set1(0.0f);
         }
     if (cell->x)
-        cell_chain(pre, cell->x + row * cell->x_row, cell->x_row, cell->w_ih + block * (size_t)cell->inputs * OC_PANEL + t->lane,
-                   cell->inputs, R);
+        cell_chain(pre, cell->x + row * cell->x_row, cell->x_row,
+                   cell->w_ih + block * (size_t)cell->inputs * OC_PANEL + t->lane, cell->inputs, R);
     if (cell->h)
-        cell_chain(sum, cell->h + row * cell->h_row, cell->h_row, cell->w_hh + block * (size_t)cell->hidden * OC_PANEL + t->lane,
-                   cell->hidden, R);
+        cell_chain(sum, cell->h + row * cell->h_row, cell->h_row,
+                   cell->w_hh + block * (size_t)cell->hidden * OC_PANEL + t->lane, cell->hidden, R);
     else if (cell->hw)
         for (int r = 0; r < R; r++)
-            for (int g = 0; g < 4; g++) sum[r][g] = vf_load(cell->hw + (row + (size_t)r) * cell->hw_row + column + (size_t)g * OC_BLOCK);
+            for (int g = 0; g < 4; g++)
+                sum[r][g] = vf_load(cell->hw + (row + (size_t)r) * cell->hw_row + column + (size_t)g * OC_BLOCK);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -105,17 +111,30 @@ OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int 
 static void cell_rows(const oc_cell *cell, const cell_tile *t, int rows)
 {
     switch (rows) {
-    case 1: cell_tile_run(cell, t, 1); break;
-    case 2: cell_tile_run(cell, t, 2); break;
+    case 1:
+        cell_tile_run(cell, t, 1);
+        break;
+    case 2:
+        cell_tile_run(cell, t, 2);
+        break;
 #if OC_ROWS_MAX > 2
-    case 3: cell_tile_run(cell, t, 3); break;
+    case 3:
+        cell_tile_run(cell, t, 3);
+        break;
 #endif
 #if OC_ROWS_MAX > 3
-    case 4: cell_tile_run(cell, t, 4); break;
-    case 5: cell_tile_run(cell, t, 5); break;
-    case 6: cell_tile_run(cell, t, 6); break;
+    case 4:
+        cell_tile_run(cell, t, 4);
+        break;
+    case 5:
+        cell_tile_run(cell, t, 5);
+        break;
+    case 6:
+        cell_tile_run(cell, t, 6);
+        break;
 #endif
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -135,7 +154,8 @@ static void cell(const oc_cell *cell)
  * of 8 lanes keep two multiply-adders busy, 4 sums of 16 lanes the one that there is in effect. */
 enum { RECUR_PARTS = VW == 1 ? 1 : OC_BLOCK / VW, RECUR_UNITS = RECUR_PARTS * VW };
 
-OC_INLINE void recurrence_units(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out, int unit)
+OC_INLINE void recurrence_units(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out,
+                                int unit)
 {
     const int before = h ? r->hidden : 0;
     vf sum[RECUR_PARTS][4];
@@ -163,8 +183,9 @@ OC_INLINE void recurrence_units(const oc_recurrence *r, const float *w, const fl
     }
 }
 
-/* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is the
- * bound; blocks are visited in alternating direction from step to step, so that what is still in L1 is used first. */
+/* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is
+ * the bound; blocks are visited in alternating direction from step to step, so that what is still in L1 is used first.
+ * */
 static void recurrence(const oc_recurrence *r)
 {
     const int blocks = (r->hidden + OC_BLOCK - 1) / OC_BLOCK;

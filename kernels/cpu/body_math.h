@@ -43,7 +43,8 @@ static inline vf vf_tanh(vf x)
     vf a = vf_of(vi_and(vi_of(x), vi_set1(INT32_MAX)));
     a = vf_min(vf_set1(OC_TANHF_MAX), a);
     vf u = vf_mul(a, a);
-    vf p = vf_fma(vf_set1(OC_TANHF_P4), u, vf_set1(OC_TANHF_P3)), q = vf_fma(vf_set1(OC_TANHF_Q4), u, vf_set1(OC_TANHF_Q3));
+    vf p = vf_fma(vf_set1(OC_TANHF_P4), u, vf_set1(OC_TANHF_P3)),
+       q = vf_fma(vf_set1(OC_TANHF_Q4), u, vf_set1(OC_TANHF_Q3));
     p = vf_fma(p, u, vf_set1(OC_TANHF_P2));
     q = vf_fma(q, u, vf_set1(OC_TANHF_Q2));
     p = vf_fma(p, u, vf_set1(OC_TANHF_P1));

@@ -19,7 +19,7 @@ static float fma_burst(int64_t count, int64_t *operations)
     for (int i = 0; i < PEAK_CHAINS; i++) total = vf_add(total, chain[i]);
     vf_store(lane, total);
     *operations = count * PEAK_CHAINS * VW * 2;
-    return lane[0];                            /* so that nothing of it is left out */
+    return lane[0]; /* so that nothing of it is left out */
 }
 
 #endif

@@ -21,8 +21,9 @@ static void transpose(const float *from, size_t from_row, int rows, int columns,
 #pragma GCC unroll 16
             for (int n = 0; n < VW; n++) vf_store(to + (size_t)(j + n) * to_row + (size_t)i, square[n]);
         }
-    for (int i = 0; i < rows; i++)             /* the rims */
-        for (int j = i < whole_rows ? whole_columns : 0; j < columns; j++) to[(size_t)j * to_row + (size_t)i] = from[(size_t)i * from_row + (size_t)j];
+    for (int i = 0; i < rows; i++) /* the rims */
+        for (int j = i < whole_rows ? whole_columns : 0; j < columns; j++)
+            to[(size_t)j * to_row + (size_t)i] = from[(size_t)i * from_row + (size_t)j];
 }
 
 static float lanes_sum(float *lane)
@@ -80,7 +81,7 @@ static void scale_rows(const oc_scaling *p)
         const vf mean = vf_load_part(p->mean + i, left), scale = vf_load_part(p->scale + i, left);
         for (size_t r = 0; r < (size_t)p->rows; r++) {
             vf y = vf_div(vf_sub(vf_load_part(p->from + r * p->from_row + i, left), mean), scale);
-            if (p->clip > 0.0f) y = vf_max(low, vf_min(high, y));      /* NaN stays */
+            if (p->clip > 0.0f) y = vf_max(low, vf_min(high, y)); /* NaN stays */
             vf_store_part(p->to + r * p->to_row + i, y, left);
         }
     }
@@ -89,7 +90,8 @@ static void scale_rows(const oc_scaling *p)
 #define ROW_FUNCTION(name, function)                                                                                   \
     static void name(const float *x, int count, float *to)                                                             \
     {                                                                                                                  \
-        for (int i = 0; i < count; i += VW) vf_store_part(to + i, function(vf_load_part(x + i, count - i)), count - i); \
+        for (int i = 0; i < count; i += VW)                                                                            \
+            vf_store_part(to + i, function(vf_load_part(x + i, count - i)), count - i);                                \
     }
 ROW_FUNCTION(exp_row, vf_exp)
 ROW_FUNCTION(tanh_row, vf_tanh)

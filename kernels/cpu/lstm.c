@@ -1,5 +1,6 @@
 /* lstm.c - packing, forward and single step of a stacked LSTM over the cell kernel. Where things lie: lstm_layout.h.
- * Training, and a single window: layer by layer. A single window first takes all its input projections as one product (a
+ * Training, and a single window: layer by layer. A single window first takes all its input projections as one product
+ * (a
  *   register tile over time steps instead of windows), so that the recurrence reads W_hh alone from step to step.
  * Inference of many: step by step through all layers, so that a layer's output is still in L1 or L2 when the next one
  *   reads it, and only two states per layer are kept. */
@@ -23,7 +24,8 @@ static OC_MUST shape_check(const oc_lstm_shape *s, const char *what)
 {
     if (!(s->layers >= 1 && s->layers <= OC_LAYERS_MAX && s->steps >= 1 && s->steps <= OC_STEPS_MAX && s->inputs >= 1 &&
           s->inputs <= OC_INPUTS_MAX && s->hidden >= 1 && s->hidden <= OC_HIDDEN_MAX && s->batch >= 0))
-        return OC_FAIL(OC_ELIMIT, "%s: %d layers, %d steps, %d inputs, %d hidden, batch %d: a bound of kernels/ops.h is passed",
+        return OC_FAIL(OC_ELIMIT,
+                       "%s: %d layers, %d steps, %d inputs, %d hidden, batch %d: a bound of kernels/ops.h is passed",
                        what, s->layers, s->steps, s->inputs, s->hidden, s->batch);
     return OC_OK;
 }
@@ -40,7 +42,8 @@ static void pack_matrix(const float *w, int hidden, int inputs, float *packed)
     for (int unit = 0; unit < hidden; unit++)
         for (int gate = 0; gate < OC_GATES; gate++) {
             const float *row = w + ((size_t)gate * (size_t)hidden + (size_t)unit) * (size_t)inputs;
-            float *to = packed + (size_t)(unit / OC_BLOCK) * (size_t)inputs * OC_PANEL + (size_t)gate * OC_BLOCK + unit % OC_BLOCK;
+            float *to = packed + (size_t)(unit / OC_BLOCK) * (size_t)inputs * OC_PANEL + (size_t)gate * OC_BLOCK +
+                        unit % OC_BLOCK;
             for (int k = 0; k < inputs; k++) to[(size_t)k * OC_PANEL] = row[k];
         }
 }
@@ -57,7 +60,8 @@ oc_status oc_cpu_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_
     for (int i = 0; i < s->layers; i++) {
         const int inputs = layer_inputs(s, i);
         const float *b_ih = w->b_ih[i].data, *b_hh = w->b_hh[i].data;
-        assert(w->w_ih[i].dims[0] == OC_GATES * s->hidden && w->w_ih[i].dims[1] == inputs && w->w_hh[i].dims[1] == s->hidden);
+        assert(w->w_ih[i].dims[0] == OC_GATES * s->hidden && w->w_ih[i].dims[1] == inputs &&
+               w->w_hh[i].dims[1] == s->hidden);
         pack_matrix(w->w_ih[i].data, s->hidden, inputs, base + l.w_ih[i]);
         pack_matrix(w->w_hh[i].data, s->hidden, s->hidden, base + l.w_hh[i]);
         for (size_t j = 0; j < OC_GATES * hidden; j++) {
@@ -70,8 +74,11 @@ oc_status oc_cpu_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_
     return OC_OK;
 }
 
-/* Inference: cells and two states of every layer [B,H]; or, for a single window, its projections and a layer's output. */
-typedef struct scratch { size_t cells, states, projection, out, count; } scratch;
+/* Inference: cells and two states of every layer [B,H]; or, for a single window, its projections and a layer's output.
+ * */
+typedef struct scratch {
+    size_t cells, states, projection, out, count;
+} scratch;
 
 static scratch scratch_make(const oc_lstm_shape *s)
 {
@@ -93,9 +100,18 @@ size_t oc_cpu_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool tra
 oc_cell oc_lstm_cell(const oc_lstm_shape *s, const oc_lstm_layout *l, const float *packed, int layer, int rows)
 {
     const size_t hidden = (size_t)s->hidden;
-    return (oc_cell){.rows = rows, .inputs = layer_inputs(s, layer), .hidden = s->hidden, .w_ih = packed + l->w_ih[layer],
-                     .w_hh = packed + l->w_hh[layer], .bias = packed + l->bias[layer], .x_row = (size_t)layer_inputs(s, layer),
-                     .h_row = hidden, .c_row = hidden, .c_out_row = hidden, .h_out_row = hidden, .gates_row = OC_GATES * hidden};
+    return (oc_cell){.rows = rows,
+                     .inputs = layer_inputs(s, layer),
+                     .hidden = s->hidden,
+                     .w_ih = packed + l->w_ih[layer],
+                     .w_hh = packed + l->w_hh[layer],
+                     .bias = packed + l->bias[layer],
+                     .x_row = (size_t)layer_inputs(s, layer),
+                     .h_row = hidden,
+                     .c_row = hidden,
+                     .c_out_row = hidden,
+                     .h_out_row = hidden,
+                     .gates_row = OC_GATES * hidden};
 }
 
 static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x,
@@ -121,18 +137,21 @@ static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const flo
             b->kernels->cell(&c);
             if (!drop) continue;
             memcpy(dropped + t * state, c.h_out, state * sizeof(float));
-            OC_TRY(oc_cpu_dropout_rows(b->kernels, &d, (int64_t)t * s->batch, s->batch, s->batch, s->hidden, dropped + t * state));
+            OC_TRY(oc_cpu_dropout_rows(b->kernels, &d, (int64_t)t * s->batch, s->batch, s->batch, s->hidden,
+                                       dropped + t * state));
         }
         x = drop ? dropped : out;
     }
     return OC_OK;
 }
 
-static void forward_many(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x, float *y, float *reserve)
+static void forward_many(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x, float *y,
+                         float *reserve)
 {
     const oc_lstm_layout l = oc_lstm_layout_make(s);
     const scratch m = scratch_make(s);
-    const size_t rows = (size_t)s->batch, state = oc_round_up(rows * (size_t)s->hidden, 16), plain = rows * (size_t)s->hidden;
+    const size_t rows = (size_t)s->batch, state = oc_round_up(rows * (size_t)s->hidden, 16),
+                 plain = rows * (size_t)s->hidden;
     for (size_t t = 0; t < (size_t)s->steps; t++) {
         const float *in = x + t * rows * (size_t)s->inputs;
         for (int i = 0; i < s->layers; i++) {
@@ -150,7 +169,8 @@ static void forward_many(oc_backend *b, const oc_lstm_shape *s, const float *pac
     }
 }
 
-static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x, float *y, float *reserve)
+static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x, float *y,
+                        float *reserve)
 {
     const oc_lstm_layout l = oc_lstm_layout_make(s);
     const scratch m = scratch_make(s);
@@ -159,19 +179,32 @@ static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *pack
     for (int i = 0; i < s->layers; i++) {
         const size_t inputs = (size_t)layer_inputs(s, i);
         float *out = i == s->layers - 1 ? y : reserve + m.out;
-        const oc_product projection = {.m = s->steps, .n = (int)columns, .k = (int)inputs, .a = x, .a_row = inputs, .a_k = 1,
-                                       .b = packed + l.w_ih[i], .b_k = OC_PANEL, .b_panel = inputs * OC_PANEL, .c = xw,
-                                       .c_row = columns, .start = packed + l.bias[i]};
+        const oc_product projection = {.m = s->steps,
+                                       .n = (int)columns,
+                                       .k = (int)inputs,
+                                       .a = x,
+                                       .a_row = inputs,
+                                       .a_k = 1,
+                                       .b = packed + l.w_ih[i],
+                                       .b_k = OC_PANEL,
+                                       .b_panel = inputs * OC_PANEL,
+                                       .c = xw,
+                                       .c_row = columns,
+                                       .start = packed + l.bias[i]};
         b->kernels->product(&projection);
-        const oc_recurrence r = {.steps = s->steps, .hidden = s->hidden, .w_hh = packed + l.w_hh[i], .xw = xw,
-                                 .c = reserve + m.cells, .y = out};
+        const oc_recurrence r = {.steps = s->steps,
+                                 .hidden = s->hidden,
+                                 .w_hh = packed + l.w_hh[i],
+                                 .xw = xw,
+                                 .c = reserve + m.cells,
+                                 .y = out};
         b->kernels->recurrence(&r);
         x = out;
     }
 }
 
-oc_status oc_cpu_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, const oc_dropout *dropout,
-                              bool training, oc_tensor y, oc_tensor reserve)
+oc_status oc_cpu_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x,
+                              const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve)
 {
     OC_TRY(shape_check(s, "lstm_forward"));
     assert(oc_tensor_count(x) == (int64_t)s->steps * s->batch * s->inputs);
@@ -182,13 +215,15 @@ oc_status oc_cpu_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor p
         return OC_OK;
     }
     assert(!dropout && "dropout belongs to training");
-    if (s->batch == 1) forward_one(b, s, packed.data, x.data, y.data, reserve.data);
-    else forward_many(b, s, packed.data, x.data, y.data, reserve.data);
+    if (s->batch == 1)
+        forward_one(b, s, packed.data, x.data, y.data, reserve.data);
+    else
+        forward_many(b, s, packed.data, x.data, y.data, reserve.data);
     return OC_OK;
 }
 
-oc_status oc_cpu_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h, oc_tensor c,
-                           oc_tensor reserve)
+oc_status oc_cpu_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h,
+                           oc_tensor c, oc_tensor reserve)
 {
     OC_TRY(shape_check(s, "lstm_step"));
     const oc_lstm_layout l = oc_lstm_layout_make(s);

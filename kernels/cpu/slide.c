@@ -1,14 +1,15 @@
 /* slide.c - staggered windows: T recurrences over one stream of rows, begun one row apart (DESIGN section 6).
- * A row completes the oldest window: that is the critical path (slide_step), made as short as it gets by what the advance
- * before it prepared: the oldest window's h.W_hh of every layer, and its states side by side and transposed. The others
- * take the row as one batch (slide_advance); they share x, so x.W_ih of the first layer is computed once, by the step.
+ * A row completes the oldest window: that is the critical path (slide_step), made as short as it gets by what the
+ * advance before it prepared: the oldest window's h.W_hh of every layer, and its states side by side and transposed.
+ * The others take the row as one batch (slide_advance); they share x, so x.W_ih of the first layer is computed once,
+ * by the step.
  *
  * State of a slot, in floats (every part at a multiple of 16):
- *   h, c     [2][layers][T][H]     position a holds the window that has consumed a rows; an advance reads position a of one
- *                                  half and writes a + 1 of the other, so the newborn at 0 is always the zero state
- *   trail    top-layer states of unfinished windows, for the attention. The state after step t of the window that began at
- *            row s lives until row s + T - 1, so for each t there is a ring of T - 1 - t rows of H, at s modulo its size:
- *            T (T - 1) / 2 rows in all, a triangle
+ *   h, c     [2][layers][T][H]     position a holds the window that has consumed a rows; an advance reads position a of
+ *                                  one half and writes a + 1 of the other, so the newborn at 0 is always the zero state
+ *   trail    top-layer states of unfinished windows, for the attention. The state after step t of the window that began
+ *            at row s lives until row s + T - 1, so for each t there is a ring of T - 1 - t rows of H, at s modulo its
+ *            size: T (T - 1) / 2 rows in all, a triangle
  *   ready    [T][H], columns [H][Tp]      the oldest window's states, and transposed
  *   prepared [layers][columns]     its h.W_hh;   first [columns]: x.W_ih of the last row;   last [2][H], cell [H]
  *   attend   reserve of oc_cpu_attend_one */
@@ -23,7 +24,7 @@ typedef struct slide {
     oc_attention_shape attention;
     oc_lstm_layout packed;
     size_t steps, hidden, columns, padded;
-    size_t half, layer;                        /* distances: between the halves of h and c, between layers */
+    size_t half, layer; /* distances: between the halves of h and c, between layers */
     size_t h, c, trail, ready, turned, prepared, first, last, cell, attend, count;
 } slide;
 
@@ -36,8 +37,11 @@ static size_t ring_first(size_t steps, size_t t)
 static slide slide_make(const oc_slide_shape *s)
 {
     slide m = {.lstm = {s->layers, s->steps > 1 ? s->steps - 1 : 1, s->steps, s->inputs, s->hidden},
-               .attention = {1, s->steps, s->hidden, s->heads}, .steps = (size_t)s->steps, .hidden = (size_t)s->hidden,
-               .columns = oc_round_up((size_t)s->hidden, OC_BLOCK) * OC_GATES, .padded = oc_round_up((size_t)s->steps, 16)};
+               .attention = {1, s->steps, s->hidden, s->heads},
+               .steps = (size_t)s->steps,
+               .hidden = (size_t)s->hidden,
+               .columns = oc_round_up((size_t)s->hidden, OC_BLOCK) * OC_GATES,
+               .padded = oc_round_up((size_t)s->steps, 16)};
     const size_t layers = (size_t)s->layers;
     m.packed = oc_lstm_layout_make(&m.lstm);
     m.layer = oc_round_up(m.steps * m.hidden, 16);
@@ -58,9 +62,10 @@ static slide slide_make(const oc_slide_shape *s)
 static OC_MUST slide_check(const oc_slide_shape *s)
 {
     if (!(s->layers >= 1 && s->layers <= OC_LAYERS_MAX && s->steps >= 1 && s->steps <= OC_STEPS_MAX && s->inputs >= 1 &&
-          s->inputs <= OC_INPUTS_MAX && s->hidden >= 1 && s->hidden <= OC_HIDDEN_MAX && s->heads >= 0 && s->heads <= OC_HEADS_MAX &&
-          (s->heads == 0 || s->hidden % s->heads == 0)))
-        return OC_FAIL(OC_ELIMIT, "slide: %d layers, %d steps, %d inputs, %d hidden, %d heads: a bound of kernels/ops.h is passed",
+          s->inputs <= OC_INPUTS_MAX && s->hidden >= 1 && s->hidden <= OC_HIDDEN_MAX && s->heads >= 0 &&
+          s->heads <= OC_HEADS_MAX && (s->heads == 0 || s->hidden % s->heads == 0)))
+        return OC_FAIL(OC_ELIMIT,
+                       "slide: %d layers, %d steps, %d inputs, %d hidden, %d heads: a bound of kernels/ops.h is passed",
                        s->layers, s->steps, s->inputs, s->hidden, s->heads);
     return OC_OK;
 }
@@ -88,14 +93,26 @@ oc_status oc_cpu_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor s
 }
 
 /* One row against a packed matrix: to [columns] = chain over k from start. */
-static void project(oc_backend *b, const slide *m, const float *row, int count, const float *w, const float *start, float *to)
+static void project(oc_backend *b, const slide *m, const float *row, int count, const float *w, const float *start,
+                    float *to)
 {
-    const oc_product p = {.m = 1, .n = (int)m->columns, .k = count, .a = row, .a_row = (size_t)count, .a_k = 1, .b = w, .b_k = OC_PANEL,
-                          .b_panel = (size_t)count * OC_PANEL, .c = to, .c_row = m->columns, .start = start};
+    const oc_product p = {.m = 1,
+                          .n = (int)m->columns,
+                          .k = count,
+                          .a = row,
+                          .a_row = (size_t)count,
+                          .a_k = 1,
+                          .b = w,
+                          .b_k = OC_PANEL,
+                          .b_panel = (size_t)count * OC_PANEL,
+                          .c = to,
+                          .c_row = m->columns,
+                          .start = start};
     b->kernels->product(&p);
 }
 
-static void step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, float *state, int64_t row, const float *x, float *seen)
+static void step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, float *state, int64_t row,
+                     const float *x, float *seen)
 {
     const float *packed = w->lstm.data, *in = x;
     const size_t from = (size_t)row % 2 * m->half, oldest = (m->steps - 1) * m->hidden;
@@ -109,13 +126,15 @@ static void step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, f
         c.c = m->steps > 1 ? state + m->c + from + (size_t)i * m->layer + oldest : NULL;
         c.c_out = state + m->cell;
         c.h_out = i < m->lstm.layers - 1 ? state + m->last + (size_t)(i % 2) * oc_round_up(m->hidden, 16)
-                                         : attention ? state + m->ready + oldest : seen;
+                  : attention            ? state + m->ready + oldest
+                                         : seen;
         b->kernels->cell(&c);
         in = c.h_out;
     }
     if (!attention) return;
     for (size_t k = 0; k < m->hidden; k++) state[m->turned + k * m->padded + m->steps - 1] = in[k];
-    oc_cpu_attend_one(b, &m->attention, w->attention.data, state + m->ready, state + m->turned, seen, state + m->attend);
+    oc_cpu_attend_one(b, &m->attention, w->attention.data, state + m->ready, state + m->turned, seen,
+                      state + m->attend);
 }
 
 oc_status oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
@@ -127,7 +146,8 @@ oc_status oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_sli
     float *out = seen.data;
     assert(oc_tensor_count(x) >= (int64_t)n * s->inputs && oc_tensor_count(seen) >= (int64_t)n * s->hidden);
     for (int i = 0; i < n; i++)
-        step_one(b, &m, w, state_of(&m, states, slots[i]), rows[i], in + (size_t)i * (size_t)s->inputs, out + (size_t)i * m.hidden);
+        step_one(b, &m, w, state_of(&m, states, slots[i]), rows[i], in + (size_t)i * (size_t)s->inputs,
+                 out + (size_t)i * m.hidden);
     return OC_OK;
 }
 
@@ -142,10 +162,10 @@ static float *trail_at(const slide *m, float *state, size_t t, int64_t start)
 static void prepare(oc_backend *b, const slide *m, const float *packed, float *state, int64_t row, size_t half)
 {
     const size_t oldest = (m->steps - 1) * m->hidden;
-    const int64_t start = row + 2;             /* row - T + 2, plus T: never negative */
+    const int64_t start = row + 2; /* row - T + 2, plus T: never negative */
     for (int i = 0; i < m->lstm.layers; i++)
-        project(b, m, state + m->h + half + (size_t)i * m->layer + oldest, m->lstm.hidden, packed + m->packed.w_hh[i], NULL,
-                state + m->prepared + (size_t)i * m->columns);
+        project(b, m, state + m->h + half + (size_t)i * m->layer + oldest, m->lstm.hidden, packed + m->packed.w_hh[i],
+                NULL, state + m->prepared + (size_t)i * m->columns);
     if (m->attention.heads == 0) return;
     for (size_t t = 0; t + 1 < m->steps; t++)
         memcpy(state + m->ready + t * m->hidden, trail_at(m, state, t, start), m->hidden * sizeof *state);
@@ -169,13 +189,14 @@ static void advance_one(oc_backend *b, const slide *m, const oc_slide_weights *w
         b->kernels->cell(&c);
         in = c.h_out;
     }
-    for (size_t t = 0; t < windows && m->attention.heads > 0; t++)             /* the window that began at row - t, plus T */
-        memcpy(trail_at(m, state, t, row - (int64_t)t + (int64_t)m->steps), in + t * m->hidden, m->hidden * sizeof *state);
+    for (size_t t = 0; t < windows && m->attention.heads > 0; t++) /* the window that began at row - t, plus T */
+        memcpy(trail_at(m, state, t, row - (int64_t)t + (int64_t)m->steps), in + t * m->hidden,
+               m->hidden * sizeof *state);
     if (windows == m->steps - 1) prepare(b, m, packed, state, row, to);
 }
 
-oc_status oc_cpu_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                               const uint32_t *slots, const int64_t *rows)
+oc_status oc_cpu_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                               int n, const uint32_t *slots, const int64_t *rows)
 {
     OC_TRY(slide_check(s));
     const slide m = slide_make(s);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define OC_INLINE static inline __attribute__((always_inline))
-enum { VW = 8, ROWS_MAX = 3 };                 /* 3 rows x 4 vectors: 12 sums, 3 broadcasts, 1 weight: all 16 registers */
+enum { VW = 8, ROWS_MAX = 3 }; /* 3 rows x 4 vectors: 12 sums, 3 broadcasts, 1 weight: all 16 registers */
 typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256 vm;

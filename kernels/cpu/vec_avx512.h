@@ -50,7 +50,8 @@ OC_INLINE void vf_transpose(vf *r)
 #pragma GCC unroll 4
     for (int n = 0; n < 4; n++) {              /* a 4 x 4 transpose of quarters */
         const vf even = _mm512_shuffle_f32x4(b[n], b[n + 4], 0x88), odd = _mm512_shuffle_f32x4(b[n], b[n + 4], 0xdd);
-        const vf even_high = _mm512_shuffle_f32x4(b[n + 8], b[n + 12], 0x88), odd_high = _mm512_shuffle_f32x4(b[n + 8], b[n + 12], 0xdd);
+        const vf even_high = _mm512_shuffle_f32x4(b[n + 8], b[n + 12], 0x88);
+        const vf odd_high = _mm512_shuffle_f32x4(b[n + 8], b[n + 12], 0xdd);
         r[n] = _mm512_shuffle_f32x4(even, even_high, 0x88);
         r[n + 4] = _mm512_shuffle_f32x4(odd, odd_high, 0x88);
         r[n + 8] = _mm512_shuffle_f32x4(even, even_high, 0xdd);

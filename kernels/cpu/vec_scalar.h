@@ -1,7 +1,7 @@
 /* vec_scalar.h - the vector layer of kernels/cpu at width 1: the definition that the wider ones must equal in bits.
- * vf is a vector of f32, vi of i32, vm a mask. vf_min(a, b) is a < b ? a : b and vf_max(a, b) is a > b ? a : b, so where
- * either is NaN the second is the result (as the x86 instructions have it). *_part: only the first `count` lanes; lanes
- * not loaded are 0. Loads and stores need no alignment. */
+ * vf is a vector of f32, vi of i32, vm a mask. vf_min(a, b) is a < b ? a : b and vf_max(a, b) is a > b ? a : b, so
+ * where either is NaN the second is the result (as the x86 instructions have it). *_part: only the first `count`
+ * lanes; lanes not loaded are 0. Loads and stores need no alignment. */
 #ifndef OC_KERNELS_CPU_VEC_H
 #define OC_KERNELS_CPU_VEC_H
 
@@ -40,7 +40,7 @@ static inline vi vi_sub(vi a, vi b) { return (vi)((uint32_t)a - (uint32_t)b); }
 static inline vi vi_and(vi a, vi b) { return a & b; }
 static inline vi vi_or(vi a, vi b) { return a | b; }
 static inline vi vi_shift_left(vi a, int count) { return (vi)((uint32_t)a << count); }
-static inline vi vi_shift_right(vi a, int count) { return a >> count; }      /* arithmetic: gcc and clang define it so */
+static inline vi vi_shift_right(vi a, int count) { return a >> count; } /* arithmetic: gcc and clang define it so */
 
 /* p * 2^n rounded once, for integers n from -150 to 0 whose t = n + OC_ROUNDF_191 (base/mathf.c). */
 static inline vf vf_scale_down(vf p, vf n, vf t)

@@ -17,7 +17,7 @@ static void *take(size_t bytes)
 {
     void *block = aligned_alloc(64, (bytes + 127) / 64 * 64);
     if (!block) abort();
-    memset(block, 0xff, (bytes + 127) / 64 * 64);      /* NaN: what is read before it is written shows */
+    memset(block, 0xff, (bytes + 127) / 64 * 64); /* NaN: what is read before it is written shows */
     return block;
 }
 
@@ -44,17 +44,22 @@ void forward_open(forward_case *f, const forward_shape *s, oc_isa isa)
     const oc_backend_config config = {.kind = OC_BACKEND_CPU, .isa = isa};
     const size_t hidden = (size_t)s->hidden;
     const float size = 2.0f / (float)(s->hidden > 16 ? 8 : 4);
-    *f = (forward_case){.shape = *s,
-                        .lstm = {.layers = s->layers, .batch = s->batch, .steps = s->steps, .inputs = s->inputs, .hidden = s->hidden},
-                        .attention = {.batch = s->batch, .steps = s->steps, .hidden = s->hidden, .heads = s->heads}};
+    *f = (forward_case){
+        .shape = *s,
+        .lstm = {.layers = s->layers, .batch = s->batch, .steps = s->steps, .inputs = s->inputs, .hidden = s->hidden},
+        .attention = {.batch = s->batch, .steps = s->steps, .hidden = s->hidden, .heads = s->heads}};
     must(oc_backend_open(&f->backend, &config));
     f->ops = oc_backend_ops(f->backend);
     for (int i = 0; i < s->layers; i++) {
         const size_t inputs = (size_t)(i ? s->hidden : s->inputs);
-        f->weights.w_ih[i] = forward_tensor(forward_numbers(10 * (uint64_t)i + 1, 4 * hidden * inputs, size), 4 * s->hidden, (int64_t)inputs, 1);
-        f->weights.w_hh[i] = forward_tensor(forward_numbers(10 * (uint64_t)i + 2, 4 * hidden * hidden, size), 4 * s->hidden, s->hidden, 1);
-        f->weights.b_ih[i] = forward_tensor(forward_numbers(10 * (uint64_t)i + 3, 4 * hidden, size), 4 * s->hidden, 1, 1);
-        f->weights.b_hh[i] = forward_tensor(forward_numbers(10 * (uint64_t)i + 4, 4 * hidden, size), 4 * s->hidden, 1, 1);
+        f->weights.w_ih[i] = forward_tensor(forward_numbers(10 * (uint64_t)i + 1, 4 * hidden * inputs, size),
+                                            4 * s->hidden, (int64_t)inputs, 1);
+        f->weights.w_hh[i] = forward_tensor(forward_numbers(10 * (uint64_t)i + 2, 4 * hidden * hidden, size),
+                                            4 * s->hidden, s->hidden, 1);
+        f->weights.b_ih[i] =
+            forward_tensor(forward_numbers(10 * (uint64_t)i + 3, 4 * hidden, size), 4 * s->hidden, 1, 1);
+        f->weights.b_hh[i] =
+            forward_tensor(forward_numbers(10 * (uint64_t)i + 4, 4 * hidden, size), 4 * s->hidden, 1, 1);
     }
     f->attention_weights = (oc_attention_weights){
         forward_tensor(forward_numbers(101, 3 * hidden * hidden, 2 * size), 3 * s->hidden, s->hidden, 1),
@@ -80,8 +85,9 @@ void forward_close(forward_case *f)
         free(f->weights.b_hh[i].data);
     }
     oc_attention_weights *a = &f->attention_weights;
-    void *const blocks[] = {a->in_w.data, a->in_b.data, a->out_w.data, a->out_b.data, f->head_w.data, f->head_b.data,
-                            f->lstm_packed.data, f->attention_packed.data, f->head_packed.data};
+    void *const blocks[] = {a->in_w.data,       a->in_b.data,   a->out_w.data,       a->out_b.data,
+                            f->head_w.data,     f->head_b.data, f->lstm_packed.data, f->attention_packed.data,
+                            f->head_packed.data};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) free(blocks[i]);
     oc_backend_close(f->backend);
 }
@@ -90,19 +96,26 @@ void forward_run(forward_case *f, const float *x, int batch, bool training, forw
 {
     oc_lstm_shape lstm = f->lstm;
     oc_attention_shape attention = f->attention;
-    const size_t rows = (size_t)batch, hidden = (size_t)lstm.hidden, steps = (size_t)lstm.steps, heads = (size_t)attention.heads;
+    const size_t rows = (size_t)batch, hidden = (size_t)lstm.hidden, steps = (size_t)lstm.steps,
+                 heads = (size_t)attention.heads;
     lstm.batch = attention.batch = batch;
     *out = (forward_result){take(steps * rows * hidden * 4), take(rows * hidden * 4), take(rows * heads * steps * 4),
                             take(rows * FORWARD_HEAD * 4)};
     oc_tensor reserve = packed_new(f->ops->lstm_reserve_bytes(f->backend, &lstm, training));
     oc_tensor scratch = packed_new(f->ops->attend_reserve_bytes(f->backend, &attention));
-    oc_tensor y = forward_tensor(out->y, lstm.steps, batch, lstm.hidden), pooled = forward_tensor(out->pooled, batch, lstm.hidden, 1);
-    union { const float *in; float *out; } borrowed = {.in = x};
-    must(f->ops->lstm_forward(f->backend, &lstm, f->lstm_packed, forward_tensor(borrowed.out, lstm.steps, batch, lstm.inputs), NULL,
-                              training, y, reserve));
+    oc_tensor y = forward_tensor(out->y, lstm.steps, batch, lstm.hidden),
+              pooled = forward_tensor(out->pooled, batch, lstm.hidden, 1);
+    union {
+        const float *in;
+        float *out;
+    } borrowed = {.in = x};
+    must(f->ops->lstm_forward(f->backend, &lstm, f->lstm_packed,
+                              forward_tensor(borrowed.out, lstm.steps, batch, lstm.inputs), NULL, training, y,
+                              reserve));
     must(f->ops->attend_forward(f->backend, &attention, f->attention_packed, y, pooled,
                                 forward_tensor(out->map, batch, attention.heads, lstm.steps), scratch));
-    must(f->ops->linear_forward(f->backend, pooled, f->head_packed, f->head_b, true, forward_tensor(out->head, batch, FORWARD_HEAD, 1)));
+    must(f->ops->linear_forward(f->backend, pooled, f->head_packed, f->head_b, true,
+                                forward_tensor(out->head, batch, FORWARD_HEAD, 1)));
     must(oc_backend_wait(f->backend));
     free(reserve.data);
     free(scratch.data);

@@ -14,20 +14,19 @@
 #include "kernels/forward_case.h"
 #include "kernels/oracle_backward.h"
 
-typedef struct forward_row { forward_shape shape; double error_max; bool corrupt; } forward_row;
+typedef struct forward_row {
+    forward_shape shape;
+    double error_max;
+    bool corrupt;
+} forward_row;
 
-/* The largest error measured over all instruction sets is 1.1e-6 (LSTM of 3 layers), bounds leave a factor of 2 to 4. */
+/* The largest error measured over all instruction sets is 1.1e-6 (LSTM of 3 layers), bounds leave a factor of 2 to 4.
+ * */
 static const forward_row rows[] = {
     /* batch steps inputs hidden layers heads */
-    {{1, 1, 1, 8, 1, 1}, 1e-6, false},
-    {{3, 2, 5, 40, 2, 4}, 1e-6, false},
-    {{1, 17, 40, 64, 2, 4}, 2e-6, false},
-    {{16, 17, 40, 64, 2, 4}, 2e-6, false},
-    {{65, 17, 5, 100, 2, 2}, 2e-6, false},
-    {{3, 17, 1, 128, 3, 4}, 4e-6, false},
-    {{65, 2, 40, 40, 3, 1}, 2e-6, false},
-    {{7, 33, 40, 24, 1, 2}, 2e-6, false},
-    {{5, 20, 7, 6, 2, 3}, 2e-6, false},
+    {{1, 1, 1, 8, 1, 1}, 1e-6, false},     {{3, 2, 5, 40, 2, 4}, 1e-6, false},    {{1, 17, 40, 64, 2, 4}, 2e-6, false},
+    {{16, 17, 40, 64, 2, 4}, 2e-6, false}, {{65, 17, 5, 100, 2, 2}, 2e-6, false}, {{3, 17, 1, 128, 3, 4}, 4e-6, false},
+    {{65, 2, 40, 40, 3, 1}, 2e-6, false},  {{7, 33, 40, 24, 1, 2}, 2e-6, false},  {{5, 20, 7, 6, 2, 3}, 2e-6, false},
     {{3, 17, 5, 40, 2, 4}, 2e-6, true},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
@@ -71,8 +70,10 @@ static double case_error(const forward_case *f, const float *x, const forward_re
     const double *h = trace.h[s->layers - 1];
     oracle_attend_forward(&f->attention, &aw, h, &attention);
     double *head = oracle_take(batch * FORWARD_HEAD);
-    oracle_linear_forward(s->batch, s->hidden, FORWARD_HEAD, attention.y, widen(f->head_w), widen(f->head_b), true, head);
-    const double errors[] = {oracle_error(got->y, h, steps * batch * hidden), oracle_error(got->pooled, attention.y, batch * hidden),
+    oracle_linear_forward(s->batch, s->hidden, FORWARD_HEAD, attention.y, widen(f->head_w), widen(f->head_b), true,
+                          head);
+    const double errors[] = {oracle_error(got->y, h, steps * batch * hidden),
+                             oracle_error(got->pooled, attention.y, batch * hidden),
                              oracle_error(got->map, attention.map, batch * (size_t)s->heads * steps),
                              oracle_error(got->head, head, batch * FORWARD_HEAD)};
     double worst = 0;
@@ -93,11 +94,13 @@ static void forward_matches_oracle(void **state)
             forward_open(&f, &rows[i].shape, isas[j]);
             float *x = forward_numbers(99, input_count(&rows[i].shape), 1.0f);
             forward_run(&f, x, rows[i].shape.batch, false, &r);
-            if (rows[i].corrupt) x[input_count(&rows[i].shape) / 2] += 1e-3f;  /* the oracle sees another input */
+            if (rows[i].corrupt) x[input_count(&rows[i].shape) / 2] += 1e-3f; /* the oracle sees another input */
             const double error = case_error(&f, x, &r);
             print_message("case %zu %s: error %.2g\n", i, oc_isa_name(isas[j]), error);
-            if (rows[i].corrupt) assert_false(error <= rows[i].error_max);
-            else assert_true(error <= rows[i].error_max);
+            if (rows[i].corrupt)
+                assert_false(error <= rows[i].error_max);
+            else
+                assert_true(error <= rows[i].error_max);
             forward_free(&r);
             forward_close(&f);
             free(x);
@@ -149,7 +152,8 @@ static float *slice(const forward_shape *s, const float *x, int first, int n)
     const size_t inputs = (size_t)s->inputs;
     float *part = forward_numbers(0, (size_t)s->steps * (size_t)n * inputs, 1.0f);
     for (int t = 0; t < s->steps; t++)
-        memcpy(part + (size_t)(t * n) * inputs, x + (size_t)(t * s->batch + first) * inputs, (size_t)n * inputs * sizeof *x);
+        memcpy(part + (size_t)(t * n) * inputs, x + (size_t)(t * s->batch + first) * inputs,
+               (size_t)n * inputs * sizeof *x);
     return part;
 }
 
@@ -172,7 +176,8 @@ static void bits_of_every_split(void **state)
                 same(part.head, whole.head + first * FORWARD_HEAD, (size_t)n * FORWARD_HEAD);
                 same(part.pooled, whole.pooled + first * s->hidden, (size_t)(n * s->hidden));
                 for (int t = 0; t < s->steps; t++)
-                    same(part.y + t * n * s->hidden, whole.y + (t * s->batch + first) * s->hidden, (size_t)(n * s->hidden));
+                    same(part.y + t * n * s->hidden, whole.y + (t * s->batch + first) * s->hidden,
+                         (size_t)(n * s->hidden));
                 forward_free(&part);
                 free(in);
             }
@@ -205,7 +210,8 @@ static void bits_of_steps(void **state)
                                                   forward_tensor(x + t * s->batch * s->inputs, s->batch, s->inputs, 1),
                                                   forward_tensor(h, s->layers, s->batch, s->hidden),
                                                   forward_tensor(c, s->layers, s->batch, s->hidden),
-                                                  oc_tensor_make(reserve, OC_DTYPE_BYTES, (int64_t)bytes, 1, 1, 1)), OC_OK);
+                                                  oc_tensor_make(reserve, OC_DTYPE_BYTES, (int64_t)bytes, 1, 1, 1)),
+                                 OC_OK);
                 same(h + (size_t)(s->layers - 1) * count, whole.y + (size_t)t * count, count);
             }
             free(reserve);
@@ -230,13 +236,15 @@ static void nan_stays_in_its_window(void **state)
         float *x = forward_numbers(96, input_count(s), 1.0f);
         forward_open(&f, s, isas[j]);
         forward_run(&f, x, s->batch, false, &clean);
-        x[(size_t)((2 * s->batch + 4) * s->inputs + 3)] = NAN;                 /* step 2, window 4, input 3 */
+        x[(size_t)((2 * s->batch + 4) * s->inputs + 3)] = NAN; /* step 2, window 4, input 3 */
         forward_run(&f, x, s->batch, false, &dirty);
         for (int i = 0; i < s->batch; i++)
             for (int k = 0; k < FORWARD_HEAD; k++) {
                 const int at = i * FORWARD_HEAD + k;
-                if (i == 4) assert_true(isnan(dirty.head[at]));
-                else assert_true(dirty.head[at] == clean.head[at]);
+                if (i == 4)
+                    assert_true(isnan(dirty.head[at]));
+                else
+                    assert_true(dirty.head[at] == clean.head[at]);
             }
         forward_free(&clean);
         forward_free(&dirty);
@@ -283,11 +291,12 @@ static void refusals(void **state)
     float data[4 * 2] = {1, 2, 3, 4, 5, 6, 7, 8}, mean[2] = {1, 2}, scale[2] = {2, 0.5f}, x[3 * 2];
     for (int64_t last = 1; last <= 4; last++) {
         int64_t index = last;
-        oc_status status = f.ops->gather_scale(f.backend, forward_tensor(data, 4, 2, 1), oc_tensor_make(&index, OC_DTYPE_I64, 1, 1, 1, 1),
-                                               forward_tensor(mean, 2, 1, 1), forward_tensor(scale, 2, 1, 1), 3.0f, forward_tensor(x, 3, 1, 2));
+        oc_status status = f.ops->gather_scale(
+            f.backend, forward_tensor(data, 4, 2, 1), oc_tensor_make(&index, OC_DTYPE_I64, 1, 1, 1, 1),
+            forward_tensor(mean, 2, 1, 1), forward_tensor(scale, 2, 1, 1), 3.0f, forward_tensor(x, 3, 1, 2));
         assert_int_equal(status, last == 1 || last == 4 ? OC_EDATA : OC_OK);
     }
-    const float wanted[6] = {1, 3, 2, 3, 3, 3};        /* rows 1 … 3: (3 - 1) / 2, (4 - 2) / 0.5 clipped to 3, … */
+    const float wanted[6] = {1, 3, 2, 3, 3, 3}; /* rows 1 … 3: (3 - 1) / 2, (4 - 2) / 0.5 clipped to 3, … */
     same(x, wanted, 6);
     f.lstm.steps = OC_STEPS_MAX + 1;
     assert_int_equal(f.ops->lstm_pack(f.backend, &f.lstm, &f.weights, f.lstm_packed), OC_ELIMIT);
@@ -304,12 +313,14 @@ static void softmax_of_answers(void **state)
         forward_open(&f, &shape, isas[j]);
         float z[4 * 3] = {1, 2, 3, 4, 4, 4, -1000, 0, 1000, NAN, 0, 1}, p[12];
         const float temperature[2] = {0.5f, 2.0f};
-        assert_int_equal(f.ops->softmax(f.backend, 2, temperature, forward_tensor(z, 2, 6, 1), forward_tensor(p, 2, 6, 1)), OC_OK);
+        assert_int_equal(
+            f.ops->softmax(f.backend, 2, temperature, forward_tensor(z, 2, 6, 1), forward_tensor(p, 2, 6, 1)), OC_OK);
         for (int i = 0; i < 3; i++) {
             const double t = (double)temperature[i % 2], top = (double)z[3 * i + 2] / t;
             double sum = 0;
             for (int c = 0; c < 3; c++) sum += exp((double)z[3 * i + c] / t - top);
-            for (int c = 0; c < 3; c++) assert_true(fabs((double)p[3 * i + c] - exp((double)z[3 * i + c] / t - top) / sum) <= 1e-7);
+            for (int c = 0; c < 3; c++)
+                assert_true(fabs((double)p[3 * i + c] - exp((double)z[3 * i + c] / t - top) / sum) <= 1e-7);
         }
         for (int c = 9; c < 12; c++) assert_true(isnan(p[c]));
         forward_close(&f);
@@ -319,9 +330,14 @@ static void softmax_of_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forward_matches_oracle), cmocka_unit_test(bits_of_every_isa), cmocka_unit_test(bits_of_every_split),
-        cmocka_unit_test(bits_of_steps), cmocka_unit_test(nan_stays_in_its_window), cmocka_unit_test(no_allocation),
-        cmocka_unit_test(refusals), cmocka_unit_test(softmax_of_answers),
+        cmocka_unit_test(forward_matches_oracle),
+        cmocka_unit_test(bits_of_every_isa),
+        cmocka_unit_test(bits_of_every_split),
+        cmocka_unit_test(bits_of_steps),
+        cmocka_unit_test(nan_stays_in_its_window),
+        cmocka_unit_test(no_allocation),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(softmax_of_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_math.c - the vector forms of exp, tanh and the logistic function have the bits of base/mathf, on every instruction
- * set, over every 1,021st float of all 2^32 (NaN: NaN), and at any length of the row. */
+/* test_math.c - the vector forms of exp, tanh and the logistic function have the bits of base/mathf, on every
+ * instruction set, over every 1,021st float of all 2^32 (NaN: NaN), and at any length of the row. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,14 +11,21 @@
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/ops.h"
 
-typedef struct function_row { const char *name; float (*scalar)(float); size_t field; } function_row;
+typedef struct function_row {
+    const char *name;
+    float (*scalar)(float);
+    size_t field;
+} function_row;
 static const function_row functions[] = {
     {"exp", oc_expf, offsetof(oc_cpu_kernels, exp_row)},
     {"tanh", oc_tanhf, offsetof(oc_cpu_kernels, tanh_row)},
     {"sigmoid", oc_sigmoidf, offsetof(oc_cpu_kernels, sigmoid_row)},
 };
 
-static const struct { oc_isa isa; const oc_cpu_kernels *kernels; } tables[] = {
+static const struct {
+    oc_isa isa;
+    const oc_cpu_kernels *kernels;
+} tables[] = {
     {OC_ISA_SCALAR, &oc_cpu_kernels_scalar},
 #if defined(__x86_64__)
     {OC_ISA_AVX2, &oc_cpu_kernels_avx2},
@@ -26,7 +33,7 @@ static const struct { oc_isa isa; const oc_cpu_kernels *kernels; } tables[] = {
 #endif
 };
 
-enum { ROW = 1021 };                           /* odd: the last vector of a row is cut */
+enum { ROW = 1021 }; /* odd: the last vector of a row is cut */
 
 static size_t differences(const function_row *f, const oc_cpu_kernels *kernels, uint32_t stride, uint32_t flip)
 {
@@ -61,7 +68,7 @@ static void bits_of_mathf(void **state)
                 continue;
             }
             assert_int_equal(differences(&functions[i], tables[t].kernels, 1021, 0), 0);
-            assert_true(differences(&functions[i], tables[t].kernels, 1021 * 64, 1) > 0);      /* the harness sees one bit */
+            assert_true(differences(&functions[i], tables[t].kernels, 1021 * 64, 1) > 0); /* the harness sees one bit */
         }
 }
 

@@ -1,6 +1,6 @@
 /* test_product.c - the ordered product against the definition, a loop of fmaf over ascending k: equal bits on every
- * instruction set for odd sizes, either way round of a, packed panels, starts, chains split over calls; and the transpose.
- * Nothing past the ends of a row may be read as data or written: rims hold NaN and a mark. */
+ * instruction set for odd sizes, either way round of a, packed panels, starts, chains split over calls; and the
+ * transpose. Nothing past the ends of a row may be read as data or written: rims hold NaN and a mark. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,14 +13,22 @@
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/ops.h"
 
-typedef struct product_row { int m, n, k; bool turned, panels, start, split; } product_row;
+typedef struct product_row {
+    int m, n, k;
+    bool turned, panels, start, split;
+} product_row;
 static const product_row rows[] = {
-    {1, 1, 1, false, false, false, false},   {6, 64, 40, false, true, true, false}, {7, 65, 3, false, false, true, true},
-    {13, 100, 17, true, false, false, true}, {5, 200, 64, true, true, true, true},  {100, 31, 9, false, true, false, false},
-    {4, 47, 100, true, false, true, false},  {2, 15, 0, false, false, true, false}, {3, 16, 33, false, false, false, true},
+    {1, 1, 1, false, false, false, false},  {6, 64, 40, false, true, true, false},
+    {7, 65, 3, false, false, true, true},   {13, 100, 17, true, false, false, true},
+    {5, 200, 64, true, true, true, true},   {100, 31, 9, false, true, false, false},
+    {4, 47, 100, true, false, true, false}, {2, 15, 0, false, false, true, false},
+    {3, 16, 33, false, false, false, true},
 };
 
-static const struct { oc_isa isa; const oc_cpu_kernels *kernels; } tables[] = {
+static const struct {
+    oc_isa isa;
+    const oc_cpu_kernels *kernels;
+} tables[] = {
     {OC_ISA_SCALAR, &oc_cpu_kernels_scalar},
 #if defined(__x86_64__)
     {OC_ISA_AVX2, &oc_cpu_kernels_avx2},
@@ -31,8 +39,9 @@ enum { TABLES = sizeof tables / sizeof tables[0], RIM = 3 };
 
 static float *numbers(uint64_t stream, size_t count)
 {
-    float *x = malloc(count ? count * sizeof *x : 1);   /* exact, so that the address sanitizer sees a read too far */
-    for (size_t i = 0; i < count; i++) x[i] = (float)(2 * oc_random_uniform(oc_random_key(11, OC_RANDOM_TEST, stream, 0), i) - 1);
+    float *x = malloc(count ? count * sizeof *x : 1); /* exact, so that the address sanitizer sees a read too far */
+    for (size_t i = 0; i < count; i++)
+        x[i] = (float)(2 * oc_random_uniform(oc_random_key(11, OC_RANDOM_TEST, stream, 0), i) - 1);
     return x;
 }
 
@@ -65,8 +74,17 @@ static size_t product_wrong(const product_row *row, const oc_cpu_kernels *kernel
     float *c = malloc(m * (n + RIM) * sizeof *c);
     size_t wrong = 0;
     for (size_t i = 0; i < m * (n + RIM); i++) c[i] = 12345.0f;
-    const oc_product p = {.m = row->m, .n = row->n, .k = row->k, .a = a, .a_row = row->turned ? 1 : k, .a_k = row->turned ? m : 1, .b = b,
-                          .b_k = row->panels ? OC_PANEL : n, .b_panel = row->panels ? k * OC_PANEL : OC_PANEL, .c = c, .c_row = n + RIM,
+    const oc_product p = {.m = row->m,
+                          .n = row->n,
+                          .k = row->k,
+                          .a = a,
+                          .a_row = row->turned ? 1 : k,
+                          .a_k = row->turned ? m : 1,
+                          .b = b,
+                          .b_k = row->panels ? OC_PANEL : n,
+                          .b_panel = row->panels ? k * OC_PANEL : OC_PANEL,
+                          .c = c,
+                          .c_row = n + RIM,
                           .start = row->start ? start : NULL};
     product_run(kernels, &p, row->split);
     if (fault) c[(m - 1) * (n + RIM) + n - 1] += 1e-6f;
@@ -104,9 +122,21 @@ static void products_apart(void **state)
     for (size_t t = 0; t < TABLES; t++)
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0] && oc_isa_available(tables[t].isa); s++) {
             const int m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
-            float *a = numbers(4, (size_t)(m * k)), *b = numbers(5, (size_t)(k * m * n)), *start = numbers(6, (size_t)(m * n)), c[6 * 33];
-            const oc_product p = {.m = m, .n = n, .k = k, .a = a, .a_row = (size_t)k, .a_k = 1, .b = b, .b_k = (size_t)(m * n),
-                                  .b_panel = OC_PANEL, .c = c, .c_row = (size_t)n, .start = start, .apart = (size_t)n};
+            float *a = numbers(4, (size_t)(m * k)), *b = numbers(5, (size_t)(k * m * n)),
+                  *start = numbers(6, (size_t)(m * n)), c[6 * 33];
+            const oc_product p = {.m = m,
+                                  .n = n,
+                                  .k = k,
+                                  .a = a,
+                                  .a_row = (size_t)k,
+                                  .a_k = 1,
+                                  .b = b,
+                                  .b_k = (size_t)(m * n),
+                                  .b_panel = OC_PANEL,
+                                  .c = c,
+                                  .c_row = (size_t)n,
+                                  .start = start,
+                                  .apart = (size_t)n};
             tables[t].kernels->product_apart(&p);
             for (int i = 0; i < m; i++)
                 for (int j = 0; j < n; j++) {
@@ -137,6 +167,7 @@ static void transposes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(products_apart), cmocka_unit_test(transposes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(products_apart),
+                                       cmocka_unit_test(transposes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

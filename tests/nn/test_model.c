@@ -1,7 +1,7 @@
-/* test_model.c - a model's answers: equal in bits whatever they are batched with, on every instruction set, whole or pushed
- * row by row; refusals by name; no memory taken after open. Weights are enlarged (sample_bundle.h): answers differ widely
- * between windows, which every_answer_differs asserts, so that a model that ignores its input cannot pass.
- * That the answers are right is shown by test_onnx.c (own interpreter in f64) and test_graph.c. */
+/* test_model.c - a model's answers: equal in bits whatever they are batched with, on every instruction set, whole or
+ * pushed row by row; refusals by name; no memory taken after open. Weights are enlarged (sample_bundle.h): answers
+ * differ widely between windows, which every_answer_differs asserts, so that a model that ignores its input cannot
+ * pass. That the answers are right is shown by test_onnx.c (own interpreter in f64) and test_graph.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,13 @@ static const oc_model_shape shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], ROWS = 90, OUTPUTS_MAX = OC_HORIZONS_MAX * OC_CLASSES };
 
-typedef struct fixture { oc_bundle *bundle; oc_model *model; float *rows; size_t outputs, windows; int64_t *last; } fixture;
+typedef struct fixture {
+    oc_bundle *bundle;
+    oc_model *model;
+    float *rows;
+    size_t outputs, windows;
+    int64_t *last;
+} fixture;
 
 static void open_model(fixture *f, const oc_model_shape *shape, oc_isa isa, int batch)
 {
@@ -34,7 +40,8 @@ static void open_model(fixture *f, const oc_model_shape *shape, oc_isa isa, int 
     const uint32_t key = oc_random_key(3, OC_RANDOM_TEST, 0, 0);
     for (int i = 0; i < ROWS * shape->inputs; i++) {
         const int column = i % shape->inputs;
-        f->rows[i] = (float)(f->bundle->mean[column] + (6 * oc_random_uniform(key, (uint64_t)i) - 3) * f->bundle->scale[column]);
+        f->rows[i] =
+            (float)(f->bundle->mean[column] + (6 * oc_random_uniform(key, (uint64_t)i) - 3) * f->bundle->scale[column]);
     }
     for (size_t i = 0; i < f->windows; i++) f->last[i] = (int64_t)i + shape->steps - 1;
 }
@@ -107,8 +114,10 @@ static void whole_windows(void **state)
         fixture f;
         open_model(&f, &shapes[i], OC_ISA_BEST, 16);
         const size_t steps = (size_t)shapes[i].steps, inputs = (size_t)shapes[i].inputs, count = f.windows * f.outputs;
-        float *windows = calloc(f.windows * steps * inputs, sizeof *windows), *a = calloc(count, sizeof *a), *b = calloc(count, sizeof *b);
-        for (size_t w = 0; w < f.windows; w++) memcpy(windows + w * steps * inputs, f.rows + w * inputs, steps * inputs * sizeof *windows);
+        float *windows = calloc(f.windows * steps * inputs, sizeof *windows), *a = calloc(count, sizeof *a),
+              *b = calloc(count, sizeof *b);
+        for (size_t w = 0; w < f.windows; w++)
+            memcpy(windows + w * steps * inputs, f.rows + w * inputs, steps * inputs * sizeof *windows);
         assert_int_equal(oc_model_predict(f.model, windows, f.windows, a, count), OC_OK);
         assert_int_equal(oc_model_predict_rows(f.model, f.rows, ROWS, f.last, f.windows, b, count), OC_OK);
         assert_memory_equal(a, b, count * sizeof *a);
@@ -117,7 +126,8 @@ static void whole_windows(void **state)
             const double t = f.bundle->temperature[j / OC_CLASSES % (size_t)shapes[i].horizons];
             double sum = 0;
             for (size_t c = 0; c < OC_CLASSES; c++) sum += exp((double)b[j + c] / t);
-            for (size_t c = 0; c < OC_CLASSES; c++) assert_true(fabs((double)a[j + c] - exp((double)b[j + c] / t) / sum) <= 1e-6);
+            for (size_t c = 0; c < OC_CLASSES; c++)
+                assert_true(fabs((double)a[j + c] - exp((double)b[j + c] / t) / sum) <= 1e-6);
         }
         free(windows);
         free(a);
@@ -136,7 +146,8 @@ static size_t push_all(const oc_model_shape *shape, oc_isa isa, bool fault)
     open_model(&f, shape, isa, 16);
     float *wanted = calloc(f.windows * f.outputs, sizeof *wanted);
     const size_t inputs = (size_t)shape->inputs, steps = (size_t)shape->steps;
-    assert_int_equal(oc_model_predict_rows(f.model, f.rows, ROWS, f.last, f.windows, wanted, f.windows * f.outputs), OC_OK);
+    assert_int_equal(oc_model_predict_rows(f.model, f.rows, ROWS, f.last, f.windows, wanted, f.windows * f.outputs),
+                     OC_OK);
     assert_int_equal(oc_sliding_open(&s, f.model, 3), OC_OK);
     const size_t taken = oc_memory_count();
     size_t since[2] = {0, 0};
@@ -162,8 +173,11 @@ static size_t push_all(const oc_model_shape *shape, oc_isa isa, bool fault)
             since[i]++;
             assert_int_equal(full[i], since[i] >= steps);
             const float *answer = p + i * f.outputs;
-            if (full[i]) wrong += memcmp(answer, wanted + (row - i * BEHIND + 1 - steps) * f.outputs, f.outputs * sizeof *p) != 0;
-            else assert_true(answer[0] == 0.0f && answer[1] == 0.0f && answer[2] == 1.0f);
+            if (full[i])
+                wrong +=
+                    memcmp(answer, wanted + (row - i * BEHIND + 1 - steps) * f.outputs, f.outputs * sizeof *p) != 0;
+            else
+                assert_true(answer[0] == 0.0f && answer[1] == 0.0f && answer[2] == 1.0f);
         }
     }
     assert_int_equal(oc_memory_count(), taken);
@@ -245,7 +259,8 @@ static void memory_is_planned(void **state)
     const oc_backend_config config = {.kind = OC_BACKEND_CPU};
     assert_int_equal(sample_bundle(&f.bundle, &shape, 3.0f, 4.0, 5), OC_OK);
     assert_int_equal(oc_model_open(&f.model, f.bundle, &config, 1), OC_OK);
-    const double slot = (double)(oc_sliding_bytes(f.model, 11) - oc_sliding_bytes(f.model, 1)) / 10, triangle = 4.0 * 100 * 99 / 2 * 64;
+    const double slot = (double)(oc_sliding_bytes(f.model, 11) - oc_sliding_bytes(f.model, 1)) / 10,
+                 triangle = 4.0 * 100 * 99 / 2 * 64;
     print_message("a slot of 2 x 64, T 100 takes %.0f bytes, %.2f times its triangle\n", slot, slot / triangle);
     assert_true(slot >= triangle && slot <= 1.3 * triangle);
     oc_model_close(f.model);
@@ -255,8 +270,12 @@ static void memory_is_planned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bits_whatever_the_batch), cmocka_unit_test(every_answer_differs), cmocka_unit_test(whole_windows),
-        cmocka_unit_test(pushes_equal_windows),    cmocka_unit_test(refusals),             cmocka_unit_test(memory_is_planned),
+        cmocka_unit_test(bits_whatever_the_batch),
+        cmocka_unit_test(every_answer_differs),
+        cmocka_unit_test(whole_windows),
+        cmocka_unit_test(pushes_equal_windows),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(memory_is_planned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,16 @@
-/* bench_latency_push.c - staggered windows: the critical path of a push (one raw row in memory to the probabilities of the
- * window that it completes), and beside it the advance of the other T - 1 windows, which runs between ticks. One slot, one
- * thread on one core. Peer: ONNX Runtime's best form on the whole window, which is what it must compute for the answer. */
+/* bench_latency_push.c - staggered windows: the critical path of a push (one raw row in memory to the probabilities of
+ * the window that it completes), and beside it the advance of the other T - 1 windows, which runs between ticks. One
+ * slot, one thread on one core. Peer: ONNX Runtime's best form on the whole window, which is what it must compute for
+ * the answer. */
 #include <math.h>
 #include <stdio.h>
 #include "base/clock.h"
 #include "tools/bench/bench_model.h"
 #include "tools/bench/benches.h"
 
-typedef struct push_times { bench_times step, advance; } push_times;
+typedef struct push_times {
+    bench_times step, advance;
+} push_times;
 
 static OC_MUST part_run(bench_model *b, oc_sliding *s, const oc_bench_options *o, push_times *times)
 {
@@ -28,7 +31,8 @@ static OC_MUST part_run(bench_model *b, oc_sliding *s, const oc_bench_options *o
     return OC_OK;
 }
 
-static OC_MUST measure(bench_model *b, oc_sliding *s, const oc_bench_options *o, push_times *times, oc_bench_report *report)
+static OC_MUST measure(bench_model *b, oc_sliding *s, const oc_bench_options *o, push_times *times,
+                       oc_bench_report *report)
 {
     double best = HUGE_VAL, tail = HUGE_VAL, advance = HUGE_VAL, peak = 0, peer;
     char name[64], note[128];
@@ -45,7 +49,8 @@ static OC_MUST measure(bench_model *b, oc_sliding *s, const oc_bench_options *o,
     oc_bench_add(report, "latency_push_p50", best, "us", name, peer, note);
     oc_bench_add(report, "latency_push_p99", tail, "us", "", (double)NAN, "");
     oc_bench_add(report, "push_advance_p50", advance, "us", "", (double)NAN, "the other windows, between ticks");
-    oc_bench_add(report, "push_advance_fma_share", bench_advance_operations(&b->shape) / advance * 1e6 / peak, "of peak", "", (double)NAN, "");
+    oc_bench_add(report, "push_advance_fma_share", bench_advance_operations(&b->shape) / advance * 1e6 / peak,
+                 "of peak", "", (double)NAN, "");
     oc_bench_add(report, "fma_peak", peak * 1e-9, "GFLOP/s", "", (double)NAN, "measured between the runs");
     oc_bench_add(report, "slot_memory", (double)oc_sliding_bytes(b->model, 1), "bytes", "", (double)NAN, "");
     return OC_OK;

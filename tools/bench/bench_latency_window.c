@@ -1,5 +1,6 @@
-/* bench_latency_window.c - a whole raw window in memory to probabilities in memory: oc_model_predict of one window, closed
- * loop, one thread on one core. Peer: ONNX Runtime's best form on the same core (its Python binding, a few us, inside). */
+/* bench_latency_window.c - a whole raw window in memory to probabilities in memory: oc_model_predict of one window,
+ * closed loop, one thread on one core. Peer: ONNX Runtime's best form on the same core (its Python binding, a few us,
+ * inside). */
 #include <math.h>
 #include <stdio.h>
 #include "base/clock.h"
@@ -26,7 +27,8 @@ static OC_MUST measure(bench_model *b, const oc_bench_options *o, bench_times *t
     char name[64], note[128];
     for (int i = 0; i < o->repeats; i++) {
         OC_TRY(part_run(b, o, times));
-        const double middle = bench_times_us(times, 0.5), late = bench_times_us(times, 0.99), now = bench_peak(b->model, 0.05);
+        const double middle = bench_times_us(times, 0.5), late = bench_times_us(times, 0.99),
+                     now = bench_peak(b->model, 0.05);
         best = middle < best ? middle : best;
         tail = late < tail ? late : tail;
         peak = now > peak ? now : peak;

@@ -15,9 +15,13 @@ enum { TIMES_MAX = 1 << 20 };
 
 oc_model_shape bench_shape(const oc_bench_options *o)
 {
-    return (oc_model_shape){.trunk = OC_TRUNK_LSTM, .steps = o->steps ? o->steps : 100, .inputs = o->inputs ? o->inputs : 40,
-                            .layers = o->layers ? o->layers : 2, .hidden = o->hidden ? o->hidden : 64,
-                            .heads = o->heads >= 0 ? o->heads : 4, .horizons = 1};
+    return (oc_model_shape){.trunk = OC_TRUNK_LSTM,
+                            .steps = o->steps ? o->steps : 100,
+                            .inputs = o->inputs ? o->inputs : 40,
+                            .layers = o->layers ? o->layers : 2,
+                            .hidden = o->hidden ? o->hidden : 64,
+                            .heads = o->heads >= 0 ? o->heads : 4,
+                            .horizons = 1};
 }
 
 static OC_MUST model_fill(bench_model *b)
@@ -71,7 +75,8 @@ double bench_window_operations(const oc_model_shape *s)
 double bench_advance_operations(const oc_model_shape *s)
 {
     const double h = s->hidden, windows = s->steps - 1;
-    return 2 * 4 * h * h * (windows * (2 * s->layers - 1) + s->layers);    /* x.W_ih of the first layer belongs to the step */
+    return 2 * 4 * h * h *
+           (windows * (2 * s->layers - 1) + s->layers); /* x.W_ih of the first layer belongs to the step */
 }
 
 static cpu_set_t allowed;
@@ -128,8 +133,8 @@ double bench_times_us(bench_times *t, double quantile)
     return (double)t->ns[(size_t)(quantile * (double)(t->count - 1))] * 1e-3;
 }
 
-oc_status bench_onnxruntime(const oc_bench_options *o, const oc_model_shape *s, int batch, int threads, const char *metric, bool lower,
-                            double *value, char *name, size_t name_cap)
+oc_status bench_onnxruntime(const oc_bench_options *o, const oc_model_shape *s, int batch, int threads,
+                            const char *metric, bool lower, double *value, char *name, size_t name_cap)
 {
     static const char *const graphs[] = {"last", "full"};
     char number[8][16], seconds[32];
@@ -139,9 +144,10 @@ oc_status bench_onnxruntime(const oc_bench_options *o, const oc_model_shape *s, 
     *value = (double)NAN;
     snprintf(name, name_cap, "onnxruntime");
     for (size_t i = 0; i < sizeof graphs / sizeof graphs[0]; i++) {
-        const char *const arguments[] = {"--graph", graphs[i], "--layers", number[0], "--hidden", number[1], "--heads", number[2],
-                                         "--steps", number[3], "--features", number[4], "--batch", number[5], "--threads", number[6],
-                                         "--seconds", seconds, NULL};
+        const char *const arguments[] = {"--graph",    graphs[i],   "--layers", number[0], "--hidden",
+                                         number[1],    "--heads",   number[2],  "--steps", number[3],
+                                         "--features", number[4],   "--batch",  number[5], "--threads",
+                                         number[6],    "--seconds", seconds,    NULL};
         double found;
         OC_TRY(oc_bench_peer(o, "latency_onnxruntime.py", arguments, metric, lower, &found));
         if (!isfinite(found) || (isfinite(*value) && (lower ? found >= *value : found <= *value))) continue;

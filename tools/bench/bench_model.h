@@ -1,5 +1,5 @@
-/* bench_model.h - what the inference benches share: a model with fresh weights in memory, rows to feed it, its operations
- * by shape, the peak of the core, timing, and ONNX Runtime's best form as the peer. */
+/* bench_model.h - what the inference benches share: a model with fresh weights in memory, rows to feed it, its
+ * operations by shape, the peak of the core, timing, and ONNX Runtime's best form as the peer. */
 #ifndef OC_TOOLS_BENCH_MODEL_H
 #define OC_TOOLS_BENCH_MODEL_H
 
@@ -11,13 +11,13 @@ typedef struct bench_model {
     oc_model_shape shape;
     oc_bundle *bundle;
     oc_model *model;
-    float *rows;                               /* [batch, T, F] */
+    float *rows; /* [batch, T, F] */
     size_t windows;
     float *answers;
     size_t answers_cap;
 } bench_model;
 
-oc_model_shape bench_shape(const oc_bench_options *o);                 /* the default is S: 2 x 64, T 100, F 40, 4 heads */
+oc_model_shape bench_shape(const oc_bench_options *o); /* the default is S: 2 x 64, T 100, F 40, 4 heads */
 OC_MUST bench_model_open(bench_model *b, const oc_model_shape *shape, size_t windows);
 void bench_model_close(bench_model *b);
 
@@ -25,18 +25,22 @@ void bench_model_close(bench_model *b);
 double bench_window_operations(const oc_model_shape *s);
 double bench_advance_operations(const oc_model_shape *s);
 
-void bench_pin(void);                          /* this process, and its peers with it, to its last allowed core … */
-void bench_unpin(void);                        /* … and back to all that it had */
-double bench_peak(const oc_model *m, double seconds);                  /* operations a second of this core */
+void bench_pin(void);   /* this process, and its peers with it, to its last allowed core … */
+void bench_unpin(void); /* … and back to all that it had */
+double bench_peak(const oc_model *m, double seconds); /* operations a second of this core */
 
-typedef struct bench_times { int64_t *ns; size_t count, cap; } bench_times;
+typedef struct bench_times {
+    int64_t *ns;
+    size_t count, cap;
+} bench_times;
 OC_MUST bench_times_open(bench_times *t);
 void bench_times_close(bench_times *t);
 void bench_times_add(bench_times *t, int64_t ns);
-double bench_times_us(bench_times *t, double quantile);                /* sorts */
+double bench_times_us(bench_times *t, double quantile); /* sorts */
 
-/* The best of ONNX Runtime over the graphs `last` and `full` (both with the shape's sizes); name: "onnxruntime last". */
-OC_MUST bench_onnxruntime(const oc_bench_options *o, const oc_model_shape *s, int batch, int threads, const char *metric, bool lower,
-                          double *value, char *name, size_t name_cap);
+/* The best of ONNX Runtime over the graphs `last` and `full` (both with the shape's sizes); name: "onnxruntime last".
+ * */
+OC_MUST bench_onnxruntime(const oc_bench_options *o, const oc_model_shape *s, int batch, int threads,
+                          const char *metric, bool lower, double *value, char *name, size_t name_cap);
 
 #endif

@@ -1,5 +1,6 @@
-/* bench_throughput_window.c - whole windows a second: batches of 256 raw windows in memory to probabilities, one model a
- * thread, with one and with two threads. One thread is pinned to one core. Peer: ONNX Runtime's best form, same threads. */
+/* bench_throughput_window.c - whole windows a second: batches of 256 raw windows in memory to probabilities, one model
+ * a thread, with one and with two threads. One thread is pinned to one core. Peer: ONNX Runtime's best form, same
+ * threads. */
 #include <math.h>
 #include <stdio.h>
 #include "base/clock.h"
@@ -9,7 +10,12 @@
 
 enum { WORKERS_MAX = 64 };
 
-typedef struct job { bench_model model[WORKERS_MAX]; oc_status status[WORKERS_MAX]; oc_team *team; int threads; } job;
+typedef struct job {
+    bench_model model[WORKERS_MAX];
+    oc_status status[WORKERS_MAX];
+    oc_team *team;
+    int threads;
+} job;
 
 static void share_run(void *context, int worker, int workers)
 {
@@ -47,16 +53,19 @@ static OC_MUST measure(job *j, const oc_bench_options *o, const oc_model_shape *
     }
     OC_TRY(bench_onnxruntime(o, shape, batch, j->threads, "windows_per_second", false, &peer, name, sizeof name));
     const double rate = batch * 1e6 / best;
-    snprintf(note, sizeof note, "%s, batch %d, %d threads", oc_isa_name(oc_model_backend(j->model[0].model)->isa), batch, j->threads);
+    snprintf(note, sizeof note, "%s, batch %d, %d threads", oc_isa_name(oc_model_backend(j->model[0].model)->isa),
+             batch, j->threads);
     snprintf(figure, sizeof figure, "throughput_window_threads_%d", j->threads);
     oc_bench_add(report, figure, rate, "1/s", name, peer, note);
     snprintf(figure, sizeof figure, "fma_share_threads_%d", j->threads);
-    oc_bench_add(report, figure, rate * bench_window_operations(shape) / peak / j->threads, "of peak", "", (double)NAN, "");
+    oc_bench_add(report, figure, rate * bench_window_operations(shape) / peak / j->threads, "of peak", "", (double)NAN,
+                 "");
     oc_bench_add(report, "fma_peak", peak * 1e-9, "GFLOP/s", "", (double)NAN, "of one core, measured between the runs");
     return OC_OK;
 }
 
-static OC_MUST threads_run(const oc_bench_options *o, int threads, int batch, bench_times *times, oc_bench_report *report)
+static OC_MUST threads_run(const oc_bench_options *o, int threads, int batch, bench_times *times,
+                           oc_bench_report *report)
 {
     static job j;
     const oc_model_shape shape = bench_shape(o);
@@ -77,7 +86,8 @@ oc_status oc_bench_throughput_window(const oc_bench_options *o, oc_bench_report 
 {
     const int batch = o->batch ? o->batch : o->tiny ? 8 : 256, most = o->threads ? o->threads : 2;
     bench_times times;
-    if (most > WORKERS_MAX || batch < most) return OC_FAIL(OC_EUSAGE, "bench: %d threads for a batch of %d", most, batch);
+    if (most > WORKERS_MAX || batch < most)
+        return OC_FAIL(OC_EUSAGE, "bench: %d threads for a batch of %d", most, batch);
     OC_TRY(bench_times_open(&times));
     oc_status status = OC_OK;
     bench_pin();
