@@ -3,6 +3,7 @@
 #include "train/engine.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ struct train_engine {
     float *logits; /* [valid.count, horizons*3] */
     int count;     /* windows in the batch */
     int64_t step;
+    atomic_size_t next; /* shard or piece that nobody has taken yet */
     const float *flat; /* weights of the running call */
 };
 
@@ -52,6 +54,7 @@ static void worker_fail(worker *w, oc_status status)
 static oc_status team_run(train_engine *e, oc_team_work work)
 {
     for (int i = 0; i < e->p->o.workers; i++) e->workers[i].status = OC_OK;
+    atomic_store_explicit(&e->next, 0, memory_order_relaxed); /* the team's start publishes it */
     oc_team_run(e->team, work, e);
     for (int i = 0; i < e->p->o.workers; i++) {
         if (e->workers[i].status != OC_OK) return OC_FAIL(e->workers[i].status, "%s", e->workers[i].message);
@@ -171,14 +174,21 @@ static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
     return OC_OK;
 }
 
+/* Shards and pieces go to whoever is free: a worker that the system holds up costs one of them, not its whole part.
+ * Who computes what changes no bit: each result has its own place. */
+static size_t work_next(train_engine *e)
+{
+    return atomic_fetch_add_explicit(&e->next, 1, memory_order_relaxed);
+}
+
 static void shards_work(void *context, int index, int workers)
 {
     train_engine *e = context;
-    size_t first, last;
-    oc_team_split((size_t)e->p->o.shards, index, workers, &first, &last);
-    for (size_t shard = first; shard < last && e->workers[index].status == OC_OK; shard++) {
-        oc_status status = shard_run(e, (int)shard, e->workers[index].graph);
-        if (status != OC_OK) worker_fail(&e->workers[index], status);
+    worker *w = &e->workers[index];
+    (void)workers;
+    for (size_t shard = work_next(e); shard < (size_t)e->p->o.shards && w->status == OC_OK; shard = work_next(e)) {
+        oc_status status = shard_run(e, (int)shard, w->graph);
+        if (status != OC_OK) worker_fail(w, status);
     }
 }
 
@@ -257,11 +267,12 @@ static oc_status piece_run(train_engine *e, size_t first, size_t last, oc_graph 
 static void valid_work(void *context, int index, int workers)
 {
     train_engine *e = context;
-    size_t first, last, step = (size_t)e->shard_windows;
-    oc_team_split(e->p->valid.count, index, workers, &first, &last);
-    for (size_t at = first; at < last && e->workers[index].status == OC_OK; at += step) {
-        oc_status status = piece_run(e, at, at + step < last ? at + step : last, e->workers[index].graph);
-        if (status != OC_OK) worker_fail(&e->workers[index], status);
+    worker *w = &e->workers[index];
+    size_t count = e->p->valid.count, step = (size_t)e->shard_windows;
+    (void)workers;
+    for (size_t at = work_next(e) * step; at < count && w->status == OC_OK; at = work_next(e) * step) {
+        oc_status status = piece_run(e, at, at + step < count ? at + step : count, w->graph);
+        if (status != OC_OK) worker_fail(w, status);
     }
 }
 
