@@ -30,9 +30,11 @@ void oc_sliding_close(oc_sliding *s);
  * than T rows are there, full[i] = 0 and the three probabilities are 0, 0, 1 (hold). The slot's advance must be done. */
 OC_MUST oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                         size_t probabilities_cap, uint8_t *full);
-/* Between ticks: all other windows of the slots consume the row, oldest first. */
+/* Between ticks: all other windows of the slots consume the row, oldest first. A refused call, of either kind, changes no
+ * slot. */
 OC_MUST oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n);
-OC_MUST oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows);  /* from stored rows */
+/* From stored rows; where one of them is refused, the slot is left as after a reset. */
+OC_MUST oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows);
 void oc_sliding_reset(oc_sliding *s, uint32_t slot);                          /* gap or invalid row */
 
 #endif

@@ -132,20 +132,30 @@ static oc_tensor first(oc_tensor t, int axis, size_t count)
     return t;
 }
 
+/* Without a state: the last rows through the model's own graph, which takes model->piece windows at a time. */
+static OC_MUST stateless_logits(oc_sliding *s, oc_tensor raw, size_t n, float *logits)
+{
+    const size_t outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES, piece = (size_t)s->model->piece;
+    const int64_t *index = s->index.data;
+    for (size_t i = 0; i < n; i += piece) {
+        const oc_graph_batch batch = {.rows = raw, .index = index + i, .count = (int)(n - i < piece ? n - i : piece)};
+        OC_TRY(oc_graph_logits(s->model->graph, s->model->bundle->flat, s->model->packed, &batch, logits + i * outputs, NULL));
+    }
+    return OC_OK;
+}
+
 /* Raw rows -> s->logits, for at most PIECE slots. */
 static OC_MUST piece_logits(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n)
 {
     int64_t rows[PIECE];
     const size_t inputs = (size_t)s->shape.inputs;
-    const oc_tensor raw = first(s->raw, 0, n), x = first(s->x, 1, n), seen = first(s->seen, 0, n),
-                    hidden = first(s->hidden, 0, n);
+    const oc_tensor raw = first(s->raw, 0, n), x = first(s->x, 1, n), seen = first(s->seen, 0, n);
+    const oc_tensor hidden = first(s->hidden, 0, n);
     const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
     oc_tensor logits = first(s->logits, 0, n);
     OC_TRY(oc_backend_upload(s->backend, raw, rows_raw, n * inputs * sizeof *rows_raw));
     if (!recurrent(s)) {
-        const int64_t *index = s->index.data;
-        const oc_graph_batch batch = {.rows = raw, .index = index, .count = (int)n};
-        OC_TRY(oc_graph_logits(s->model->graph, s->model->bundle->flat, s->model->packed, &batch, logits.data, NULL));
+        OC_TRY(stateless_logits(s, raw, n, logits.data));
         return OC_OK;
     }
     for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows;
@@ -177,19 +187,18 @@ static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *row
     return OC_OK;
 }
 
-/* Marks the slots as stepped, each once; where one is not ready nothing is changed. */
-static OC_MUST slots_mark(oc_sliding *s, const uint32_t *slots, size_t n)
+/* Changes `pending` of the slots from !pending, each once; the slot that stands otherwise, or n: then nothing is changed. */
+static size_t slots_mark(oc_sliding *s, const uint32_t *slots, size_t n, bool pending)
 {
     for (size_t i = 0; i < n; i++) {
         assert(slots[i] < s->slot_max);
-        if (!s->slots[slots[i]].pending) {
-            s->slots[slots[i]].pending = true;
-            continue;
+        if (s->slots[slots[i]].pending == pending) {
+            for (size_t j = 0; j < i; j++) s->slots[slots[j]].pending = !pending;
+            return i;
         }
-        while (i-- > 0) s->slots[slots[i]].pending = false;
-        return OC_FAIL(OC_EUSAGE, "sliding windows: a slot was given a row before the advance of its last one");
+        s->slots[slots[i]].pending = pending;
     }
-    return OC_OK;
+    return n;
 }
 
 oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
@@ -202,7 +211,10 @@ oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *row
     if (good < n * inputs)
         return OC_FAIL(OC_EDATA, "slot %lu: feature %zu (%.63s) of the new row is not a finite number",
                        (unsigned long)slots[good / inputs], good % inputs, s->model->bundle->features[good % inputs]);
-    OC_TRY(slots_mark(s, slots, n));
+    const size_t ready = slots_mark(s, slots, n, true);
+    if (ready < n)
+        return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu was given a row before the advance of its last one",
+                       (unsigned long)slots[ready]);
     for (size_t i = 0; i < n; i += PIECE)
         OC_TRY(piece_step(s, slots + i, rows_raw + i * inputs, n - i < PIECE ? n - i : PIECE,
                           probabilities + i * outputs, full + i));
@@ -212,17 +224,13 @@ oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *row
 oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
 {
     const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
+    const size_t ready = slots_mark(s, slots, n, false);
+    if (ready < n)
+        return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slots[ready]);
     for (size_t i = 0; i < n; i += PIECE) {
         int64_t rows[PIECE];
         const size_t count = n - i < PIECE ? n - i : PIECE;
-        for (size_t j = 0; j < count; j++) {
-            slot_state *one = &s->slots[slots[i + j]];
-            if (!one->pending)
-                return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by",
-                               (unsigned long)slots[i + j]);
-            rows[j] = one->rows++;
-            one->pending = false;
-        }
+        for (size_t j = 0; j < count; j++) rows[j] = s->slots[slots[i + j]].rows++;
         if (recurrent(s))
             OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, (int)count, slots + i, rows));
     }
@@ -230,18 +238,27 @@ oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
     return OC_OK;
 }
 
-oc_status oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows)
+static OC_MUST rows_push(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows)
 {
-    const size_t inputs = (size_t)s->shape.inputs, needed = (size_t)s->shape.steps - 1,
-                 skipped = rows > needed ? rows - needed : 0;
     float ignored[OC_HORIZONS_MAX * OC_CLASSES];
     uint8_t full;
-    oc_sliding_reset(s, slot);
-    for (size_t i = skipped; i < rows; i++) { /* older ones belong to no window that a coming row completes */
-        OC_TRY(oc_sliding_step(s, &slot, rows_raw + i * inputs, 1, ignored, sizeof ignored / sizeof ignored[0], &full));
+    for (size_t i = 0; i < rows; i++) {
+        OC_TRY(oc_sliding_step(s, &slot, rows_raw + i * (size_t)s->shape.inputs, 1, ignored,
+                               sizeof ignored / sizeof ignored[0], &full));
         OC_TRY(oc_sliding_advance(s, &slot, 1));
     }
     return OC_OK;
+}
+
+oc_status oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows)
+{
+    const size_t needed = (size_t)s->shape.steps - 1;          /* older rows belong to no window that a coming row completes */
+    const size_t skipped = rows > needed ? rows - needed : 0;
+    oc_sliding_reset(s, slot);
+    oc_status status = rows_push(s, slot, rows_raw + skipped * (size_t)s->shape.inputs, rows - skipped);
+    if (status == OC_OK) return OC_OK;
+    oc_sliding_reset(s, slot);                                 /* rows before a bad one must not join those after it */
+    return oc_status_trail(status, __FILE__, __LINE__);
 }
 
 void oc_sliding_reset(oc_sliding *s, uint32_t slot)

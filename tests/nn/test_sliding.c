@@ -1,0 +1,143 @@
+/* test_sliding.c - sliding windows where a caller or the data err: a refused call changes nothing, a failed rebuild leaves
+ * an empty slot, and many slots at once are answered as one by one, whatever batch the model was opened for.
+ * Oracle: whole windows (oc_model_predict_rows), which test_onnx.c and test_graph.c hold against other implementations. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nn/model.h"
+#include "nn/sample_bundle.h"
+
+enum { ROWS = 40, SLOTS = 70, OUTPUTS = 2 * OC_CLASSES, INPUTS = 5 };
+
+static const oc_model_shape shapes[] = {
+    {OC_TRUNK_LSTM, 6, INPUTS, 2, 24, 2, 2},
+    {OC_TRUNK_LSTM, 3, INPUTS, 1, 10, 0, 2},
+    {OC_TRUNK_MLP, 4, INPUTS, 2, 16, 0, 2},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+typedef struct fixture {
+    oc_bundle *bundle;
+    oc_model *model;
+    oc_sliding *sliding;
+    float rows[ROWS * INPUTS], wanted[ROWS * OUTPUTS]; /* wanted[r]: of the window that ends at row r */
+} fixture;
+
+static fixture *open_fixture(const oc_model_shape *shape, int batch)
+{
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    const uint32_t key = oc_random_key(11, OC_RANDOM_TEST, 1, 0);
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    assert_int_equal(sample_bundle(&f->bundle, shape, 3.0f, 4.0, 7), OC_OK);
+    assert_int_equal(oc_model_open(&f->model, f->bundle, &config, batch), OC_OK);
+    assert_int_equal(oc_sliding_open(&f->sliding, f->model, SLOTS), OC_OK);
+    for (size_t i = 0; i < ROWS * INPUTS; i++) f->rows[i] = (float)(4 * oc_random_uniform(key, i) - 2);
+    for (int64_t row = shape->steps - 1; row < ROWS; row++)
+        assert_int_equal(oc_model_predict_rows(f->model, f->rows, ROWS, &row, 1, f->wanted + row * OUTPUTS, OUTPUTS), OC_OK);
+    return f;
+}
+
+static void close_fixture(fixture *f)
+{
+    oc_sliding_close(f->sliding);
+    oc_model_close(f->model);
+    oc_bundle_close(f->bundle);
+    free(f);
+}
+
+typedef enum answer { TOO_EARLY, RIGHT, WRONG } answer;
+
+/* Row `row` into one slot: is there an answer, and is it that of the whole window? */
+static answer push(fixture *f, uint32_t slot, size_t row)
+{
+    float p[OUTPUTS];
+    uint8_t full;
+    assert_int_equal(oc_sliding_step(f->sliding, &slot, f->rows + row * INPUTS, 1, p, OUTPUTS, &full), OC_OK);
+    assert_int_equal(oc_sliding_advance(f->sliding, &slot, 1), OC_OK);
+    if (!full) return TOO_EARLY;
+    return memcmp(p, f->wanted + row * OUTPUTS, sizeof p) == 0 ? RIGHT : WRONG;
+}
+
+/* More slots than a pass of the model takes (its batch is 1, or 7): the graph of an MLP must not be given more. */
+static void many_slots_at_once(void **state)
+{
+    static const int batches[] = {1, 7, 100};
+    (void)state;
+    for (size_t i = 0; i < SHAPES * 3; i++) {
+        const oc_model_shape *shape = &shapes[i / 3];
+        fixture *f = open_fixture(shape, batches[i % 3]);
+        float x[SLOTS * INPUTS], p[SLOTS * OUTPUTS];
+        uint32_t slots[SLOTS];
+        uint8_t full[SLOTS];
+        for (size_t row = 0; row < 12; row++) {
+            for (size_t s = 0; s < SLOTS; s++) {               /* slot s is s mod 9 rows ahead */
+                slots[s] = (uint32_t)(SLOTS - 1 - s);
+                memcpy(x + s * INPUTS, f->rows + (row + s % 9) * INPUTS, INPUTS * sizeof *x);
+            }
+            assert_int_equal(oc_sliding_step(f->sliding, slots, x, SLOTS, p, SLOTS * OUTPUTS, full), OC_OK);
+            assert_int_equal(oc_sliding_advance(f->sliding, slots, SLOTS), OC_OK);
+            for (size_t s = 0; s < SLOTS && row + 1 >= (size_t)shape->steps; s++) {
+                assert_true(full[s]);
+                assert_memory_equal(p + s * OUTPUTS, f->wanted + (row + s % 9) * OUTPUTS, OUTPUTS * sizeof *p);
+            }
+        }
+        close_fixture(f);
+    }
+}
+
+/* One slot of the call is not ready, or stands there twice: no slot may have moved. */
+static void a_refused_advance_changes_nothing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SHAPES; i++) {
+        fixture *f = open_fixture(&shapes[i], 4);
+        const uint32_t both[2] = {3, 4}, twice[2] = {3, 3}, three = 3;
+        const size_t steps = (size_t)shapes[i].steps;
+        float p[OUTPUTS];
+        uint8_t full;
+        for (size_t row = 0; row < 10; row++) (void)push(f, 3, row);
+        assert_int_equal(oc_sliding_step(f->sliding, &three, f->rows + 10 * INPUTS, 1, p, OUTPUTS, &full), OC_OK);
+        assert_int_equal(oc_sliding_advance(f->sliding, both, 2), OC_EUSAGE);
+        assert_non_null(strstr(oc_status_message(), "slot 4"));
+        assert_int_equal(oc_sliding_advance(f->sliding, twice, 2), OC_EUSAGE);
+        assert_int_equal(oc_sliding_advance(f->sliding, &three, 1), OC_OK);
+        for (size_t row = 11; row < 11 + 2 * steps; row++) assert_int_equal(push(f, 3, row), RIGHT);
+        close_fixture(f);
+    }
+}
+
+/* Rows before a bad one must not be joined to what comes after it: the slot starts anew. */
+static void a_failed_rebuild_empties_the_slot(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SHAPES; i++) {
+        fixture *f = open_fixture(&shapes[i], 4);
+        const size_t steps = (size_t)shapes[i].steps;
+        for (size_t row = 0; row < 10; row++) (void)push(f, 0, row);
+        const float good = f->rows[(20 - 1) * INPUTS + 2];
+        f->rows[(20 - 1) * INPUTS + 2] = NAN;
+        assert_int_equal(oc_sliding_rebuild(f->sliding, 0, f->rows, 20), OC_EDATA);
+        f->rows[(20 - 1) * INPUTS + 2] = good;
+        for (size_t row = 20; row < 20 + 2 * steps; row++) /* T new rows, not fewer */
+            assert_int_equal(push(f, 0, row), row + 1 >= 20 + steps ? RIGHT : TOO_EARLY);
+        assert_int_equal(oc_sliding_rebuild(f->sliding, 0, f->rows, 20), OC_OK);
+        assert_int_equal(push(f, 0, 20), RIGHT);
+        close_fixture(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_slots_at_once),
+        cmocka_unit_test(a_refused_advance_changes_nothing),
+        cmocka_unit_test(a_failed_rebuild_empties_the_slot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
