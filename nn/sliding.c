@@ -139,7 +139,8 @@ static OC_MUST stateless_logits(oc_sliding *s, oc_tensor raw, size_t n, float *l
     const int64_t *index = s->index.data;
     for (size_t i = 0; i < n; i += piece) {
         const oc_graph_batch batch = {.rows = raw, .index = index + i, .count = (int)(n - i < piece ? n - i : piece)};
-        OC_TRY(oc_graph_logits(s->model->graph, s->model->bundle->flat, s->model->packed, &batch, logits + i * outputs, NULL));
+        OC_TRY(oc_graph_logits(s->model->graph, s->model->bundle->flat, s->model->packed, &batch, logits + i * outputs,
+                               NULL));
     }
     return OC_OK;
 }
@@ -187,7 +188,8 @@ static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *row
     return OC_OK;
 }
 
-/* Changes `pending` of the slots from !pending, each once; the slot that stands otherwise, or n: then nothing is changed. */
+/* Changes `pending` of the slots from !pending, each once -> n; or, nothing changed, the place of one that stands
+ * otherwise. */
 static size_t slots_mark(oc_sliding *s, const uint32_t *slots, size_t n, bool pending)
 {
     for (size_t i = 0; i < n; i++) {
@@ -252,7 +254,7 @@ static OC_MUST rows_push(oc_sliding *s, uint32_t slot, const float *rows_raw, si
 
 oc_status oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows)
 {
-    const size_t needed = (size_t)s->shape.steps - 1;          /* older rows belong to no window that a coming row completes */
+    const size_t needed = (size_t)s->shape.steps - 1; /* older rows belong to no window that a coming row completes */
     const size_t skipped = rows > needed ? rows - needed : 0;
     oc_sliding_reset(s, slot);
     oc_status status = rows_push(s, slot, rows_raw + skipped * (size_t)s->shape.inputs, rows - skipped);

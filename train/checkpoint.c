@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,8 +206,36 @@ static oc_status origin_check(const char *path, const head *h, const char *ident
     return OC_OK;
 }
 
-static oc_status map_read(const char *path, const oc_file_map *map, const train_origin *origin, train_counters *c,
-                          train_weights *w, size_t total)
+/* A hash shows damage, not sense: counters become indices and sizes, so they must agree with each other and the job. */
+static oc_status counters_check(const char *path, int64_t named_step, const train_counters *c, const train_origin *origin)
+{
+    const int64_t epoch_steps = (origin->epoch_windows + origin->batch - 1) / origin->batch;
+    const struct { const char *name; bool good; } checks[] = {
+        {"step", c->step >= 0 && c->step == named_step},
+        {"epoch", c->epoch == c->step / epoch_steps},
+        {"position", c->position == c->step % epoch_steps * origin->batch},
+        {"windows", c->windows >= 0 && c->windows / origin->epoch_windows == c->epoch &&
+                        c->windows % origin->epoch_windows == c->position},
+        {"skipped", c->skipped >= 0 && c->skipped <= c->step && c->skipped_row >= 0 && c->skipped_row <= c->skipped},
+        {"updates", c->updates == c->step - c->skipped},
+        {"best_step", c->best_step >= 0 && c->best_step <= c->step},
+        {"stale", c->stale >= 0 && c->stale <= c->step},
+        {"ended", c->ended == 0 || c->ended == 1},
+        {"log_bytes", c->log_bytes >= 0},
+        {"interval", c->interval_steps >= 0 && c->interval_steps <= c->step && isfinite(c->interval_loss) &&
+                         isfinite(c->interval_weight) && isfinite(c->interval_norm)},
+        {"best_loss", c->best_loss >= 0},
+        {"train_seconds", c->train_seconds >= 0},
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        if (checks[i].good) continue;
+        return OC_FAIL(OC_EDATA, "%s: its %s cannot be: renamed, or not written by a run", path, checks[i].name);
+    }
+    return OC_OK;
+}
+
+static oc_status map_read(const char *path, int64_t named_step, const oc_file_map *map, const train_origin *origin,
+                          train_counters *c, train_weights *w, size_t total)
 {
     float *vectors[VECTORS];
     head h;
@@ -217,6 +246,7 @@ static oc_status map_read(const char *path, const oc_file_map *map, const train_
         return OC_FAIL(OC_EDATA, "%s: its size does not fit its head", path);
     const char *identity = (const char *)map->data + sizeof h;
     OC_TRY(origin_check(path, &h, identity, origin, total));
+    OC_TRY(counters_check(path, named_step, &h.counters, origin));
     vectors_of(w, vectors);
     const unsigned char *at = map->data + sizeof h + h.identity_bytes;
     for (int i = 0; i < VECTORS; i++, at += total * sizeof(float)) memcpy(vectors[i], at, total * sizeof(float));
@@ -224,12 +254,12 @@ static oc_status map_read(const char *path, const oc_file_map *map, const train_
     return OC_OK;
 }
 
-static oc_status file_load(const char *path, const train_origin *origin, train_counters *c, train_weights *w,
-                           size_t total)
+static oc_status file_load(const char *path, int64_t named_step, const train_origin *origin, train_counters *c,
+                           train_weights *w, size_t total)
 {
     oc_file_map map;
     OC_TRY(oc_file_map_open(&map, path));
-    oc_status status = map_read(path, &map, origin, c, w, total);
+    oc_status status = map_read(path, named_step, &map, origin, c, w, total);
     oc_file_map_close(&map);
     return status;
 }
@@ -256,7 +286,7 @@ oc_status train_checkpoint_load(const char *folder, const train_origin *origin, 
     OC_TRY(folder_list(folder, steps, &count));
     for (size_t i = 0; i < count; i++) {
         OC_TRY(path_of(path, folder, steps[i]));
-        oc_status status = file_load(path, origin, c, w, total);
+        oc_status status = file_load(path, steps[i], origin, c, w, total);
         if (status == OC_OK) {
             *found = true;
             OC_TRY(set_aside(folder, steps, i));

@@ -19,6 +19,7 @@ typedef struct train_origin { /* what a checkpoint must agree with */
     const char *identity;     /* oc_train_identity */
     oc_hash dataset, fold;
     const char *build;
+    int64_t epoch_windows, batch; /* they say at which window of which epoch a step stands */
 } train_origin;
 
 OC_MUST train_checkpoint_save(const char *folder, const train_origin *origin, const train_counters *c,

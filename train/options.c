@@ -83,7 +83,8 @@ double train_rate(const train_options *o, int64_t step, int64_t steps_total)
     const double pi = 3.14159265358979323846;
     double warm = floor(o->warmup_share * (double)steps_total), at = (double)step;
     if (at < warm) return o->rate * (at + 1) / warm;
-    double share = (double)steps_total > warm + 1 ? (at - warm) / ((double)steps_total - warm - 1) : 1;
+    /* a single step after the warm-up is the end of the cosine, but without one it is all there is */
+    double share = (double)steps_total > warm + 1 ? (at - warm) / ((double)steps_total - warm - 1) : warm > 0;
     /* [Loshchilov17 eq.5]; libm's cos may differ in its last bit between machines, so it is rounded away */
     double wave = (double)(float)(0.5 * (1 + cos(pi * share)));
     return o->rate * (o->rate_floor + (1 - o->rate_floor) * wave);

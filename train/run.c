@@ -123,6 +123,23 @@ static bool bundle_done(const train_job *j, const char *folder, oc_train_result 
     return same;
 }
 
+/* Can the run be recorded at its end? Better asked before hours of training than after. */
+static oc_status ledger_look(const oc_dataset *d)
+{
+    char path[OC_PATH_MAX];
+    oc_ledger_summary summary;
+    OC_TRY(oc_ledger_path(d, path, sizeof path));
+    OC_TRY(oc_ledger_read(d, &summary));
+    if (summary.present && access(path, W_OK) == 0) return OC_OK;
+    if (summary.present) return OC_FAIL(OC_EFAILED, "%s: the ledger cannot be written: %s", path, strerror(errno));
+    char *slash = strrchr(path, '/');
+    if (slash) slash[slash == path] = '\0';
+    if (access(slash ? path : ".", W_OK) != 0)
+        return OC_FAIL(OC_EFAILED, "%s: the ledger beside the dataset cannot be written there: %s", slash ? path : ".",
+                       strerror(errno));
+    return OC_OK;
+}
+
 static oc_status ledger_add(const train_job *j, const oc_train_result *result)
 {
     const oc_ledger_entry entry = {.command = "train",
@@ -198,12 +215,14 @@ static oc_status job_open_and_run(train_job *j, const oc_config *config, const c
     char *identity = oc_train_identity(config);
     if (!identity) return OC_FAIL(OC_EMEMORY, "%s: no memory for the config's identity", out);
     j->out = out;
-    j->origin = (train_origin){identity, j->plan->d->root, j->plan->fold_hash, oc_build_text()};
+    j->origin = (train_origin){identity,       j->plan->d->root,       j->plan->fold_hash,
+                               oc_build_text(), j->plan->epoch_windows, j->plan->o.batch};
     oc_status status;
     OC_TRY_GOTO(status, done, oc_path_join(j->checkpoints, sizeof j->checkpoints, out, "checkpoints"));
     OC_TRY_GOTO(status, done, oc_path_join(log_path, sizeof log_path, out, "log.jsonl"));
     OC_TRY_GOTO(status, done, vectors_take(&j->w, j->plan->parameters.total, &block));
     OC_TRY_GOTO(status, done, train_engine_open(&j->engine, j->plan));
+    OC_TRY_GOTO(status, done, ledger_look(j->plan->d));
     OC_TRY_GOTO(status, done, folder_prepare(out, resume));
     OC_TRY_GOTO(status, done, train_log_open(&j->log, log_path));
     status = job_run(j, config, resume, result);

@@ -1,6 +1,6 @@
-/* test_sliding.c - sliding windows where a caller or the data err: a refused call changes nothing, a failed rebuild leaves
- * an empty slot, and many slots at once are answered as one by one, whatever batch the model was opened for.
- * Oracle: whole windows (oc_model_predict_rows), which test_onnx.c and test_graph.c hold against other implementations. */
+/* test_sliding.c - sliding windows where a caller or the data err: a refused call changes nothing, a failed rebuild
+ * leaves an empty slot, and many slots at once are answered as one by one, whatever batch the model was opened for.
+ * Oracle: whole windows (oc_model_predict_rows), which test_onnx.c and test_graph.c hold against others. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +39,8 @@ static fixture *open_fixture(const oc_model_shape *shape, int batch)
     assert_int_equal(oc_sliding_open(&f->sliding, f->model, SLOTS), OC_OK);
     for (size_t i = 0; i < ROWS * INPUTS; i++) f->rows[i] = (float)(4 * oc_random_uniform(key, i) - 2);
     for (int64_t row = shape->steps - 1; row < ROWS; row++)
-        assert_int_equal(oc_model_predict_rows(f->model, f->rows, ROWS, &row, 1, f->wanted + row * OUTPUTS, OUTPUTS), OC_OK);
+        assert_int_equal(oc_model_predict_rows(f->model, f->rows, ROWS, &row, 1, f->wanted + row * OUTPUTS, OUTPUTS),
+                         OC_OK);
     return f;
 }
 

@@ -219,7 +219,7 @@ static job_box *job_open(const sample_dataset *s, const char *const *sets)
     b->job.w =
         (train_weights){b->block, b->block + total, b->block + 2 * total, b->block + 3 * total, b->block + 4 * total};
     b->job.out = root;
-    b->job.origin = (train_origin){"identity\n", {1, 2}, {3, 4}, "build"};
+    b->job.origin = (train_origin){"identity\n", {1, 2}, {3, 4}, "build", b->plan->epoch_windows, b->plan->o.batch};
     snprintf(b->job.checkpoints, sizeof b->job.checkpoints, "%s/checkpoints", root);
     snprintf(b->log_path, sizeof b->log_path, "%s/log.jsonl", root);
     assert_int_equal(train_log_open(&b->job.log, b->log_path), OC_OK);
@@ -299,7 +299,7 @@ enum { TINY = 16 };
 
 static oc_status tiny_load(const char *folder, train_counters *c, float *block, bool *found)
 {
-    const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build"};
+    const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build", 8, 2};
     train_weights w = {block, block + TINY, block + 2 * TINY, block + 3 * TINY, block + 4 * TINY};
     return train_checkpoint_load(folder, &origin, c, &w, TINY, found);
 }
@@ -314,10 +314,10 @@ static void put(const char *path, const char *data, size_t bytes)
 static void every_bit_of_a_checkpoint(void **state)
 {
     (void)state;
-    const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build"};
+    const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build", 8, 2};
     char folder[96], path[128], *good;
     float block[5 * TINY], back[5 * TINY];
-    train_counters c = {.step = 12, .epoch = 3, .best_loss = 0.5, .train_seconds = 2}, read;
+    train_counters c = {.step = 12, .epoch = 3, .updates = 12, .windows = 24, .best_loss = 0.5, .train_seconds = 2}, read;
     train_weights w = {block, block + TINY, block + 2 * TINY, block + 3 * TINY, block + 4 * TINY};
     size_t bytes;
     bool found;
