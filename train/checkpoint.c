@@ -207,7 +207,8 @@ static oc_status origin_check(const char *path, const head *h, const char *ident
 }
 
 /* A hash shows damage, not sense: counters become indices and sizes, so they must agree with each other and the job. */
-static oc_status counters_check(const char *path, int64_t named_step, const train_counters *c, const train_origin *origin)
+static oc_status counters_check(const char *path, int64_t named_step, const train_counters *c,
+                                const train_origin *origin)
 {
     const int64_t epoch_steps = (origin->epoch_windows + origin->batch - 1) / origin->batch;
     const struct { const char *name; bool good; } checks[] = {
