@@ -229,8 +229,8 @@ static oc_status lines_make(const oc_dataset *d, const oc_ledger_entry *e, chain
         number++;
     }
     json_t *record = record_new(d, number, e->command);
-    hash_set(record, "config", e->config);
-    hash_set(record, "bundle", e->bundle);
+    if (!oc_hash_equal(e->config, (oc_hash){0})) hash_set(record, "config", e->config);
+    if (!oc_hash_equal(e->bundle, (oc_hash){0})) hash_set(record, "bundle", e->bundle);
     json_object_set_new(record, "seed", json_integer((json_int_t)e->seed));
     if (e->fold) json_object_set_new(record, "fold", json_string(e->fold));
     if (e->split) json_object_set_new(record, "split", json_string(e->split));

@@ -16,6 +16,8 @@ typedef struct evaluation {
     size_t
         horizon_rows[OC_HORIZONS_MAX]; /* of the bootstrap's blocks: rows that a label looks ahead, from the samples */
     oc_samples train, valid, samples;  /* samples: of the split that is judged */
+    uint32_t *order; /* samples by time, then symbol; NULL where one symbol is judged: by time already */
+    size_t symbols;  /* with samples */
     oc_predictions predictions;
 } evaluation;
 

@@ -1,9 +1,12 @@
 /* evaluate.c - one bundle, one split: predictions, baselines, intervals, and the JSON that a report is drawn from. */
 #include "evaluate/evaluate.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -13,6 +16,7 @@
 #include "evaluate/metrics.h"
 #include "evaluate/metrics_json.h"
 #include "evaluate/predictions.h"
+#include "evaluate/returns.h"
 #include "market/truth.h"
 #include "nn/model.h"
 
@@ -40,7 +44,7 @@ static oc_status horizon_of(const oc_predictions *p, int horizon, float **out)
     return OC_OK;
 }
 
-typedef struct answers { /* what the bootstrap eats */
+typedef struct answers { /* what the bootstrap eats, in order of time */
     uint8_t *truth, *predicted;
     double *loss;
     size_t count;
@@ -53,17 +57,20 @@ static void answers_free(answers *a)
     oc_memory_free(a->loss);
 }
 
-static oc_status answers_make(answers *a, const float *p, const int8_t *truth, size_t count)
+static oc_status answers_make(const evaluation *e, int horizon, const float *p, answers *a)
 {
+    size_t count = e->predictions.count;
+    const int8_t *truth = e->predictions.truth + (size_t)horizon * count;
     memset(a, 0, sizeof *a);
     a->count = count;
     OC_TRY(oc_memory_new_array(&a->truth, count, 1, "evaluation"));
     OC_TRY(oc_memory_new_array(&a->predicted, count, 1, "evaluation"));
     OC_TRY(oc_memory_new_array(&a->loss, count, sizeof(double), "evaluation"));
-    for (size_t i = 0; i < count; i++) {
-        a->truth[i] = (uint8_t)truth[i];
-        a->predicted[i] = (uint8_t)oc_argmax3(p + 3 * i);
-        a->loss[i] = oc_log_loss_of(p[3 * i + (size_t)truth[i]]);
+    for (size_t k = 0; k < count; k++) {
+        size_t i = e->order ? e->order[k] : k;
+        a->truth[k] = (uint8_t)truth[i];
+        a->predicted[k] = (uint8_t)oc_argmax3(p + 3 * i);
+        a->loss[k] = oc_log_loss_of(p[3 * i + (size_t)truth[i]]);
     }
     return OC_OK;
 }
@@ -77,10 +84,10 @@ static oc_status judge(const evaluation *e, int horizon, const float *p, const a
     oc_bootstrap_result intervals;
     const int8_t *truth = e->predictions.truth + (size_t)horizon * e->predictions.count;
     size_t count = e->predictions.count;
-    oc_bootstrap_rule rule = {oc_bootstrap_block(count, e->horizon_rows[horizon]), e->options->resamples, 0.95,
-                              e->options->seed};
+    oc_bootstrap_rule rule = {oc_bootstrap_block(count, e->horizon_rows[horizon] * e->symbols), e->options->resamples,
+                              0.95, e->options->seed};
     OC_TRY(oc_metrics_compute(&m, p, truth, count));
-    oc_status status = answers_make(&a, p, truth, count);
+    oc_status status = answers_make(e, horizon, p, &a);
     oc_bootstrap_input in = {a.truth, a.predicted, a.loss, reference ? reference->loss : NULL, count};
     if (status == OC_OK) status = oc_bootstrap(&intervals, &in, &rule);
     if (status == OC_OK) status = oc_metrics_to_json(out, &m, &intervals, rule.block);
@@ -96,10 +103,9 @@ static oc_status judge_baseline(const evaluation *e, int horizon, oc_baseline b,
     answers a = {0};
     json_t *row = json_object(), *model_row = json_object();
     oc_status status;
-    size_t count = e->predictions.count;
     OC_TRY_GOTO(status, done, oc_json_put(row, "name", json_string(oc_baseline_name(b))));
     OC_TRY_GOTO(status, done, judge(e, horizon, p, NULL, row, NULL));
-    OC_TRY_GOTO(status, done, answers_make(&a, p, e->predictions.truth + (size_t)horizon * count, count));
+    OC_TRY_GOTO(status, done, answers_make(e, horizon, p, &a));
     OC_TRY_GOTO(status, done, judge(e, horizon, model, &a, model_row, "skill"));
     OC_TRY_GOTO(status, done, oc_json_put(row, "skill_of_model", json_incref(json_object_get(model_row, "skill"))));
     status = json_array_append(list, row) == 0 ? OC_OK : OC_FAIL(OC_EMEMORY, "no memory for the metrics");
@@ -226,26 +232,48 @@ static oc_status evaluate_all(const evaluation *e, json_t *out)
 /* The ledger gets its line before anyone can read the figures, so that a look cannot go uncounted. */
 static oc_status ledger_note(const evaluation *e)
 {
+    size_t count = e->predictions.count;
+    int64_t *time_ns = NULL;
+    double *returns = NULL;
+    oc_status status;
+    OC_TRY_GOTO(status, done, oc_memory_new_array(&time_ns, count, sizeof *time_ns, "returns"));
+    OC_TRY_GOTO(status, done, oc_memory_new_array(&returns, count, sizeof *returns, "returns"));
+    oc_returns_compute(e, time_ns, returns);
     oc_ledger_entry entry = {.command = "evaluate",
                              .bundle = e->bundle->weights,
                              .seed = e->bundle->seed,
                              .fold = e->bundle->fold_name,
-                             .split = oc_split_name[e->options->split]};
-    return oc_ledger_append(e->d, &entry);
+                             .split = oc_split_name[e->options->split],
+                             .time_ns = time_ns,
+                             .returns = returns,
+                             .return_count = count};
+    status = oc_ledger_append(e->d, &entry);
+done:
+    oc_memory_free(time_ns);
+    oc_memory_free(returns);
+    return status;
 }
 
+/* Predictions wait under another name until the metrics are written, so that a full disk leaves the old pair whole. A
+ * crash between the two renames leaves a pair that a report refuses. */
 static oc_status write_result(const evaluation *e, json_t *out)
 {
-    char path[OC_PATH_MAX];
+    char waiting[OC_PATH_MAX], path[OC_PATH_MAX], text[OC_HASH_TEXT];
     oc_hash hash;
-    char text[OC_HASH_TEXT];
+    oc_status status;
     OC_TRY(oc_path_make_folders(e->options->out));
-    OC_TRY(oc_path_join(path, sizeof path, e->options->out, "predictions.h5"));
-    OC_TRY(oc_predictions_save(&e->predictions, e->bundle, e->d, oc_split_name[e->options->split], path));
-    OC_TRY(oc_hash_file(path, &hash));
-    OC_TRY(oc_json_put(out, "predictions_hash", json_string(oc_hash_text(hash, text))));
-    OC_TRY(oc_path_join(path, sizeof path, e->options->out, "metrics.json"));
-    return oc_json_save(path, out);
+    OC_TRY(oc_path_join(waiting, sizeof waiting, e->options->out, "predictions.new.h5"));
+    OC_TRY_GOTO(status, done,
+                oc_predictions_save(&e->predictions, e->bundle, e->d, oc_split_name[e->options->split], waiting));
+    OC_TRY_GOTO(status, done, oc_hash_file(waiting, &hash));
+    OC_TRY_GOTO(status, done, oc_json_put(out, "predictions_hash", json_string(oc_hash_text(hash, text))));
+    OC_TRY_GOTO(status, done, oc_path_join(path, sizeof path, e->options->out, "metrics.json"));
+    OC_TRY_GOTO(status, done, oc_json_save(path, out));
+    OC_TRY_GOTO(status, done, oc_path_join(path, sizeof path, e->options->out, "predictions.h5"));
+    if (rename(waiting, path) != 0) status = OC_FAIL(OC_EFAILED, "%s: cannot rename: %s", waiting, strerror(errno));
+done:
+    if (status != OC_OK) (void)unlink(waiting);
+    return status;
 }
 
 oc_status oc_evaluate_split(const oc_evaluate_options *o, const oc_dataset *d, json_t **metrics)

@@ -45,7 +45,7 @@ static void work(void *context, int worker, int workers)
         j->status[worker] = oc_model_predict_rows(j->model[worker], j->d->x, j->d->rows, j->out->row + first, count,
                                                   j->out->probabilities + first * stride, count * stride);
         if (j->status[worker] != OC_OK) {
-            strncpy(j->message[worker], oc_status_message(), sizeof j->message[worker] - 1);
+            snprintf(j->message[worker], sizeof j->message[worker], "%s", oc_status_message());
             return;
         }
     }

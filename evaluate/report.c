@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "evaluate/report_parts.h"
 
 enum { INPUT_BYTES_MAX = 256 << 20 };
@@ -56,17 +55,29 @@ static void head(oc_text *t, size_t inputs)
 /* metrics.json of a result, whose predictions must still be those that were judged. */
 static oc_status result_open(const char *folder, json_t **out)
 {
-    char path[OC_PATH_MAX], have[OC_HASH_TEXT];
-    const char *want;
-    oc_hash hash;
+    char path[OC_PATH_MAX];
     OC_TRY(oc_path_join(path, sizeof path, folder, "metrics.json"));
     OC_TRY(oc_json_load(path, INPUT_BYTES_MAX, out));
-    OC_TRY(oc_json_text(*out, "predictions_hash", path, &want));
-    OC_TRY(oc_path_join(path, sizeof path, folder, "predictions.h5"));
-    OC_TRY(oc_hash_file(path, &hash));
-    if (strcmp(oc_hash_text(hash, have), want) != 0)
-        return OC_FAIL(OC_EDATA, "%s has hash %s, its metrics.json was computed from %s: evaluate again", path, have,
-                       want);
+    return oc_report_predictions_check(folder, *out);
+}
+
+/* study.json, and the predictions of every test in it. */
+static oc_status study_open(const char *folder, const char *path, json_t **out)
+{
+    const json_t *fold, *test;
+    size_t f, i;
+    OC_TRY(oc_json_load(path, INPUT_BYTES_MAX, out));
+    json_array_foreach(oc_report_at(*out, "folds"), f, fold)
+    {
+        json_array_foreach(oc_report_at(fold, "tested"), i, test)
+        {
+            char result[OC_PATH_MAX];
+            const char *leaf;
+            OC_TRY(oc_json_text(test, "result", path, &leaf));
+            OC_TRY(oc_path_join(result, sizeof result, folder, leaf));
+            OC_TRY(oc_report_predictions_check(result, test));
+        }
+    }
     return OC_OK;
 }
 
@@ -76,7 +87,7 @@ static oc_status input_write(oc_text *t, const char *folder, json_t *all)
     json_t *input = NULL;
     OC_TRY(oc_path_join(path, sizeof path, folder, "study.json"));
     bool study = oc_path_exists(path);
-    oc_status status = study ? oc_json_load(path, INPUT_BYTES_MAX, &input) : result_open(folder, &input);
+    oc_status status = study ? study_open(folder, path, &input) : result_open(folder, &input);
     if (status == OC_OK) {
         status = study ? oc_report_study(t, folder, input) : oc_report_result(t, folder, input);
         if (json_array_append(all, input) != 0) status = OC_FAIL(OC_EMEMORY, "no memory for the report");

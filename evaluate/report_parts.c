@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/hash.h"
+
 const json_t *oc_report_at(const json_t *root, const char *path)
 {
     char key[64];
@@ -29,6 +32,24 @@ const char *oc_report_text(const json_t *root, const char *path)
 {
     const char *text = json_string_value(oc_report_at(root, path));
     return text ? text : "";
+}
+
+void oc_report_put(oc_text *t, const json_t *root, const char *path)
+{
+    oc_text_html(t, oc_report_text(root, path));
+}
+
+oc_status oc_report_predictions_check(const char *folder, const json_t *judged)
+{
+    char path[OC_PATH_MAX], have[OC_HASH_TEXT];
+    const char *want;
+    oc_hash hash;
+    OC_TRY(oc_json_text(judged, "predictions_hash", folder, &want));
+    OC_TRY(oc_path_join(path, sizeof path, folder, "predictions.h5"));
+    OC_TRY(oc_hash_file(path, &hash));
+    if (strcmp(oc_hash_text(hash, have), want) != 0)
+        return OC_FAIL(OC_EDATA, "%s has hash %s, its figures were computed from %s: evaluate again", path, have, want);
+    return OC_OK;
 }
 
 size_t oc_report_reals(const json_t *array, double *out, size_t cap)

@@ -42,8 +42,9 @@ static void table(oc_text *t, const json_t *h)
         row_of_figures(t, oc_report_text(row, "name"), row, oc_report_at(row, "skill_of_model"));
     oc_text_add(t,
                 "</tbody></table></div>\n<p class=\"soft\">Skill = 1 &minus; log loss of the model / log loss of the "
-                "baseline. Blocks of %.0f samples.</p>\n",
-                oc_report_real(h, "intervals.block"));
+                "baseline. Samples in a block of the bootstrap: ");
+    oc_report_number(t, oc_report_real(h, "intervals.block"), "%.0f");
+    oc_text_add(t, ".</p>\n");
 }
 
 static void confusion(oc_text *t, const json_t *h)
@@ -174,7 +175,11 @@ static void achievable(oc_text *t, const json_t *h)
     json_t *of = (json_t *)(uintptr_t)oc_report_at(best, "of");
     json_object_foreach(of, name, row)
     {
-        oc_text_add(t, "<tr><td>%s</td><td>%.4f</td><td>", name, oc_report_real(row, "expected_accuracy"));
+        oc_text_add(t, "<tr><td>");
+        oc_text_html(t, name);
+        oc_text_add(t, "</td><td>");
+        oc_report_number(t, oc_report_real(row, "expected_accuracy"), "%.4f");
+        oc_text_add(t, "</td><td>");
         oc_report_number(t, oc_report_real(row, "gap_closed"), "%.3f");
         oc_text_add(t, "</td></tr>");
     }
@@ -211,11 +216,14 @@ static void provenance(oc_text *t, const json_t *m)
     oc_text_add(t, "<h3>Provenance</h3><div class=\"scroll\"><table><tbody>");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         oc_text_add(t, "<tr><td>%s</td><td><code>", rows[i].name);
-        oc_text_html(t, oc_report_text(m, rows[i].path));
+        oc_report_put(t, m, rows[i].path);
         oc_text_add(t, "</code></td></tr>");
     }
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        oc_text_add(t, "<tr><td>%s</td><td>%.0f</td></tr>", numbers[i].name, oc_report_real(m, numbers[i].path));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        oc_text_add(t, "<tr><td>%s</td><td>", numbers[i].name);
+        oc_report_number(t, oc_report_real(m, numbers[i].path), "%.0f");
+        oc_text_add(t, "</td></tr>");
+    }
     if (json_is_integer(oc_report_at(m, "trials")))
         oc_text_add(t, "<tr><td>trials on the test split so far</td><td>%.0f</td></tr>", oc_report_real(m, "trials"));
     else
@@ -228,17 +236,21 @@ oc_status oc_report_result(oc_text *t, const char *folder, const json_t *m)
     const json_t *h;
     size_t i;
     oc_text_add(t, "<h2>");
-    oc_text_html(t, oc_report_text(m, "model.name"));
-    oc_text_add(t, ", %s split of %s</h2><p class=\"soft\">", oc_report_text(m, "split"),
-                oc_report_text(m, "data.file"));
+    oc_report_put(t, m, "model.name");
+    oc_text_add(t, ", ");
+    oc_report_put(t, m, "split");
+    oc_text_add(t, " split of ");
+    oc_report_put(t, m, "data.file");
+    oc_text_add(t, "</h2><p class=\"soft\">");
     oc_text_html(t, folder);
     oc_text_add(t, "</p>\n");
     json_array_foreach(oc_report_at(m, "horizons"), i, h)
     {
         bool good = json_is_true(oc_report_at(h, "verdict.skill_shown"));
-        oc_text_add(t, "<h3>Label <code>%s</code></h3><p class=\"verdict%s\">", oc_report_text(h, "label"),
-                    good ? " good" : "");
-        oc_text_html(t, oc_report_text(h, "verdict.text"));
+        oc_text_add(t, "<h3>Label <code>");
+        oc_report_put(t, h, "label");
+        oc_text_add(t, "</code></h3><p class=\"verdict%s\">", good ? " good" : "");
+        oc_report_put(t, h, "verdict.text");
         oc_text_add(t, "</p>\n");
         table(t, h);
         achievable(t, h);

@@ -33,20 +33,30 @@ static const json_t *baseline_find(const json_t *test, const char *name)
     return NULL;
 }
 
-/* Collects one figure over folds and seeds; seeds of a fold stand side by side. */
-static void collect(const json_t *study, const char *baseline, const char *path, points *out)
+/* The fold's next test of this label from *i on; NULL where there is none. */
+static const json_t *test_next(const json_t *fold, const char *label, size_t *i)
+{
+    const json_t *tests = oc_report_at(fold, "tested");
+    while (*i < json_array_size(tests)) {
+        const json_t *test = json_array_get(tests, (*i)++);
+        if (strcmp(oc_report_text(test, "label"), label) == 0) return test;
+    }
+    return NULL;
+}
+
+/* Collects one figure of one label over folds and seeds; seeds of a fold stand side by side. */
+static void collect(const json_t *study, const char *label, const char *baseline, const char *path, points *out)
 {
     const json_t *fold, *test;
-    size_t f, s;
+    size_t f;
+    double seeds = oc_report_real(study, "seeds");
     out->count = 0;
     json_array_foreach(oc_report_at(study, "folds"), f, fold)
     {
-        const json_t *tests = oc_report_at(fold, "tested");
-        double seeds = (double)json_array_size(tests);
-        json_array_foreach(tests, s, test)
-        {
+        size_t next = 0;
+        for (double s = 0; (test = test_next(fold, label, &next)); s++) {
             const json_t *from = baseline ? baseline_find(test, baseline) : test;
-            point_add(out, (double)f + ((double)s - (seeds - 1) / 2) * 0.5 / seeds, oc_report_at(from, path));
+            point_add(out, (double)f + (s - (seeds - 1) / 2) * 0.5 / seeds, oc_report_at(from, path));
         }
     }
 }
@@ -66,14 +76,14 @@ static tally tally_of(const points *p)
     return t;
 }
 
-static void verdict(oc_text *t, const json_t *study)
+static void verdict(oc_text *t, const json_t *study, const char *label)
 {
     static const char *const names[] = {"majority", "persistence", "logistic"};
     static points p;
     bool every = true;
     oc_text plain = {0};
     for (size_t b = 0; b < 3; b++) {
-        collect(study, names[b], "skill_of_model", &p);
+        collect(study, label, names[b], "skill_of_model", &p);
         tally a = tally_of(&p);
         every = every && a.tests > 0 && a.shown == a.tests;
         oc_text_add(&plain, "%s over %s: mean skill %+.4f, above 0 at the 95 %% level in %zu of %zu tests",
@@ -87,15 +97,15 @@ static void verdict(oc_text *t, const json_t *study)
     oc_text_free(&plain);
 }
 
-static void charts(oc_text *t, const json_t *study)
+static void charts(oc_text *t, const json_t *study, const char *label)
 {
     static points model, majority, persistence, logistic;
     static const char *names[64];
     size_t folds = json_array_size(oc_report_at(study, "folds"));
     for (size_t f = 0; f < folds && f < 64; f++)
         names[f] = oc_report_text(json_array_get(oc_report_at(study, "folds"), f), "fold");
-    collect(study, NULL, "intervals.accuracy", &model);
-    collect(study, "majority", "intervals.accuracy", &majority);
+    collect(study, label, NULL, "intervals.accuracy", &model);
+    collect(study, label, "majority", "intervals.accuracy", &majority);
     oc_svg_chart c = {
         .title = "Accuracy by fold; one whisker a seed",
         .x_label = "fold",
@@ -115,9 +125,9 @@ static void charts(oc_text *t, const json_t *study)
                    {.name = "majority", .x = majority.x, .y = majority.y, .count = majority.count, .dots = true}}};
     oc_text_add(t, "<div class=\"grid2\">");
     oc_svg_draw(t, &c);
-    collect(study, "majority", "skill_of_model", &majority);
-    collect(study, "persistence", "skill_of_model", &persistence);
-    collect(study, "logistic", "skill_of_model", &logistic);
+    collect(study, label, "majority", "skill_of_model", &majority);
+    collect(study, label, "persistence", "skill_of_model", &persistence);
+    collect(study, label, "logistic", "skill_of_model", &logistic);
     oc_svg_chart k = {.title = "Skill of the model over each baseline, by fold",
                       .x_label = "fold",
                       .y_label = "skill",
@@ -143,56 +153,73 @@ static void charts(oc_text *t, const json_t *study)
     oc_text_add(t, "</div>\n");
 }
 
-static void rows(oc_text *t, const json_t *study)
+static void row_of_test(oc_text *t, const json_t *fold, const json_t *test)
+{
+    static const char *const baselines[] = {"majority", "persistence", "logistic"};
+    static const char *const figures[] = {"intervals.accuracy", "intervals.macro_f1", "intervals.mcc"};
+    char from[OC_TIME_TEXT], to[OC_TIME_TEXT];
+    oc_time_text(json_integer_value(oc_report_at(fold, "test_first_ns")), from);
+    oc_time_text(json_integer_value(oc_report_at(fold, "test_last_ns")), to);
+    oc_text_add(t, "<tr><td>");
+    oc_report_put(t, fold, "fold");
+    oc_text_add(t, "</td><td>%.10s</td><td>%.10s</td><td>", from, to);
+    oc_report_number(t, oc_report_real(fold, "chosen_trial"), "%.0f");
+    oc_text_add(t, "</td><td>");
+    oc_report_put(t, test, "seed");
+    oc_text_add(t, "</td><td>");
+    oc_report_number(t, oc_report_real(test, "samples"), "%.0f");
+    for (int k = 0; k < 3; k++) {
+        oc_text_add(t, "</td><td>");
+        oc_report_interval(t, oc_report_at(test, figures[k]));
+    }
+    for (int b = 0; b < 3; b++) {
+        oc_text_add(t, "</td><td>");
+        oc_report_interval(t, oc_report_at(baseline_find(test, baselines[b]), "skill_of_model"));
+    }
+    oc_text_add(t, "</td></tr>\n");
+}
+
+static void rows(oc_text *t, const json_t *study, const char *label)
 {
     const json_t *fold, *test;
-    size_t f, s;
-    char from[OC_TIME_TEXT], to[OC_TIME_TEXT];
+    size_t f;
     oc_text_add(t, "<div class=\"scroll\"><table><thead><tr><th>fold</th><th>test "
                    "from</th><th>to</th><th>trial</th><th>seed</th><th>samples</th><th>accuracy</th>"
                    "<th>macro F1</th><th>MCC</th><th>skill over majority</th><th>over persistence</th><th>over "
                    "logistic</th></tr></thead><tbody>\n");
     json_array_foreach(oc_report_at(study, "folds"), f, fold)
     {
-        json_array_foreach(oc_report_at(fold, "tested"), s, test)
-        {
-            static const char *const baselines[] = {"majority", "persistence", "logistic"};
-            static const char *const figures[] = {"intervals.accuracy", "intervals.macro_f1", "intervals.mcc"};
-            oc_time_text(json_integer_value(oc_report_at(fold, "test_first_ns")), from);
-            oc_time_text(json_integer_value(oc_report_at(fold, "test_last_ns")), to);
-            oc_text_add(t, "<tr><td>%s</td><td>%.10s</td><td>%.10s</td><td>%.0f</td><td>%s</td><td>%.0f</td>",
-                        oc_report_text(fold, "fold"), from, to, oc_report_real(fold, "chosen_trial"),
-                        oc_report_text(test, "seed"), oc_report_real(test, "samples"));
-            for (int k = 0; k < 3; k++) {
-                oc_text_add(t, "<td>");
-                oc_report_interval(t, oc_report_at(test, figures[k]));
-                oc_text_add(t, "</td>");
-            }
-            for (int b = 0; b < 3; b++) {
-                oc_text_add(t, "<td>");
-                oc_report_interval(t, oc_report_at(baseline_find(test, baselines[b]), "skill_of_model"));
-                oc_text_add(t, "</td>");
-            }
-            oc_text_add(t, "</tr>\n");
-        }
+        size_t next = 0;
+        while ((test = test_next(fold, label, &next))) row_of_test(t, fold, test);
     }
     oc_text_add(t, "</tbody></table></div>\n");
 }
 
 oc_status oc_report_study(oc_text *t, const char *folder, const json_t *study)
 {
+    const json_t *label;
+    size_t i;
     oc_text_add(t, "<h2>Walk-forward study</h2><p class=\"soft\">");
     oc_text_html(t, folder);
-    oc_text_add(t,
-                ": %zu folds from <code>%s</code>, %zu trials, %.0f seeds, %.0f trainings; the test splits of this "
-                "data have been looked at %.0f times (ledger "
-                "<code>%s</code>).</p>\n",
-                json_array_size(oc_report_at(study, "folds")), oc_report_text(study, "folds_from"),
-                json_array_size(oc_report_at(study, "trials")), oc_report_real(study, "seeds"),
-                oc_report_real(study, "runs"), oc_report_real(study, "looks_at_test"),
-                oc_report_text(study, "ledger_hash"));
-    verdict(t, study);
-    charts(t, study);
-    rows(t, study);
+    oc_text_add(t, ": %zu folds from <code>", json_array_size(oc_report_at(study, "folds")));
+    oc_report_put(t, study, "folds_from");
+    oc_text_add(
+        t,
+        "</code>, %zu trials, %.0f seeds, %.0f trainings; the test splits of this data have been looked at %.0f "
+        "times (ledger <code>",
+        json_array_size(oc_report_at(study, "trials")), oc_report_real(study, "seeds"), oc_report_real(study, "runs"),
+        oc_report_real(study, "looks_at_test"));
+    oc_report_put(t, study, "ledger_hash");
+    oc_text_add(t, "</code>).</p>\n");
+    json_array_foreach(oc_report_at(study, "labels"), i, label)
+    {
+        const char *name = json_string_value(label) ? json_string_value(label) : "";
+        oc_text_add(t, "<h3>Label <code>");
+        oc_text_html(t, name);
+        oc_text_add(t, "</code></h3>\n");
+        verdict(t, study, name);
+        charts(t, study, name);
+        rows(t, study, name);
+    }
     return oc_text_finish(t, "the report");
 }

@@ -109,23 +109,53 @@ static oc_status run_folder(const study *s, size_t fold, size_t trial, const cha
     return OC_OK;
 }
 
-/* Trains one run unless its result is there; *result is {valid_loss, steps, weights_hash}. */
+/* What is kept of an earlier start must be of this data: figures of two datasets or folds must not meet in one table.
+ */
+static oc_status kept_check(const json_t *kept, const char *key, oc_hash want, const char *path)
+{
+    char text[OC_HASH_TEXT];
+    const char *have;
+    OC_TRY(oc_json_text(kept, key, path, &have));
+    if (strcmp(have, oc_hash_text(want, text)) != 0)
+        return OC_FAIL(OC_EDATA, "%s: its %s is %s, now it is %s: choose another --out, or delete the folder", path,
+                       key, have, text);
+    return OC_OK;
+}
+
+static oc_hash fold_hash(const study *s, size_t fold)
+{
+    return oc_fold_hash(&s->folds->fold[fold], s->folds->embargo_ns);
+}
+
+static oc_status run_kept(const study *s, size_t fold, const char *path, json_t **result)
+{
+    OC_TRY(oc_json_load(path, RESULT_BYTES_MAX, result));
+    oc_status status = kept_check(*result, "dataset", s->d->root, path);
+    if (status == OC_OK) status = kept_check(*result, "fold_hash", fold_hash(s, fold), path);
+    if (status == OC_OK) return OC_OK;
+    json_decref(*result);
+    *result = NULL;
+    return status;
+}
+
+/* Trains one run unless its result is there; *result is {valid_loss, steps, weights_hash, …}. */
 static oc_status run_train(study *s, size_t fold, size_t trial, const char *seed, json_t **result)
 {
-    char folder[OC_PATH_MAX], done[OC_PATH_MAX], hash[OC_HASH_TEXT];
+    char folder[OC_PATH_MAX], done[OC_PATH_MAX], hash[OC_HASH_TEXT], root[OC_HASH_TEXT], of[OC_HASH_TEXT];
     oc_config *config = NULL;
     oc_train_result r;
     OC_TRY(run_folder(s, fold, trial, seed, "run", folder, sizeof folder));
     OC_TRY(run_folder(s, fold, trial, seed, "trained.json", done, sizeof done));
-    if (oc_path_exists(done)) return oc_json_load(done, RESULT_BYTES_MAX, result);
+    if (oc_path_exists(done)) return run_kept(s, fold, done, result);
     OC_TRY(config_of(s, trial, seed, &config));
     bool resume = oc_path_exists(folder);
     oc_status status = oc_path_make_parent(folder);
     if (status == OC_OK) status = oc_train_run(config, s->d, s->folds, fold, folder, resume, &r);
     oc_config_close(config);
     if (status != OC_OK) return oc_status_prefix(status, "fold %zu, trial %zu, seed %s", fold, trial, seed);
-    *result = json_pack("{s:f, s:I, s:I, s:s}", "valid_loss", r.valid_loss, "steps", (json_int_t)r.steps, "best_step",
-                        (json_int_t)r.best_step, "weights_hash", oc_hash_text(r.weights, hash));
+    *result = json_pack("{s:f, s:I, s:I, s:s, s:s, s:s}", "valid_loss", r.valid_loss, "steps", (json_int_t)r.steps,
+                        "best_step", (json_int_t)r.best_step, "weights_hash", oc_hash_text(r.weights, hash), "dataset",
+                        oc_hash_text(s->d->root, root), "fold_hash", oc_hash_text(fold_hash(s, fold), of));
     if (!*result) return OC_FAIL(OC_EMEMORY, "no memory for the study");
     return oc_json_save(done, *result);
 }
@@ -137,9 +167,11 @@ static oc_status trial_train(study *s, size_t fold, size_t trial, json_t *rows, 
     for (size_t i = 0; i < s->seeds; i++) {
         const char *seed = oc_config_item(s->config, "study.seeds", i);
         json_t *run = NULL;
+        double loss = 0;
         OC_TRY(run_train(s, fold, trial, seed, &run));
-        *mean += json_number_value(json_object_get(run, "valid_loss")) / (double)s->seeds;
-        oc_status status = oc_json_put(run, "seed", json_string(seed));
+        oc_status status = oc_json_real(run, "valid_loss", "trained.json", 0, HUGE_VAL, &loss);
+        *mean += loss / (double)s->seeds;
+        if (status == OC_OK) status = oc_json_put(run, "seed", json_string(seed));
         if (status == OC_OK) status = oc_json_put(run, "trial", json_integer((json_int_t)trial));
         if (json_array_append_new(rows, run) != 0) status = OC_FAIL(OC_EMEMORY, "no memory for the study");
         OC_TRY(status);
@@ -155,25 +187,33 @@ static int threads_of(const oc_config *c)
     return threads > 0 ? (int)threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-/* The chosen trial of one seed looks at the test split, once. */
-static oc_status run_evaluate(study *s, size_t fold, size_t trial, const char *seed, json_t *into)
+/* The metrics of one run on its test split: kept ones, where they are of these weights and this data. */
+static oc_status metrics_take(const study *s, size_t fold, size_t trial, const char *seed, json_t **metrics)
 {
-    char model[OC_PATH_MAX], result[OC_PATH_MAX], metrics_path[OC_PATH_MAX];
-    json_t *metrics = NULL;
+    char model[OC_PATH_MAX], result[OC_PATH_MAX], path[OC_PATH_MAX];
     OC_TRY(run_folder(s, fold, trial, seed, "run/model", model, sizeof model));
     OC_TRY(run_folder(s, fold, trial, seed, "result", result, sizeof result));
-    OC_TRY(run_folder(s, fold, trial, seed, "result/metrics.json", metrics_path, sizeof metrics_path));
+    OC_TRY(run_folder(s, fold, trial, seed, "result/metrics.json", path, sizeof path));
     oc_evaluate_options o = {.model = model,
                              .out = result,
                              .split = OC_SPLIT_TEST,
                              .threads = threads_of(s->config),
                              .seed = (uint64_t)oc_config_int(s->config, "seed"),
                              .resamples = (size_t)oc_config_int(s->config, "study.resamples")};
-    if (oc_path_exists(metrics_path))
-        OC_TRY(oc_json_load(metrics_path, RESULT_BYTES_MAX, &metrics));
-    else
-        OC_TRY(oc_evaluate_split(&o, s->d, &metrics));
-    json_t *first = json_array_get(json_object_get(metrics, "horizons"), 0);
+    if (!oc_path_exists(path)) return oc_evaluate_split(&o, s->d, metrics);
+    OC_TRY(oc_json_load(path, RESULT_BYTES_MAX, metrics));
+    oc_status status = kept_check(json_object_get(*metrics, "data"), "root", s->d->root, path);
+    if (status == OC_OK) status = kept_check(json_object_get(*metrics, "fold"), "hash", fold_hash(s, fold), path);
+    if (status == OC_OK) return OC_OK;
+    json_decref(*metrics);
+    *metrics = NULL;
+    return status;
+}
+
+/* One label of one test: the figures, and where their predictions lie within the study's folder. */
+static oc_status test_row(const json_t *metrics, const json_t *horizon, const char *seed, const char *result,
+                          json_t *row)
+{
     static const char *const keys[] = {"label",
                                        "samples",
                                        "accuracy",
@@ -186,11 +226,31 @@ static oc_status run_evaluate(study *s, size_t fold, size_t trial, const char *s
                                        "baselines",
                                        "skill_over_persistence",
                                        "verdict"};
+    OC_TRY(oc_json_put(row, "seed", json_string(seed)));
+    OC_TRY(oc_json_put(row, "result", json_string(result)));
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        OC_TRY(oc_json_put(row, keys[k], json_incref(json_object_get(horizon, keys[k]))));
+    return oc_json_put(row, "predictions_hash", json_incref(json_object_get(metrics, "predictions_hash")));
+}
+
+/* The chosen trial of one seed looks at the test split, once. */
+static oc_status run_evaluate(const study *s, size_t fold, size_t trial, const char *seed, json_t *tests)
+{
+    char result[OC_PATH_MAX];
+    json_t *metrics = NULL, *horizon;
+    size_t h;
+    OC_TRY(run_folder(s, fold, trial, seed, "result", result, sizeof result));
+    const char *within = result + strlen(s->out);
+    within += strspn(within, "/");
+    OC_TRY(metrics_take(s, fold, trial, seed, &metrics));
     oc_status status = OC_OK;
-    for (size_t k = 0; k < sizeof keys / sizeof *keys && status == OC_OK; k++)
-        status = oc_json_put(into, keys[k], json_incref(json_object_get(first, keys[k])));
-    if (status == OC_OK)
-        status = oc_json_put(into, "predictions_hash", json_incref(json_object_get(metrics, "predictions_hash")));
+    json_array_foreach(json_object_get(metrics, "horizons"), h, horizon)
+    {
+        json_t *row = json_object();
+        if (status == OC_OK) status = test_row(metrics, horizon, seed, within, row);
+        if (json_array_append_new(tests, row) != 0 && status == OC_OK)
+            status = OC_FAIL(OC_EMEMORY, "no memory for the study");
+    }
     json_decref(metrics);
     return status;
 }
@@ -211,11 +271,7 @@ static oc_status fold_run(study *s, size_t fold, json_t *folds)
     }
     for (size_t i = 0; i < s->seeds; i++) {
         const char *seed = oc_config_item(s->config, "study.seeds", i);
-        json_t *test = json_pack("{s:s}", "seed", seed);
-        status = test ? run_evaluate(s, fold, chosen, seed, test) : OC_FAIL(OC_EMEMORY, "no memory for the study");
-        if (json_array_append_new(tests, test) != 0 && status == OC_OK)
-            status = OC_FAIL(OC_EMEMORY, "no memory for the study");
-        if (status != OC_OK) goto done;
+        OC_TRY_GOTO(status, done, run_evaluate(s, fold, chosen, seed, tests));
     }
     const oc_interval *test = &s->folds->fold[fold].interval[OC_SPLIT_TEST][0];
     OC_TRY_GOTO(status, done, oc_json_put(row, "fold", json_string(s->folds->fold[fold].name)));
@@ -232,6 +288,21 @@ done:
     return status;
 }
 
+/* Labels in the order of the model's horizons, from the first test. */
+static json_t *labels_of(const json_t *folds)
+{
+    const json_t *tests = json_object_get(json_array_get(folds, 0), "tested"), *test;
+    const char *first = json_string_value(json_object_get(json_array_get(tests, 0), "seed")), *seed;
+    json_t *labels = json_array();
+    size_t i;
+    json_array_foreach(tests, i, test)
+    {
+        seed = json_string_value(json_object_get(test, "seed"));
+        if (first && seed && strcmp(first, seed) == 0) (void)json_array_append(labels, json_object_get(test, "label"));
+    }
+    return labels;
+}
+
 static oc_status study_save(const study *s, json_t *folds, oc_study_result *r)
 {
     char path[OC_PATH_MAX], head[OC_HASH_TEXT], root[OC_HASH_TEXT];
@@ -244,16 +315,63 @@ static oc_status study_save(const study *s, json_t *folds, oc_study_result *r)
     r->ledger = ledger.head;
     for (size_t t = 0; t < s->trials; t++)
         (void)json_array_append_new(trials, json_string(oc_config_item(s->config, "study.trials", t)));
-    json_t *out =
-        json_pack("{s:s, s:i, s:s, s:s, s:I, s:o, s:I, s:I, s:s, s:O}", "format", "outcry-study", "version", 1, "data",
-                  oc_hash_text(s->d->root, root), "folds_from", oc_config_text(s->config, "data.folds"), "runs",
-                  (json_int_t)r->runs, "trials", trials, "seeds", (json_int_t)s->seeds, "looks_at_test",
-                  (json_int_t)ledger.trials, "ledger_hash", oc_hash_text(ledger.head, head), "folds", folds);
+    json_t *out = json_pack("{s:s, s:i, s:s, s:s, s:I, s:o, s:I, s:I, s:s, s:o, s:O}", "format", "outcry-study",
+                            "version", 1, "data", oc_hash_text(s->d->root, root), "folds_from",
+                            oc_config_text(s->config, "data.folds"), "runs", (json_int_t)r->runs, "trials", trials,
+                            "seeds", (json_int_t)s->seeds, "looks_at_test", (json_int_t)ledger.trials, "ledger_hash",
+                            oc_hash_text(ledger.head, head), "labels", labels_of(folds), "folds", folds);
     if (!out) return OC_FAIL(OC_EMEMORY, "no memory for the study");
     OC_TRY(oc_path_join(path, sizeof path, s->out, "study.json"));
     oc_status status = oc_json_save(path, out);
     json_decref(out);
     return status;
+}
+
+/* Seeds and trials are checked before the first training, not when their turn comes hours later. */
+static oc_status seeds_check(const study *s)
+{
+    for (size_t i = 0; i < s->seeds; i++) {
+        const char *seed = oc_config_item(s->config, "study.seeds", i);
+        size_t digits = strspn(seed, "0123456789");
+        if (digits == 0 || digits > 15 || seed[digits] || (seed[0] == '0' && digits > 1))
+            return oc_config_refuse(s->config, "study.seeds", "%s is not a seed: 0, 1, 2, … of at most 15 digits",
+                                    seed);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(seed, oc_config_item(s->config, "study.seeds", k)) == 0)
+                return oc_config_refuse(s->config, "study.seeds", "%s stands there twice: one run would count as two",
+                                        seed);
+    }
+    return OC_OK;
+}
+
+static oc_status trials_check(const study *s)
+{
+    /* One validation loss ranks all trials, so the data are the study's, and every seed trains every trial. */
+    static const char *const fixed[] = {"seed=", "data."};
+    for (size_t i = 0; i < s->trials; i++) {
+        const char *trial = oc_config_item(s->config, "study.trials", i);
+        oc_config *config;
+        for (const char *at = trial; *at; at += strcspn(at, " ")) {
+            at += strspn(at, " ");
+            for (size_t k = 0; k < sizeof fixed / sizeof *fixed; k++)
+                if (strncmp(at, fixed[k], strlen(fixed[k])) == 0)
+                    return oc_config_refuse(s->config, "study.trials", "\"%s\": seed and data are the study's own keys",
+                                            trial);
+        }
+        if (config_of(s, i, oc_config_item(s->config, "study.seeds", 0), &config) != OC_OK)
+            return oc_status_prefix(OC_ECONFIG, "study.trials, item %zu, \"%s\"", i, trial);
+        oc_config_close(config);
+    }
+    return OC_OK;
+}
+
+/* The ledger's record that this configuration began; a resumed study has one already. */
+static oc_status ledger_note(const study *s, const char *config)
+{
+    const oc_ledger_entry entry = {.command = "study",
+                                   .config = oc_hash_bytes(config, strlen(config)),
+                                   .seed = (uint64_t)oc_config_int(s->config, "seed")};
+    return oc_ledger_append(s->d, &entry);
 }
 
 /* A study goes on only with the configuration it began with. */
@@ -270,6 +388,7 @@ static oc_status config_keep(const study *s)
                              "%s differs from this configuration: choose another --out, or delete the folder", path);
     } else if (status == OC_OK) {
         status = oc_path_make_folders(s->out);
+        if (status == OC_OK) status = ledger_note(s, now);
         if (status == OC_OK) status = oc_file_write(path, now, strlen(now));
     }
     free(now);
@@ -285,11 +404,13 @@ oc_status oc_study_run(const oc_config *config, const char *out, oc_study_result
                .trials = oc_config_count(config, "study.trials")};
     json_t *folds = json_array();
     oc_status status;
-    OC_TRY_GOTO(status, done, config_keep(&s));
+    OC_TRY_GOTO(status, done, seeds_check(&s));
+    OC_TRY_GOTO(status, done, trials_check(&s));
     OC_TRY_GOTO(status, done, oc_dataset_open(&s.d, oc_config_text(config, "data.dataset")));
     OC_TRY_GOTO(
         status, done,
         oc_folds_open(&s.folds, oc_config_text(config, "data.folds"), oc_config_int(config, "data.embargo_ns"), s.d));
+    OC_TRY_GOTO(status, done, config_keep(&s));
     oc_progress_start(&s.progress, "study", "runs", s.folds->count * s.trials * s.seeds);
     for (size_t f = 0; f < s.folds->count; f++) {
         OC_TRY_GOTO(status, done, fold_run(&s, f, folds));

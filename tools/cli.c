@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,9 +183,11 @@ static int command_run(const oc_command *command, int argc, char **argv)
     if (status != OC_OK) {
         fprintf(stderr, "outcry: %s: %s [%d]\n", command->name, oc_status_message(), oc_status_exit_code(status));
         oc_log(OC_LOG_DEBUG, "at %s", oc_status_places());
-    } else if (cli.json) {
+    }
+    /* What was found before a command failed helps too: how many rows differ, how many lines were refused. */
+    if (cli.json && cli.result && (status == OC_OK || json_object_size(cli.result) > 0)) {
         char *line = oc_json_line(cli.result);
-        if (!line || printf("%s\n", line) < 0) status = OC_EFAILED;
+        if ((!line || printf("%s\n", line) < 0) && status == OC_OK) status = OC_EFAILED;
         free(line);
     }
     if (fflush(stdout) != 0 && status == OC_OK) {
@@ -210,6 +213,7 @@ static void usage(FILE *out)
 
 int main(int argc, char **argv)
 {
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file over the limit is a failed write with a message, as on a full disk */
     if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
         usage(stdout);
         return 0;

@@ -135,9 +135,8 @@ static oc_status run(oc_cli *cli)
     for (size_t i = 0; i < cli->argument_count; i++) inputs[i].name = cli->arguments[i];
     oc_status status = oc_import_run(&o, inputs, cli->argument_count, oc_cli_text(cli, "out"), &report, &progress);
     report_say(cli, &report);                  /* also where it failed: what was refused helps to see why */
-    OC_TRY(status);
-    report_json(cli->result, &report);
-    return OC_OK;
+    if (report.lines > 0) report_json(cli->result, &report);
+    return status;
 }
 
 const oc_command oc_command_import = {

@@ -51,8 +51,8 @@ static void write_result(const char *model_name)
     oc_hash_text(oc_hash_bytes("answers", 7), text);
     json_t *m = json_pack("{s:s, s:s, s:s, s:{s:s}, s:{s:s}, s:[{s:s, s:f, s:[[i,i,i],[i,i,i],[i,i,i]], s:[f,f,f], "
                           "s:[f,f,f], s:{s:s, s:b}, s:[]}]}",
-                          "format", "outcry-metrics", "predictions_hash", text, "split", "test", "model", "name",
-                          model_name, "data", "file", "d.h5", "horizons", "label", "direction:1:0.1", "brier", 0.5,
+                          "format", "outcry-metrics", "predictions_hash", text, "split", "te<u>st", "model", "name",
+                          model_name, "data", "file", "d<i>.h5", "horizons", "label", "direction:1:<b>", "brier", 0.5,
                           "confusion", 1, 2, 3, 4, 5, 6, 7, 8, 9, "precision", 0.1, 0.2, 0.3, "recall", 0.1, 0.2, 0.3,
                           "verdict", "text", "No skill & <nothing>", "skill_shown", 0, "baselines");
     assert_non_null(m);
@@ -71,6 +71,11 @@ static void page_is_well_formed_and_escaped(void **state)
     assert_int_equal(oc_report_write(&input, 1, "test_report.html"), OC_OK);
     assert_int_equal(oc_file_read("test_report.html", 1 << 20, &html, &bytes), OC_OK);
     assert_null(strstr(html, "<script"));
+    assert_null(strstr(html, "<u>"));
+    assert_null(strstr(html, "<i>"));
+    assert_null(strstr(html, "<b>"));
+    assert_null(strstr(html, ">nan")); /* absent figures are dashes */
+    assert_null(strstr(html, " nan"));
     assert_non_null(strstr(html, "&lt;script&gt;"));
     assert_non_null(strstr(html, "No skill &amp; &lt;nothing&gt;"));
     assert_non_null(strstr(html, "trials unknown"));

@@ -40,7 +40,7 @@ with tempfile.TemporaryDirectory() as work:
         text = open(f"{SOURCE}/configs/{name}.yaml").read()
         command = {"build-bars": "build", "build-book": "build"}.get(name, name)
         for what, bad, expected in (("unknown key", "nonsense: 3\n" + text, "nonsense"), ("tabs", "a:\n\t- 1\n", "bad.yaml:"),
-                                    ("alias", "seed: &a 1\nthreads: *a\n", "bad.yaml:2"), ("duplicate", text + "\nseed: 1\nseed: 2\n", "seed")):
+                                    ("alias", "seed: &a 1\nthreads: *a\n", "bad.yaml:1:7"), ("duplicate", text + "\nseed: 1\nseed: 2\n", "seed")):
             open(f"{work}/bad.yaml", "w").write(bad)
             r = run(command, f"{work}/bad.yaml", "--out", f"{work}/out")
             check(f"{name}: {what}", r.returncode == 78 and expected in r.stderr and re.search(r"bad\.yaml:\d+:\d+", r.stderr), r)
