@@ -10,7 +10,8 @@
     X("latency-push", latency_push, "time of the answer to one pushed row, and of the advance behind it, one core")    \
     X("throughput-window", throughput_window, "whole windows a second in batches of 256, one and two threads")         \
     X("train-rate", train_rate, "windows a second of whole training steps at H = 64 and 128, beside PyTorch eager")    \
-    X("dataset-load", dataset_load, "opening a dataset with every hash and value checked, against memcpy and h5py")
+    X("dataset-load", dataset_load, "opening a dataset with every hash and value checked, against memcpy and h5py") \
+    X("risk", risk, "time from a prediction to an order through the whole risk gate, one core")
 
 #define OC_BENCH_DECLARE(name, function, text) oc_status oc_bench_##function(const oc_bench_options *, oc_bench_report *);
 OC_BENCHES(OC_BENCH_DECLARE)

@@ -1,0 +1,187 @@
+/* engine.c - one input, checked, handed to its kind's handler; operator commands; recorded decisions taken over. */
+#include "trade/engine.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "trade/engine_internal.h"
+
+/* ---- operator ---- */
+
+static void recover(engine_run *r)
+{
+    oc_engine *e = r->e;
+    int64_t epoch = r->input->as.command.value;
+    if (!(epoch > (int64_t)e->totals.epoch && epoch <= UINT16_MAX)) {
+        oc_run_escalate(r, OC_TRADING_HALTED, OC_REASON_RECOVERY, epoch, e->totals.epoch);
+        return;
+    }
+    e->totals.epoch = (uint32_t)epoch;
+    e->totals.connected = false;
+    for (uint32_t i = 0; i < e->order_count; i++) {
+        if (e->order[i].state == OC_ORDER_SENT) e->order[i].state = OC_ORDER_SENT_UNKNOWN;
+        e->order[i].cancelling = 0;
+    }
+    for (uint32_t i = 0; i < e->markets; i++) e->market[i].quote_known = 0;
+    e->timer_set = 0;
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < e->order_count; i++) {
+        if (e->order[i].until_ns < next) next = e->order[i].until_ns;
+    }
+    for (uint32_t i = 0; i < e->markets; i++) {
+        if (e->market[i].quoting && e->market[i].quote_next_ns < next) next = e->market[i].quote_next_ns;
+    }
+    oc_run_timer(r, next);
+}
+
+static void rearm(engine_run *r)
+{
+    oc_engine_totals *t = &r->e->totals;
+    t->state = OC_TRADING_ACTIVE;
+    t->killed = false;
+    t->day_micros = t->equity_micros;
+    t->peak_micros = t->equity_micros;
+    oc_run_alert(r, OC_REASON_OPERATOR, 0, 0, OC_OPERATOR_REARM, 0);
+}
+
+static void flatten(engine_run *r)
+{
+    oc_run_escalate(r, OC_TRADING_REDUCING, OC_REASON_OPERATOR, OC_OPERATOR_FLATTEN, 0);
+    for (uint32_t i = 0; i < r->e->markets; i++) {
+        market_state *m = &r->e->market[i];
+        m->position.target_lots = 0;
+        m->confidence = 1;
+        m->target_reason = OC_REASON_OPERATOR;
+        m->targeted = 1;
+        m->exiting = m->position.lots != 0; /* and again at every quote until it is gone */
+        oc_run_pursue(r, i);
+    }
+}
+
+static void operate(engine_run *r)
+{
+    oc_engine *e = r->e;
+    const oc_operator_command *c = &r->input->as.command;
+    switch (c->kind) {
+    case OC_OPERATOR_KILL:
+        e->totals.killed = true;
+        oc_run_escalate(r, OC_TRADING_HALTED, OC_REASON_KILL, 1, 0);
+        break;
+    case OC_OPERATOR_HALT:
+        oc_run_escalate(r, OC_TRADING_HALTED, OC_REASON_OPERATOR, c->kind, 0);
+        break;
+    case OC_OPERATOR_REDUCE:
+        oc_run_escalate(r, OC_TRADING_REDUCING, OC_REASON_OPERATOR, c->kind, 0);
+        break;
+    case OC_OPERATOR_FLATTEN:
+        flatten(r);
+        break;
+    case OC_OPERATOR_REARM:
+        rearm(r);
+        break;
+    case OC_OPERATOR_RECOVER:
+        recover(r);
+        break;
+    default:
+        e->totals.bad_inputs++;
+        oc_run_alert(r, OC_REASON_INPUT_KIND, 0, 0, c->kind, 0);
+    }
+}
+
+/* ---- the way in ---- */
+
+/* What changes money or obeys a person is not lost for a wrong clock; it takes place now. */
+static bool time_accept(engine_run *r)
+{
+    oc_engine *e = r->e;
+    const oc_input *in = r->input;
+    if (in->time_ns >= e->now_ns && in->time_ns <= INT64_MAX / 2) {
+        e->now_ns = in->time_ns;
+        return true;
+    }
+    e->totals.bad_inputs++;
+    oc_run_alert(r, OC_REASON_TIME, 0, 0, in->time_ns, e->now_ns);
+    return in->kind == OC_INPUT_VENUE || in->kind == OC_INPUT_OPERATOR;
+}
+
+static bool sequence_accept(engine_run *r)
+{
+    oc_engine *e = r->e;
+    uint64_t given = r->input->sequence, next = e->next_sequence;
+    if (given < next || given > OC_ORDER_SEQUENCE_MAX) {
+        e->totals.bad_inputs++;
+        oc_reason reason = given < next ? OC_REASON_INPUT_REPEATED : OC_REASON_INPUT_GAP;
+        oc_run_alert(r, reason, 0, 0, (int64_t)given, (int64_t)next);
+        return false;
+    }
+    e->next_sequence = given + 1;
+    if (given == next) return true;
+    e->totals.bad_inputs++;
+    oc_run_escalate(r, OC_TRADING_HALTED, OC_REASON_INPUT_GAP, (int64_t)given, (int64_t)next);
+    return true;
+}
+
+static void (*const handlers[OC_INPUT_KIND_END])(engine_run *) = {
+    [OC_INPUT_MARKET] = oc_run_market, [OC_INPUT_PREDICTION] = oc_run_prediction, [OC_INPUT_VENUE] = oc_run_venue,
+    [OC_INPUT_OPERATOR] = operate,     [OC_INPUT_TIMER] = oc_run_timer_due,
+};
+
+static void input_take(engine_run *r)
+{
+    oc_engine *e = r->e;
+    e->totals.inputs++;
+    if (!sequence_accept(r) || !time_accept(r)) return;
+    oc_portfolio_day(r);
+    void (*handle)(engine_run *) = r->input->kind < OC_INPUT_KIND_END ? handlers[r->input->kind] : NULL;
+    if (handle) {
+        handle(r);
+    } else {
+        e->totals.bad_inputs++;
+        oc_run_alert(r, OC_REASON_INPUT_KIND, 0, 0, r->input->kind, 0);
+    }
+}
+
+oc_status oc_engine_apply(oc_engine *e, const oc_input *input, oc_action *actions, size_t cap, size_t *count)
+{
+    *count = 0;
+    if (cap < OC_ACTIONS_MAX)
+        return OC_FAIL(OC_ELIMIT, "engine: room for %zu actions, %d are needed", cap, OC_ACTIONS_MAX);
+    engine_run r = {e, input, actions, 0, false};
+    input_take(&r);
+    *count = r.count;
+    return OC_OK;
+}
+
+/* ---- recorded decisions ---- */
+
+static oc_status absorb_action(engine_run *r, const oc_action *a, size_t index)
+{
+    oc_engine *e = r->e;
+    unsigned long long sequence = r->input->sequence;
+    oc_open_order *o = a->kind == OC_ACTION_CANCEL ? oc_run_find(e, a->order_id) : NULL;
+    if (a->kind == 0 || a->kind >= OC_ACTION_KIND_END || a->state > OC_TRADING_HALTED)
+        return OC_FAIL(OC_EDATA, "input %llu: action %zu of kind %u is no action", sequence, index, a->kind);
+    if (a->kind == OC_ACTION_NEW) {
+        uint64_t id = oc_order_id((uint16_t)e->totals.epoch, r->input->sequence, (uint8_t)index);
+        if (a->order_id != id || oc_run_find(e, id) || !oc_run_register_new(r, a))
+            return OC_FAIL(OC_EDATA, "input %llu: action %zu is not an order of this input", sequence, index);
+    }
+    if (a->kind == OC_ACTION_CANCEL) {
+        if (!o) return OC_FAIL(OC_EDATA, "input %llu: action %zu cancels an order that is not open", sequence, index);
+        oc_run_register_cancel(r, o);
+    }
+    if (a->kind == OC_ACTION_TIMER) {
+        e->timer_ns = a->at_ns;
+        e->timer_set = 1;
+    }
+    e->totals.state = a->state;
+    return OC_OK;
+}
+
+oc_status oc_engine_absorb(oc_engine *e, const oc_input *input, const oc_action *actions, size_t count)
+{
+    engine_run r = {e, input, NULL, 0, true};
+    input_take(&r);
+    for (size_t i = 0; i < count; i++) OC_TRY(absorb_action(&r, &actions[i], i));
+    return OC_OK;
+}

@@ -1,0 +1,27 @@
+/* quote.h - from a book to what the engine takes: one QUOTE at the end of a packet whose best prices or sizes are
+ * others than before. A book that is empty, crossed or stale gives one STATUS event: from there on the quote is
+ * unknown. */
+#ifndef OC_TRADE_QUOTE_H
+#define OC_TRADE_QUOTE_H
+
+#include <stdbool.h>
+
+#include "market/book.h"
+#include "market/event.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct oc_quote_state {
+    int64_t bid_ticks, bid_lots, ask_ticks, ask_lots;
+    bool known;
+} oc_quote_state;
+
+/* `event` has just been applied to `book`. True where *quote is to be given to the engine. */
+bool oc_quote_next(oc_quote_state *state, const oc_book *book, const oc_event *event, oc_event *quote);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,66 @@
+/* simulated.h - an exchange beside the recorded market: a deterministic function of its configuration, the events and
+ * the actions, in their order. What we do does not move the record; what the record holds decides what we get.
+ *
+ * Time      an action reaches the venue to_ns (+ drawn jitter) after it was sent, an answer us back_ns (+ jitter) after
+ *           it was given; neither overtakes another of its direction. What arrives at the very time of a market event
+ *           comes after it. Draws are counter-based in (seed, order id or message number).
+ * Taking    market orders and limit orders that cross walk the displayed book, level by level. What we took stays taken
+ *           until the record says something new of that level. What is left of a market or IOC order is cancelled.
+ * Resting   joins behind all that is displayed at its price. Trades at the price use up what is ahead; a level that
+ *           shrinks below what is ahead shortens it (cancels are taken to be behind us: the cautious reading). A trade
+ *           through the price, or the other side's best price reaching it, fills.
+ *           A crossed or stale book is not looked at for that.
+ * Partial   on: a fill is at most what was traded beyond the queue, or displayed where the market crossed; several own
+ *           orders share it in price-time order. off: an order whose turn comes is filled whole.
+ * Bars      the book is close -+ bar_half_spread_ticks with bar_lots a side; an order that rested since the last bar is
+ *           filled where high or low went through its price.
+ * Fees      ppm of the value, rounded against us; negative: a rebate. */
+#ifndef OC_TRADE_VENUES_SIMULATED_H
+#define OC_TRADE_VENUES_SIMULATED_H
+
+#include "trade/money.h"
+#include "trade/venue.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { OC_SIMULATED_ORDERS_MAX = 256, OC_SIMULATED_FLIGHT_MAX = 1024, OC_SIMULATED_MESSAGES_MAX = 4096 };
+
+typedef struct oc_simulated_market {
+    oc_money_scale scale;
+    int64_t order_tick_ticks, maker_ppm, taker_ppm;
+    int64_t bar_half_spread_ticks, bar_lots;
+} oc_simulated_market;
+
+typedef struct oc_simulated_config {
+    uint64_t seed;
+    int64_t to_ns, to_jitter_ns, back_ns, back_jitter_ns;
+    int64_t reject_ppm;                        /* of new orders, drawn */
+    bool partial;
+    const oc_simulated_market *market;         /* borrowed during open */
+    uint32_t markets;
+} oc_simulated_config;
+
+typedef struct oc_simulated_account {          /* the venue's own record of us, an instrument */
+    int64_t position_lots, cash_ticks_lots, fees_micros;
+    uint64_t fills, maker_fills;
+} oc_simulated_account;
+
+typedef struct oc_simulated oc_simulated;
+
+OC_MUST oc_simulated_open(oc_simulated **out, const oc_simulated_config *config);
+void oc_simulated_close(oc_simulated *v);
+oc_venue oc_simulated_venue(oc_simulated *v);  /* v outlives it */
+
+/* The line breaks: answers on their way are lost, actions on theirs arrive; connect leads back. */
+void oc_simulated_break(oc_simulated *v);
+oc_simulated_account oc_simulated_account_of(const oc_simulated *v, uint32_t market);
+uint32_t oc_simulated_open_orders(const oc_simulated *v);
+uint64_t oc_simulated_messages(const oc_simulated *v);         /* numbered ones so far */
+uint64_t oc_simulated_ignored(const oc_simulated *v);          /* events of kinds it cannot use */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
