@@ -199,6 +199,9 @@ static oc_status begin(train_job *j, const oc_config *config, bool resume)
 
 static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_train_result *result)
 {
+    const oc_backend_info *backend = train_engine_backend(j->engine);
+    oc_log(OC_LOG_INFO, "train: %s: on %s (%s), %d threads", j->out, backend->device, backend->reason,
+           j->plan->o.workers);
     OC_TRY(begin(j, config, resume));
     bool ended = j->c.ended != 0;
     OC_TRY(train_job_loop(j));

@@ -17,6 +17,8 @@ static const oc_isa isas[] = {OC_ISA_SCALAR, OC_ISA_AVX2, OC_ISA_AVX512};
 static const oc_model_shape shapes[] = {
     {OC_TRUNK_LSTM, 10, 7, 2, 64, 4, 1}, {OC_TRUNK_LSTM, 17, 5, 1, 40, 2, 2}, {OC_TRUNK_LSTM, 6, 40, 3, 24, 0, 1},
     {OC_TRUNK_LSTM, 1, 3, 2, 8, 1, 1},   {OC_TRUNK_LSTM, 2, 3, 2, 100, 4, 3}, {OC_TRUNK_MLP, 5, 9, 2, 16, 0, 2},
+    {OC_TRUNK_LSTM, 7, 2, 1, 130, 2, 1}, {OC_TRUNK_LSTM, 5, 3, 1, 8, 0, 1},  {OC_TRUNK_LSTM, 3, 33, 1, 33, 11, 8},
+    {OC_TRUNK_LSTM, 4, 1, 1, 2, 2, 3},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], ROWS = 90, OUTPUTS_MAX = OC_HORIZONS_MAX * OC_CLASSES };
 
