@@ -21,8 +21,9 @@ static const char STYLE[] =
     ".3rem}"
     ".verdict{font-size:1.15rem;background:var(--card);border-left:5px solid var(--c1);padding:.7rem 1rem;margin:1rem "
     "0}"
-    ".verdict.good{border-color:var(--c2)}.soft{color:var(--soft)}.grid2{display:grid;grid-template-columns:repeat("
-    "auto-fit,minmax(22rem,1fr));gap:1rem}"
+    ".verdict.good{border-color:var(--c2)}.soft{color:var(--soft)}td .soft{display:block;font-size:.8rem}"
+    ".grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));gap:1rem}"
+    ".grid2>*{min-width:0;overflow-x:auto}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem "
     ".7rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}"
     "th:first-child,td:first-child{text-align:left}td.heat{background:color-mix(in srgb,var(--c0) "
@@ -46,10 +47,9 @@ static void head(oc_text *t, size_t inputs)
         "<title>Outcry report</title><style>%s</style></head><body>\n<h1>Outcry report</h1>\n",
         STYLE);
     oc_text_add(t,
-                "<p class=\"soft\">%zu %s, written %s. Every figure is computed from predictions whose hash was "
+                "<p class=\"soft\">%zu %s, written %.19s UTC. Every figure is computed from predictions whose hash was "
                 "checked; intervals are 95 %% block bootstrap.</p>\n",
-                inputs, inputs == 1 ? "input" : "inputs",
-                oc_time_text(oc_clock_wall_ns() / OC_SECOND_NS * OC_SECOND_NS, when));
+                inputs, inputs == 1 ? "input" : "inputs", oc_time_text(oc_clock_wall_ns(), when));
 }
 
 /* metrics.json of a result, whose predictions must still be those that were judged. */
