@@ -3,8 +3,11 @@
 #ifndef OC_KERNELS_CPU_BODY_BACKWARD_H
 #define OC_KERNELS_CPU_BODY_BACKWARD_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <string.h>
+#include "kernels/cpu/body_math.h"
+#include "kernels/cpu/body_rows.h"
 #include "kernels/cpu/kernels_cpu.h"
 
 /* VW hidden units of one window. gates: i, f, g, o at distance `hidden`, replaced by the gradients of their
@@ -113,7 +116,7 @@ OC_INLINE void dropout_numbers(uint32_t key, uint64_t counter, uint16_t *number)
             high[i] = product & 0xFFFFFFFFu;
         }
     for (int i = 0; i < DRAWS; i++) low[i] |= high[i] << 32;
-    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are taken lowest first");
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are taken lowest first");
     memcpy(number, low, sizeof low);
 }
 

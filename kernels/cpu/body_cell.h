@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/body_math.h"
 #include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
 
 enum { TOGETHER = 3 }; /* rows whose gates are computed together */
 

@@ -4,6 +4,7 @@
 #define OC_KERNELS_CPU_BODY_MATH_H
 
 #include "base/mathf_constants.h"
+#include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
 
 static inline vf vf_exp_core(vf x, float round, vf *t, vf *whole)
 {

@@ -2,6 +2,8 @@
 #ifndef OC_KERNELS_CPU_BODY_PEAK_H
 #define OC_KERNELS_CPU_BODY_PEAK_H
 
+#include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
+
 enum { PEAK_CHAINS = 12 };
 
 static float fma_burst(int64_t count, int64_t *operations)

@@ -6,6 +6,7 @@
 #define OC_KERNELS_CPU_BODY_PRODUCT_H
 
 #include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
 
 typedef struct product_tile {
     const float *a, *b;
@@ -118,8 +119,8 @@ static void product(const oc_product *p)
     for (int j = 0; j < p->n; j += 4 * VW) {
         int columns = p->n - j < 4 * VW ? p->n - j : 4 * VW, vectors = (columns + VW - 1) / VW;
         product_tile at = {.b = p->b + (size_t)(j / OC_PANEL) * p->b_panel + j % OC_PANEL,
-                           .part = columns - (vectors - 1) * VW,
-                           .start = p->start ? p->start + j : NULL};
+                           .start = p->start ? p->start + j : NULL,
+                           .part = columns - (vectors - 1) * VW};
         for (int i = 0; i < p->m; i += ROWS_MAX) {
             at.a = p->a + (size_t)i * p->a_row;
             at.c = p->c + (size_t)i * p->c_row + j;

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/body_math.h"
 #include "kernels/cpu/kernels_cpu.h"
+#include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
 
 enum { SUM_LANES = 16, SUM_VECTORS = SUM_LANES / VW };
 

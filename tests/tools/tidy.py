@@ -13,7 +13,7 @@ WIDTH = 120
 # The longest function there may be, in lines. A ratchet: lower it when the tree allows, never raise it.
 FUNCTION_LINES = 70
 # Faults of each kind that may still be there; a ratchet as well. The goal is 0.
-DEBT = {"columns": 700, "does not compile alone": 12, ": use ": 12}
+DEBT = {"columns": 700, "does not compile alone": 0, ": use ": 12}
 BANNED = {
     "atoi": "strtol with errno and the end checked",
     "atof": "strtod with the end checked",
