@@ -86,6 +86,12 @@ typedef struct parse_state {
     const oc_command *command;
 } parse_state;
 
+void oc_cli_log_level(const oc_cli *cli, const char *text)
+{
+    oc_log_level level;
+    if (!cli->log_level_given && oc_log_level_parse(text, &level)) oc_log_set_level(level);
+}
+
 static error_t parse_common(int key, char *argument, struct argp_state *state)
 {
     parse_state *s = state->input;
@@ -106,6 +112,7 @@ static error_t parse_common(int key, char *argument, struct argp_state *state)
     case KEY_LOG_LEVEL:
         if (!oc_log_level_parse(argument, &level)) argp_error(state, "--log-level is one of error, warn, info, debug");
         oc_log_set_level(level);
+        cli->log_level_given = true;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

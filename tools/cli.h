@@ -29,7 +29,7 @@ typedef struct oc_cli {
     size_t argument_count;
     const char *sets[OC_CLI_SETS_MAX];
     size_t set_count;
-    bool json, quiet;
+    bool json, quiet, log_level_given;
     json_t *result;              /* object; printed as one line on stdout, last, with --json */
 } oc_cli;
 
@@ -52,5 +52,7 @@ OC_MUST oc_cli_real(const oc_cli *cli, const char *name, double min, double max,
 
 /* Prints to stdout unless --json asked for the object alone. */
 void oc_cli_say(const oc_cli *cli, const char *format, ...) OC_PRINTF(2, 3);
+/* The log.level of a config, unless --log-level was given: the command line wins over a file. */
+void oc_cli_log_level(const oc_cli *cli, const char *level);
 
 #endif

@@ -14,8 +14,7 @@ static oc_status build(oc_cli *cli, const oc_config *config)
 {
     oc_build_result r;
     char schema[OC_HASH_TEXT], root[OC_HASH_TEXT];
-    oc_log_level level;
-    if (oc_log_level_parse(oc_config_text(config, "log.level"), &level)) oc_log_set_level(level);
+    oc_cli_log_level(cli, oc_config_text(config, "log.level"));
     OC_TRY(oc_dataset_build(config, oc_cli_text(cli, "out"), &r));
     oc_hash_text(r.schema, schema);
     oc_hash_text(r.root, root);

@@ -14,11 +14,10 @@ static oc_status run(oc_cli *cli)
     size_t count;
     oc_config *config;
     oc_study_result r;
-    oc_log_level level;
     char hash[OC_HASH_TEXT];
     OC_TRY(oc_study_keys(&keys, &count));
     OC_TRY(oc_config_open(&config, cli->arguments[0], keys, count, cli->sets, cli->set_count));
-    if (oc_log_level_parse(oc_config_text(config, "log.level"), &level)) oc_log_set_level(level);
+    oc_cli_log_level(cli, oc_config_text(config, "log.level"));
     oc_status status = oc_study_run(config, oc_cli_text(cli, "out"), &r);
     oc_config_close(config);
     OC_TRY(status);

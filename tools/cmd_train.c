@@ -63,11 +63,9 @@ static oc_status result_set(oc_cli *cli, const oc_train_result *r)
 static oc_status run(oc_cli *cli)
 {
     oc_config *config;
-    oc_log_level level;
     oc_train_result result;
     OC_TRY(oc_config_open(&config, cli->arguments[0], oc_train_keys, oc_train_key_count, cli->sets, cli->set_count));
-    if (oc_config_given(config, "log.level") && oc_log_level_parse(oc_config_text(config, "log.level"), &level))
-        oc_log_set_level(level);
+    oc_cli_log_level(cli, oc_config_text(config, "log.level"));
     signals_catch();
     oc_status status = train(cli, config, &result);
     oc_config_close(config);

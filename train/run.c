@@ -116,7 +116,11 @@ static oc_status bundle_make(train_job *j, const char *folder, oc_train_result *
 static bool bundle_done(const train_job *j, const char *folder, oc_train_result *result)
 {
     oc_bundle *b;
-    if (!oc_path_exists(folder) || oc_bundle_load(&b, folder) != OC_OK) return false;
+    if (!oc_path_exists(folder)) return false;
+    if (oc_bundle_load(&b, folder) != OC_OK) {
+        oc_log(OC_LOG_WARN, "train: %s; the model is written again from the last checkpoint", oc_status_message());
+        return false;
+    }
     bool same = oc_hash_equal(b->weights, result->weights) && oc_hash_equal(b->dataset, j->plan->d->root);
     result->temperature = b->temperature[0];
     oc_bundle_close(b);

@@ -296,6 +296,29 @@ static void no_place_for_the_ledger(void **state)
     sample_dataset_close(s);
 }
 
+/* A finished run whose bundle was damaged: --resume makes the same weights again, and the next finds nothing to do. */
+static void a_damaged_bundle_is_written_again(void **state)
+{
+    (void)state;
+    sample_dataset *s = data(400, 3);
+    oc_train_result r, again;
+    char path[160], *good, *now;
+    size_t bytes, now_bytes;
+    r = run_ok(s, "mend", NULL);
+    snprintf(path, sizeof path, "%s/model/weights.safetensors", folder("mend"));
+    assert_int_equal(oc_file_read(path, 1 << 24, &good, &bytes), OC_OK);
+    good[bytes / 2] ^= 1;
+    assert_int_equal(oc_file_write(path, good, bytes), OC_OK);
+    good[bytes / 2] ^= 1;
+    assert_int_equal(sample_train(s, folder("mend"), true, NULL, &again), OC_OK);
+    assert_true(oc_hash_equal(r.weights, again.weights));
+    assert_int_equal(oc_file_read(path, 1 << 24, &now, &now_bytes), OC_OK);
+    assert_true(now_bytes == bytes && memcmp(now, good, bytes) == 0);
+    oc_memory_free(good);
+    oc_memory_free(now);
+    sample_dataset_close(s);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -324,6 +347,7 @@ int main(void)
         cmocka_unit_test(one_step),
         cmocka_unit_test(checkpoints_that_lie),
         cmocka_unit_test(no_place_for_the_ledger),
+        cmocka_unit_test(a_damaged_bundle_is_written_again),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
