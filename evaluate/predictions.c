@@ -11,15 +11,19 @@
 
 enum { BATCH = 256, THREADS_MAX = 256 };
 
+oc_status oc_predictions_fit(const oc_bundle *bundle, const oc_dataset *d, const char *model)
+{
+    char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
+    if (oc_hash_equal(bundle->schema, d->schema) && (size_t)bundle->shape.inputs == d->width) return OC_OK;
+    return OC_FAIL(OC_EDATA,
+                   "%s was trained on features with schema %s; %s has schema %s: build the dataset with the same features",
+                   model, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
+}
+
 oc_status oc_predictions_labels(const oc_bundle *bundle, const oc_dataset *d, const char *model,
                                 const oc_dataset_label **labels)
 {
-    char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
-    if (!oc_hash_equal(bundle->schema, d->schema) || (size_t)bundle->shape.inputs != d->width)
-        return OC_FAIL(
-            OC_EDATA,
-            "%s was trained on features with schema %s; %s has schema %s: build the dataset with the same features",
-            model, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
+    OC_TRY(oc_predictions_fit(bundle, d, model));
     for (int h = 0; h < bundle->shape.horizons; h++) {
         labels[h] = oc_dataset_label_find(d, bundle->labels[h]);
         if (!labels[h])

@@ -28,6 +28,8 @@ void oc_predictions_free(oc_predictions *p);
 OC_MUST oc_predictions_save(const oc_predictions *p, const oc_bundle *bundle, const oc_dataset *d, const char *split,
                             const char *path);
 
+/* The bundle was made for these features: same schema hash, same width. `model` opens the message. */
+OC_MUST oc_predictions_fit(const oc_bundle *bundle, const oc_dataset *d, const char *model);
 /* The bundle must have been made for this dataset's features: same schema hash, same width; its labels must be there.
  */
 OC_MUST oc_predictions_labels(const oc_bundle *bundle, const oc_dataset *d, const char *model,
