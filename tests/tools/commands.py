@@ -32,6 +32,9 @@ check("no command", run().returncode == 64)
 check("unknown command", run("frobnicate").returncode == 64)
 r = run("doctor", "--json")
 check("doctor --json", {"backends", "chosen", "reasons", "features"} <= set(json.loads(r.stdout.splitlines()[-1])), r)
+environment = {**os.environ, "OUTCRY_ISA": "avx513"}
+r = subprocess.run([OUTCRY, "doctor"], capture_output=True, text=True, timeout=60, env=environment)
+check("an OUTCRY_ISA that is none", r.returncode == 78 and "avx513" in r.stderr, r)
 r = run("bench", "--list")
 check("bench --list", r.returncode == 0 and "latency-window" in r.stdout, r)
 
@@ -56,6 +59,18 @@ with tempfile.TemporaryDirectory() as work:
                                ("export", ["--model", "{w}/no", "--onnx", "{w}/o.onnx"])):
         r = run(command, *[a.format(w=work) for a in arguments])
         check(f"{command} without its input", r.returncode in (1, 65) and work in r.stderr, r)
+
+with tempfile.TemporaryDirectory() as work:
+    sample = [f"{work}/m.events", f"{work}/m.h5"]
+    run("simulate", "--out", sample[0], "--events", "6000", "--seed", "1", "--signal", "0.5", "--label", "direction:20:0")
+    run("build", f"{SOURCE}/configs/build-book.yaml", "--set", f"data.events={sample[0]}", "--out", sample[1])
+    train = ["train", f"{SOURCE}/configs/train.yaml", "--quiet", *(text for key in (
+        f"data.dataset={sample[1]}", "train.epochs=1", "train.windows_per_epoch=64", "window.steps=5", "model.hidden=8",
+        "log.level=info") for text in ("--set", key))]
+    r = run(*train, "--out", f"{work}/loud")
+    check("log.level=info says the backend and why", r.returncode == 0 and "info  train" in r.stderr and "CPU" in r.stderr, r)
+    r = run(*train, "--log-level=error", "--out", f"{work}/still")
+    check("--log-level wins over log.level", r.returncode == 0 and r.stderr == "", r)
 
 print("\n".join(faults) or f"{len(COMMANDS)} commands keep the contract")
 sys.exit(1 if faults else 0)
