@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "evaluate/predictions.h"
 #include "nn/model.h"
 
 enum { BATCH = 256 };
@@ -18,12 +19,7 @@ typedef struct piece {
 static oc_status request_check(const oc_bundle *bundle, const oc_dataset *d, const oc_predict_csv_request *request,
                                const oc_dataset_symbol **symbol)
 {
-    char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
-    if (!oc_hash_equal(bundle->schema, d->schema) || (size_t)bundle->shape.inputs != d->width)
-        return OC_FAIL(OC_EDATA,
-                       "model %s was trained on features with schema %s; %s has schema %s: build the dataset with the "
-                       "same features",
-                       bundle->name, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
+    OC_TRY(oc_predictions_fit(bundle, d, bundle->name));
     const oc_dataset_symbol *found = oc_dataset_symbol_find(d, request->symbol);
     if (!found)
         return OC_FAIL(OC_EDATA, "%s: there is no symbol %s among its %zu", d->path, request->symbol, d->symbol_count);

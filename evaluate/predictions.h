@@ -30,8 +30,7 @@ OC_MUST oc_predictions_save(const oc_predictions *p, const oc_bundle *bundle, co
 
 /* The bundle was made for these features: same schema hash, same width. `model` opens the message. */
 OC_MUST oc_predictions_fit(const oc_bundle *bundle, const oc_dataset *d, const char *model);
-/* The bundle must have been made for this dataset's features: same schema hash, same width; its labels must be there.
- */
+/* It fits, and the dataset has its labels: labels [horizons]. */
 OC_MUST oc_predictions_labels(const oc_bundle *bundle, const oc_dataset *d, const char *model,
                               const oc_dataset_label **labels);
 
