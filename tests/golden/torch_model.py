@@ -2,7 +2,8 @@
 
     python tests/golden/torch_model.py > tests/golden/torch_model.txt
 
-Needs torch. Everything is f32 on the CPU, dropout off. Weights are PyTorch's own times 3, so that windows answer differently.
+Needs torch. Everything is f32 on the CPU, dropout off. Weights are PyTorch's own times 3, so that windows answer
+differently.
 The file: lines `# …` of comment (versions), then `name count` and count numbers, 9 digits (exact for f32), 10 a line.
 """
 import sys
@@ -49,7 +50,8 @@ def main():
     loss_of = nn.CrossEntropyLoss(weight=weight, label_smoothing=SMOOTHING, ignore_index=-1)
     print(f"# torch {torch.__version__}, Python {sys.version.split()[0]}; tests/golden/torch_model.py")
     print(f"# layers {LAYERS} hidden {HIDDEN} steps {STEPS} inputs {INPUTS} heads {HEADS} batch {BATCH}")
-    print(f"# AdamW rate {RATE} betas 0.9 0.999 epsilon 1e-8 decay {DECAY}, clipping {CLIP}, label smoothing {SMOOTHING}")
+    print(f"# AdamW rate {RATE} betas 0.9 0.999 epsilon 1e-8 decay {DECAY}, clipping {CLIP}, "
+          f"label smoothing {SMOOTHING}")
     emit("x", x)
     emit("target", target.float())
     emit("class_weight", weight)

@@ -1,8 +1,8 @@
 """check_bundle.py MAKE_BUNDLE: the bundles of make_bundle read by others, within 1e-5 of our answers.
 
-safetensors reads the weights; ONNX Runtime runs the exported file; torch.nn.LSTM, MultiheadAttention and Linear load the
-state dict. What is not installed is skipped by name; nothing installed: exit 77. Answers must differ between windows by at
-least 0.1, and each oracle must notice one injected fault."""
+safetensors reads the weights; ONNX Runtime runs the exported file; torch.nn.LSTM, MultiheadAttention and Linear load
+the state dict. What is not installed is skipped by name; nothing installed: exit 77. Answers must differ between
+windows by at least 0.1, and each oracle must notice one injected fault."""
 import json
 import subprocess
 import sys
@@ -24,7 +24,8 @@ def with_onnxruntime(folder, meta, windows, fault):
     model = onnx.load(f"{folder}/model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert (model.ir_version, model.opset_import[0].version) == (8, 17)
-    assert [i.name for i in model.graph.input] == ["window"] and [o.name for o in model.graph.output] == ["probabilities"]
+    assert [i.name for i in model.graph.input] == ["window"]
+    assert [o.name for o in model.graph.output] == ["probabilities"]
     if fault:
         tensor = next(t for t in model.graph.initializer if t.name == "head.0.weight")
         tensor.raw_data = (np.frombuffer(tensor.raw_data, np.float32) * 1.05).tobytes()
@@ -80,7 +81,8 @@ def check(folder, name, oracle):
     fault = np.abs(oracle(folder, meta, windows, True) - ours).max()
     spread = np.ptp(ours, axis=0).max()
     good = error <= bound and spread >= 0.1 and fault > 10 * bound
-    print(f"{name} {shape['trunk']} {shape}: off by {error:.1e}, spread {spread:.2f}, injected fault {fault:.1e}{'' if good else '  <-- FAILED'}")
+    print(f"{name} {shape['trunk']} {shape}: off by {error:.1e}, spread {spread:.2f}, injected fault {fault:.1e}"
+          f"{'' if good else '  <-- FAILED'}")
     return good
 
 

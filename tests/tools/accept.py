@@ -1,4 +1,4 @@
-"""Runs one of the acceptance programs that lie outside the project; skips where they, or the Python they need, are absent.
+"""Runs one of the acceptance programs that lie outside the project; skips where they, or their Python, are absent.
 
 usage: accept.py OUTCRY SOURCE NAME SEED
 
@@ -28,7 +28,7 @@ def main():
         return 77
     environment = dict(os.environ, OUTCRY=outcry, PYTHON=python, SEED=seed)
     for _ in range(TRIES):
-        run = subprocess.run(["bash", program], cwd=source, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        run = subprocess.run(["bash", program], cwd=source, env=environment, stdout=subprocess.PIPE, text=True)
         print(run.stdout, end="", flush=True)
         last = (run.stdout.strip().splitlines() or [""])[-1]
         if run.returncode == 0 or not (last.startswith(UNLUCKY) and last.endswith(" times: train longer")):

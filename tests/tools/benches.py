@@ -7,13 +7,15 @@ import subprocess
 import sys
 
 outcry = sys.argv[1]
-names = [line.split()[0] for line in subprocess.run([outcry, "bench", "--list"], capture_output=True, text=True, check=True).stdout.splitlines()]
+listed = subprocess.run([outcry, "bench", "--list"], capture_output=True, text=True, check=True)
+names = [line.split()[0] for line in listed.stdout.splitlines()]
 faults = [] if names else ["there is no bench"]
 for name in names:
     r = subprocess.run([outcry, "bench", name, "--tiny", "--json"], capture_output=True, text=True, timeout=120)
     try:
         figure = json.loads(r.stdout.splitlines()[-1])
-        if r.returncode or not {"figure", "value", "unit", "peer", "peer_value", "ratio"} <= set(figure) or not figure["value"] > 0:
+        promised = {"figure", "value", "unit", "peer", "peer_value", "ratio"} <= set(figure)
+        if r.returncode or not promised or not figure["value"] > 0:
             faults.append(f"{name}: exit {r.returncode}: {figure}")
     except (IndexError, ValueError):
         faults.append(f"{name}: exit {r.returncode}: {r.stderr[-300:]}")

@@ -20,7 +20,8 @@ def run(*arguments):
 
 def check(name, holds, result=None):
     if not holds:
-        faults.append(f"{name}: exit {result.returncode}: {(result.stderr or result.stdout)[-300:]}" if result else name)
+        said = f": exit {result.returncode}: {(result.stderr or result.stdout)[-300:]}" if result else ""
+        faults.append(name + said)
 
 
 for command in COMMANDS:
@@ -42,22 +43,29 @@ with tempfile.TemporaryDirectory() as work:
     for name in ("build-bars", "build-book", "train", "study"):
         text = open(f"{SOURCE}/configs/{name}.yaml").read()
         command = {"build-bars": "build", "build-book": "build"}.get(name, name)
-        for what, bad, expected in (("unknown key", "nonsense: 3\n" + text, "nonsense"), ("tabs", "a:\n\t- 1\n", "bad.yaml:"),
-                                    ("alias", "seed: &a 1\nthreads: *a\n", "bad.yaml:1:7"), ("duplicate", text + "\nseed: 1\nseed: 2\n", "seed")):
+        for what, bad, expected in (("unknown key", "nonsense: 3\n" + text, "nonsense"),
+                                    ("tabs", "a:\n\t- 1\n", "bad.yaml:"),
+                                    ("anchor", "seed: &a 1\n", "bad.yaml:1:7"),
+                                    ("alias", "seed: 1\nthreads: *a\n", "bad.yaml:2:10"),
+                                    ("duplicate", text + "\nseed: 1\nseed: 2\n", "seed")):
             open(f"{work}/bad.yaml", "w").write(bad)
             r = run(command, f"{work}/bad.yaml", "--out", f"{work}/out")
-            check(f"{name}: {what}", r.returncode == 78 and expected in r.stderr and re.search(r"bad\.yaml:\d+:\d+", r.stderr), r)
+            placed = re.search(r"bad\.yaml:\d+:\d+", r.stderr)
+            check(f"{name}: {what}", r.returncode == 78 and expected in r.stderr and placed, r)
         r = run(command, f"{work}/absent.yaml", "--out", f"{work}/out")
         check(f"{name}: absent", r.returncode in (1, 78) and "absent.yaml" in r.stderr, r)
-    r = run("train", f"{SOURCE}/configs/train.yaml", "--set", "model.hidden=nan", "--set", "train.batch=0", "--out", f"{work}/out")
+    train = ("train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/out")
+    r = run(*train, "--set", "model.hidden=nan", "--set", "train.batch=0")
     check("two bad sets", r.returncode == 78 and "model.hidden" in r.stderr and "train.batch" in r.stderr, r)
-    r = run("train", f"{SOURCE}/configs/train.yaml", "--set", "backend=cuda", "--set", f"data.dataset={work}/none.h5", "--out", f"{work}/out")
+    r = run(*train, "--set", "backend=cuda", "--set", f"data.dataset={work}/none.h5")
     check("explicit cuda", r.returncode != 0 and r.stderr.strip() != "", r)
     check("nothing was written", os.listdir(work) == ["bad.yaml"])
-    for command, arguments in (("verify", ["{w}/no.h5"]), ("predict", ["--model", "{w}/no", "--data", "{w}/no.h5", "--symbol", "X", "--rows", "1:2"]),
-                               ("evaluate", ["--model", "{w}/no", "--data", "{w}/no.h5", "--out", "{w}/r"]), ("report", ["{w}/no", "--out", "{w}/r.html"]),
-                               ("export", ["--model", "{w}/no", "--onnx", "{w}/o.onnx"])):
-        r = run(command, *[a.format(w=work) for a in arguments])
+    for command, arguments in (("verify", "{w}/no.h5"),
+                               ("predict", "--model {w}/no --data {w}/no.h5 --symbol X --rows 1:2"),
+                               ("evaluate", "--model {w}/no --data {w}/no.h5 --out {w}/r"),
+                               ("report", "{w}/no --out {w}/r.html"),
+                               ("export", "--model {w}/no --onnx {w}/o.onnx")):
+        r = run(command, *[a.format(w=work) for a in arguments.split()])
         check(f"{command} without its input", r.returncode in (1, 65) and work in r.stderr, r)
 
 with tempfile.TemporaryDirectory() as work:
