@@ -259,7 +259,10 @@ static void real(const char *format, const char *symbol, const char *file, const
     char input[4096];
     oc_import_options o;
     snprintf(input, sizeof input, "%s/%s", folder ? folder : OC_TEST_SOURCE_DIR "/../shared/data", file);
-    if (!oc_path_exists(input)) skip();
+    if (!oc_path_exists(input)) {
+        print_message("skipped: no %s\n", input);
+        skip();
+    }
     oc_import_options_init(&o);
     o.format = format;
     o.symbol = symbol;
