@@ -32,8 +32,8 @@ static void *pointer_get(const void *out)
     return pointer;
 }
 
-/* Blocks of several MiB ask for huge pages: fewer walks of the page table, 2 to 3 % of a training step. A wish only: where
- * the kernel has none, nothing changes. */
+/* Blocks of several MiB ask for huge pages: fewer walks of the page table, 2 to 3 % of a training step. A wish only:
+ * where the kernel has none, nothing changes. */
 enum { HUGE_PAGE_BYTES = 2 << 20, HUGE_FROM_BYTES = 4 << 20 };
 
 static void *block_new(size_t bytes)

@@ -39,7 +39,8 @@ void oc_text_add(oc_text *t, const char *format, ...)
 
 void oc_text_html(oc_text *t, const char *plain)
 {
-    static const char *const escapes[256] = {['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&quot;", ['\''] = "&#39;"};
+    static const char *const escapes[256] = {
+        ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&quot;", ['\''] = "&#39;"};
     for (const char *c = plain; *c; c++) {
         const char *escape = escapes[(unsigned char)*c];
         oc_text_raw(t, escape ? escape : c, escape ? strlen(escape) : 1);

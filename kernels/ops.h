@@ -1,8 +1,8 @@
 /* ops.h - the numeric operations of Outcry, one table per backend (DESIGN section 5). Numbers only: no layer, no file,
  * no market. kernels/cpu fills it by hand-written C (scalar, AVX2, AVX-512: the same bits), kernels/cuda later.
  *
- * Tensors are views and never own. Activations are TIME-MAJOR: [T,B,H], so that one step is one contiguous [B,H]. Weights
- * have PyTorch's shapes. Shapes are asserted, sizes beyond a limit are OC_ELIMIT. NaN in gives NaN out.
+ * Tensors are views and never own. Activations are TIME-MAJOR: [T,B,H], so that one step is one contiguous [B,H].
+ * Weights have PyTorch's shapes. Shapes are asserted, sizes beyond a limit are OC_ELIMIT. NaN in gives NaN out.
  * Order of sums: every product is one fused-multiply-add chain over ascending k; a sum over (t, b) runs over t outer, b
  * inner, ascending. So the same bits for any batch, thread count and instruction set (f32, CPU).
  * Gradients OVERWRITE their output unless a row says "added".
@@ -17,8 +17,8 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-enum { OC_LAYERS_MAX = 8, OC_STEPS_MAX = 4096, OC_HIDDEN_MAX = 4096, OC_HEADS_MAX = 64, OC_INPUTS_MAX = 4096, OC_CLASSES = 3,
-       OC_HORIZONS_MAX = 8 };
+enum { OC_LAYERS_MAX = 8, OC_STEPS_MAX = 4096, OC_HIDDEN_MAX = 4096, OC_HEADS_MAX = 64, OC_INPUTS_MAX = 4096,
+       OC_CLASSES = 3, OC_HORIZONS_MAX = 8 };
 
 typedef enum { OC_DTYPE_F32, OC_DTYPE_I32, OC_DTYPE_I64, OC_DTYPE_BYTES } oc_dtype;
 typedef enum { OC_GATE_I, OC_GATE_F, OC_GATE_G, OC_GATE_O, OC_GATES } oc_gate;
@@ -36,7 +36,7 @@ typedef struct oc_tensor {
 typedef struct oc_backend oc_backend;
 typedef struct oc_backend_config {
     oc_backend_kind kind;
-    oc_isa isa;                                /* CPU; BEST unless a test or OUTCRY_ISA=scalar|avx2|avx512 says otherwise */
+    oc_isa isa;                                /* CPU; BEST unless OUTCRY_ISA=scalar|avx2|avx512 or a test says other */
     int device;
     size_t arena_bytes;
 } oc_backend_config;
@@ -46,12 +46,12 @@ typedef struct oc_backend_info {
     char device[64], reason[160];              /* "AMD EPYC …", "auto: no CUDA module, so the CPU" */
 } oc_backend_info;
 
-OC_MUST oc_backend_open(oc_backend **out, const oc_backend_config *config);    /* an explicit cuda without one is an error */
+OC_MUST oc_backend_open(oc_backend **out, const oc_backend_config *config);  /* an explicit cuda without one: error */
 void oc_backend_close(oc_backend *b);
 const oc_backend_info *oc_backend_describe(const oc_backend *b);
 bool oc_isa_available(oc_isa isa);
 const char *oc_isa_name(oc_isa isa);
-OC_MUST oc_backend_alloc(oc_backend *b, oc_tensor *t);                 /* data from the arena, zeroed; dims and dtype given */
+OC_MUST oc_backend_alloc(oc_backend *b, oc_tensor *t);       /* data from the arena, zeroed; dims and dtype given */
 void oc_backend_seal(oc_backend *b);
 OC_MUST oc_backend_upload(oc_backend *b, oc_tensor dst, const void *host, size_t bytes);
 OC_MUST oc_backend_download(oc_backend *b, void *host, size_t bytes, oc_tensor src);
@@ -62,76 +62,102 @@ int64_t oc_tensor_count(oc_tensor t);
 oc_tensor oc_tensor_make(void *data, oc_dtype dtype, int64_t d0, int64_t d1, int64_t d2, int64_t d3);
 
 typedef struct oc_lstm_shape { int layers, batch, steps, inputs, hidden; } oc_lstm_shape;   /* batch: the largest */
-typedef struct oc_lstm_weights { oc_tensor w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_MAX], b_ih[OC_LAYERS_MAX], b_hh[OC_LAYERS_MAX]; } oc_lstm_weights;
-                                               /* [4H,in] [4H,H] [4H] [4H] per layer; as gradients: the same shapes */
-/* Dropout by counter: element j of row t of sample s = sample_first + b is kept iff its number is >= p, and then divided by
- * (1 - p). Its number is draw / 2^16, draw = bits 16 (j mod 4) … of oc_random_philox(key, s 2^22 + t ceil(N/4) + j/4) with
- * key = oc_random_key(seed, OC_RANDOM_DROPOUT, step, tensor). The same mask on every backend. Layer l of an LSTM: tensor + l. */
+typedef struct oc_lstm_weights {               /* [4H,in] [4H,H] [4H] [4H] per layer; as gradients: the same shapes */
+    oc_tensor w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_MAX], b_ih[OC_LAYERS_MAX], b_hh[OC_LAYERS_MAX];
+} oc_lstm_weights;
+/* Dropout by counter: element j of row t of sample s = sample_first + b is kept iff its number is >= p, and then
+ * divided by (1 - p). Its number is draw / 2^16, draw = bits 16 (j mod 4) … of
+ *     oc_random_philox(key, s 2^22 + t ceil(N/4) + j/4) with key = oc_random_key(seed, OC_RANDOM_DROPOUT, step,
+ * tensor). The same mask on every backend. Layer l of an LSTM: tensor + l. */
 typedef struct oc_dropout { float p; uint64_t seed, step, sample_first; uint32_t tensor; } oc_dropout;
 typedef struct oc_attention_shape { int batch, steps, hidden, heads; } oc_attention_shape;
-typedef struct oc_attention_weights { oc_tensor in_w, in_b, out_w, out_b; } oc_attention_weights;  /* [3H,H] [3H] [H,H] [H] */
-typedef struct oc_slide_shape { int layers, steps, inputs, hidden, heads; } oc_slide_shape;   /* heads 0: no attention */
-typedef struct oc_slide_weights { oc_tensor lstm, attention; } oc_slide_weights;             /* packed; attention where heads */
+typedef struct oc_attention_weights {          /* [3H,H] [3H] [H,H] [H] */
+    oc_tensor in_w, in_b, out_w, out_b;
+} oc_attention_weights;
+typedef struct oc_slide_shape {
+    int layers, steps, inputs, hidden, heads;
+} oc_slide_shape;                                                                    /* heads 0: no attention */
+typedef struct oc_slide_weights { oc_tensor lstm, attention; } oc_slide_weights;     /* packed; attention where heads */
 typedef struct oc_loss_rule { float class_weight[OC_CLASSES]; float label_smoothing; int horizons; } oc_loss_rule;
-typedef struct oc_adamw_rule { float rate, beta1, beta2, epsilon, weight_decay, gradient_scale; int64_t step; } oc_adamw_rule;  /* [Loshchilov19] step from 1 */
+typedef struct oc_adamw_rule {                 /* [Loshchilov19] */
+    float rate, beta1, beta2, epsilon, weight_decay, gradient_scale;
+    int64_t step;                              /* from 1 */
+} oc_adamw_rule;
 
 typedef struct oc_ops {
-    /* x[t,b,:] = clip((rows[index[b] - T + 1 + t,:] - mean) / scale). rows [N,F], index [B] i64, x [T,B,F]. clip <= 0: none */
-    OC_MUST (*gather_scale)(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale, float clip, oc_tensor x);
+    /* x[t,b,:] = clip((rows[index[b] - T + 1 + t,:] - mean) / scale). rows [N,F], index [B] i64, x [T,B,F].
+     * clip <= 0: none */
+    OC_MUST (*gather_scale)(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale, float clip,
+                            oc_tensor x);
 
     /* Weights in the layout that the kernels of this backend want. One packing serves any batch and many readers. */
     size_t (*lstm_packed_bytes)(oc_backend *b, const oc_lstm_shape *s);
     OC_MUST (*lstm_pack)(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_weights *w, oc_tensor packed);
-    size_t (*lstm_reserve_bytes)(oc_backend *b, const oc_lstm_shape *s, bool training);   /* gates, cells, layer outputs, workspace */
-    /* x [T,B,F] -> y [T,B,H] of the last layer. dropout (between layers, tensor + layer) NULL: none. reserve is kept for backward. */
-    OC_MUST (*lstm_forward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, const oc_dropout *dropout,
-                            bool training, oc_tensor y, oc_tensor reserve);
-    OC_MUST (*lstm_backward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y, oc_tensor dy,
-                             const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);   /* dy is overwritten */
-    /* One time step of all layers for n <= batch rows: x [n,F]; h, c [layers,n,H] in place. The bits of lstm_forward. */
-    OC_MUST (*lstm_step)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h, oc_tensor c, oc_tensor reserve);
+    /* reserve: gates, cells, layer outputs, workspace */
+    size_t (*lstm_reserve_bytes)(oc_backend *b, const oc_lstm_shape *s, bool training);
+    /* x [T,B,F] -> y [T,B,H] of the last layer. dropout (between layers, tensor + layer) NULL: none. reserve is kept
+     * for backward, which overwrites dy. */
+    OC_MUST (*lstm_forward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x,
+                            const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve);
+    OC_MUST (*lstm_backward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                             oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);
+    /* One time step of all layers for n <= batch rows: x [n,F]; h, c [layers,n,H] in place. The bits of
+     * lstm_forward. */
+    OC_MUST (*lstm_step)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h,
+                         oc_tensor c, oc_tensor reserve);
 
     /* Last-query attention, absorbed form: W_k folded into the query, W_v applied after pooling. [Vaswani17 eq.1]
-     * h [T,B,H] -> y [B,H]; map [B,N,T] kept for backward, its data may be NULL in inference. */
+     * h [T,B,H] -> y [B,H]; map [B,N,T] kept for backward, its data may be NULL in inference. Backward overwrites
+     * dh [T,B,H]. */
     size_t (*attend_packed_bytes)(oc_backend *b, const oc_attention_shape *s);
-    OC_MUST (*attend_pack)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor packed);
+    OC_MUST (*attend_pack)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w,
+                           oc_tensor packed);
     size_t (*attend_reserve_bytes)(oc_backend *b, const oc_attention_shape *s);
-    OC_MUST (*attend_forward)(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y, oc_tensor map, oc_tensor reserve);
-    OC_MUST (*attend_backward)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h, oc_tensor map,
-                               oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw, oc_tensor dh);   /* dh [T,B,H] overwritten */
+    OC_MUST (*attend_forward)(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y,
+                              oc_tensor map, oc_tensor reserve);
+    OC_MUST (*attend_backward)(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h,
+                               oc_tensor map, oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw,
+                               oc_tensor dh);
 
-    /* Staggered windows (DESIGN section 6): a slot holds T windows that began one row apart. states [slots, slide_bytes];
-     * rows[i]: number of rows that slot slots[i] consumed before this one since its reset. step: row x[i] (scaled, [n,F])
-     * completes the oldest window -> seen [n,H], what the head reads: the bits of lstm_forward and attend_forward on the
-     * last T rows; garbage while rows[i] < T - 1. advance: the others consume the row of the last step. */
+    /* Staggered windows (DESIGN section 6): a slot holds T windows that began one row apart. states
+     * [slots, slide_bytes]; rows[i]: number of rows that slot slots[i] consumed before this one since its reset.
+     * step: row x[i] (scaled, [n,F]) completes the oldest window -> seen [n,H], what the head reads: the bits of
+     * lstm_forward and attend_forward on the last T rows; garbage while rows[i] < T - 1. advance: the others consume
+     * the row of the last step. */
     size_t (*slide_bytes)(oc_backend *b, const oc_slide_shape *s);
     OC_MUST (*slide_reset)(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot);
-    OC_MUST (*slide_step)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n, const uint32_t *slots,
-                          const int64_t *rows, oc_tensor x, oc_tensor seen);
+    OC_MUST (*slide_step)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
+                          const uint32_t *slots, const int64_t *rows, oc_tensor x, oc_tensor seen);
     OC_MUST (*slide_advance)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
                              const uint32_t *slots, const int64_t *rows);
 
-    /* y [B,N] = x [B,K] . w[N,K]^T from bias [N]; relu: max(0, y), NaN stays NaN */
+    /* y [B,N] = x [B,K] . w[N,K]^T from bias [N]; relu: max(0, y), NaN stays NaN. Backward overwrites dy by the
+     * gradient before relu; dx.data may be NULL. */
     size_t (*linear_packed_bytes)(oc_backend *b, int outputs, int inputs);
     OC_MUST (*linear_pack)(oc_backend *b, oc_tensor w, oc_tensor packed);
     OC_MUST (*linear_forward)(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
-    OC_MUST (*linear_backward)(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy, oc_tensor dx, oc_tensor dw, oc_tensor dbias);
-                                               /* dy is overwritten by the gradient before relu; dx.data may be NULL */
+    OC_MUST (*linear_backward)(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy,
+                               oc_tensor dx, oc_tensor dw, oc_tensor dbias);
     /* In place; backward is the same call on dx. x [B,N]: t is 0; x [T,B,N] (dims[2] > 1). */
     OC_MUST (*dropout)(oc_backend *b, const oc_dropout *d, oc_tensor x);
 
-    /* Cross entropy with class weights and label smoothing [Szegedy16], averaged as PyTorch does (over the weights of the
-     * targets): logits [B,horizons*3]; target [B,horizons] i32, -1: not counted. Adds to loss_sum[0] and weight_sum[0]
-     * (f64, host memory on the CPU); dlogits = the gradient of the weighted SUM (the caller divides by the whole batch's
-     * weight: gradient_scale of adamw). */
-    OC_MUST (*softmax_loss)(oc_backend *b, const oc_loss_rule *rule, oc_tensor logits, oc_tensor target, double *loss_sum, double *weight_sum, oc_tensor dlogits);
+    /* Cross entropy with class weights and label smoothing [Szegedy16], averaged as PyTorch does (over the weights of
+     * the targets): logits [B,horizons*3]; target [B,horizons] i32, -1: not counted. Adds to loss_sum[0] and
+     * weight_sum[0] (f64, host memory on the CPU); dlogits = the gradient of the weighted SUM (the caller divides by
+     * the whole batch's weight: gradient_scale of adamw). */
+    OC_MUST (*softmax_loss)(oc_backend *b, const oc_loss_rule *rule, oc_tensor logits, oc_tensor target,
+                            double *loss_sum, double *weight_sum, oc_tensor dlogits);
     /* probabilities [B,horizons,3] = softmax(logits / temperature[horizon]) */
-    OC_MUST (*softmax)(oc_backend *b, int horizons, const float *temperature, oc_tensor logits, oc_tensor probabilities);
+    OC_MUST (*softmax)
+    (oc_backend *b, int horizons, const float *temperature, oc_tensor logits, oc_tensor probabilities);
 
-    OC_MUST (*tree_sum)(oc_backend *b, oc_tensor partials, oc_tensor sum);     /* [S,P] -> [P], S a power of two: fixed binary tree */
-    OC_MUST (*square_sum)(oc_backend *b, oc_tensor x, double *sum);            /* f64, fixed blocks: same bits for any split */
+    /* [S,P] -> [P], S a power of two: fixed binary tree */
+    OC_MUST (*tree_sum)(oc_backend *b, oc_tensor partials, oc_tensor sum);
+    /* f64, fixed blocks: same bits for any split */
+    OC_MUST (*square_sum)(oc_backend *b, oc_tensor x, double *sum);
     OC_MUST (*adamw)(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v);
-    OC_MUST (*blend)(oc_backend *b, float keep, oc_tensor x, oc_tensor average);   /* average = keep * average + (1 - keep) * x */
+    /* average = keep * average + (1 - keep) * x */
+    OC_MUST (*blend)(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
     OC_MUST (*fill)(oc_backend *b, float value, oc_tensor x);
 } oc_ops;
 

@@ -223,7 +223,8 @@ static oc_status pair_take(state *s, const oc_line *line, const oc_line *book)
 
 /* -- files -- */
 
-static oc_status pair_read(state *s, oc_lines *messages, oc_lines *books, const char *message_name, const char *book_name)
+static oc_status pair_read(state *s, oc_lines *messages, oc_lines *books, const char *message_name,
+                           const char *book_name)
 {
     oc_import *im = s->im;
     oc_line line, book;

@@ -30,7 +30,8 @@ OC_MUST oc_graph_bytes(const oc_backend_config *config, const oc_model_shape *sh
                        size_t *bytes);
 /* config->arena_bytes is not looked at. rule may be NULL without training. */
 OC_MUST oc_graph_open(oc_graph **out, const oc_backend_config *config, const oc_model_shape *shape,
-                      const oc_graph_rule *rule, const double *mean, const double *scale, double clip, int batch_max, bool training);
+                      const oc_graph_rule *rule, const double *mean, const double *scale, double clip, int batch_max,
+                      bool training);
 void oc_graph_close(oc_graph *g);
 oc_backend *oc_graph_backend(oc_graph *g);
 /* Packed weights (of all layers) are shared: the caller packs once a step into memory of oc_graph_packed_bytes and

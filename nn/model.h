@@ -7,19 +7,23 @@
 #include "nn/bundle.h"
 
 typedef struct oc_model oc_model;
-OC_MUST oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backend_config *config, int batch_max);  /* bundle outlives it */
+/* The bundle outlives the model. */
+OC_MUST oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backend_config *config, int batch_max);
 void oc_model_close(oc_model *m);              /* no sliding windows may be open on it (asserted) */
 const oc_bundle *oc_model_bundle(const oc_model *m);
 const oc_backend_info *oc_model_backend(const oc_model *m);
 /* rows_raw [windows,T,F] raw: the scaler is inside -> probabilities [windows,horizons,3] buy, sell, hold.
  * windows of any number: done in pieces of batch_max. */
-OC_MUST oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, float *probabilities, size_t probabilities_cap);
+OC_MUST oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, float *probabilities,
+                         size_t probabilities_cap);
 /* Windows gathered by the index of their last row from rows [row_count,F]; no copy of windows is made. */
 OC_MUST oc_model_predict_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t windows,
                               float *probabilities, size_t probabilities_cap);
+/* Before temperature: [windows,horizons*3]. */
 OC_MUST oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t windows,
-                             float *logits, size_t logits_cap);                /* before temperature: [windows,horizons*3] */
-OC_MUST oc_model_explain(oc_model *m, const float *rows_raw, float *attention, size_t attention_cap);   /* one window -> [heads,T] */
+                             float *logits, size_t logits_cap);
+/* The attention of one window: [heads,T]. */
+OC_MUST oc_model_explain(oc_model *m, const float *rows_raw, float *attention, size_t attention_cap);
 
 /* Staggered windows: a slot (one session) holds T windows that began one row apart; a new row completes the oldest. */
 typedef struct oc_sliding oc_sliding;
@@ -27,7 +31,8 @@ size_t oc_sliding_bytes(const oc_model *m, size_t slot_max);
 OC_MUST oc_sliding_open(oc_sliding **out, oc_model *m, size_t slot_max);
 void oc_sliding_close(oc_sliding *s);
 /* Critical path: one new raw row for each of n slots -> the answer of the window that this row completes. Where fewer
- * than T rows are there, full[i] = 0 and the three probabilities are 0, 0, 1 (hold). The slot's advance must be done. */
+ * than T rows are there, full[i] = 0 and the three probabilities are 0, 0, 1 (hold). The slot's advance must be
+ * done. */
 OC_MUST oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                         size_t probabilities_cap, uint8_t *full);
 /* Between ticks: all other windows of the slots consume the row, oldest first. A refused call, of either kind, changes no

@@ -5,6 +5,7 @@
 
 #include "kernels/ops.h"
 
-double oc_cpu_fma_peak(oc_isa isa, double seconds);    /* operations a second of the calling thread; the best of short runs */
+/* Operations a second of the calling thread; the best of short runs. */
+double oc_cpu_fma_peak(oc_isa isa, double seconds);
 
 #endif

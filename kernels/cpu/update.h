@@ -10,7 +10,7 @@ OC_MUST oc_cpu_square_sum(oc_backend *b, oc_tensor x, double *sum);
 OC_MUST oc_cpu_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v);
 OC_MUST oc_cpu_blend(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
 OC_MUST oc_cpu_fill(oc_backend *b, float value, oc_tensor x);
-OC_MUST oc_cpu_softmax_loss(oc_backend *b, const oc_loss_rule *rule, oc_tensor logits, oc_tensor target, double *loss_sum,
-                            double *weight_sum, oc_tensor dlogits);
+OC_MUST oc_cpu_softmax_loss(oc_backend *b, const oc_loss_rule *rule, oc_tensor logits, oc_tensor target,
+                            double *loss_sum, double *weight_sum, oc_tensor dlogits);
 
 #endif

@@ -1,6 +1,8 @@
-/* bench.h - `outcry bench NAME`: one row a bench. A bench measures Outcry and its peer in the same run, several times, and
- * compares with the peer's best; without the peer's scripts or Python it prints its own figure and says that the peer is absent.
- * Add one: a file bench_NAME.c with `oc_status oc_bench_NAME(const oc_bench_options *, oc_bench_report *)`, a row in benches.h. */
+/* bench.h - `outcry bench NAME`: one row a bench. A bench measures Outcry and its peer in the same run, several times,
+ * and compares with the peer's best; without the peer's scripts or Python it prints its own figure and says that the
+ * peer is absent.
+ * Add one: a file bench_NAME.c with `oc_status oc_bench_NAME(const oc_bench_options *, oc_bench_report *)`, and a row
+ * in benches.h. */
 #ifndef OC_TOOLS_BENCH_H
 #define OC_TOOLS_BENCH_H
 
@@ -23,10 +25,10 @@ enum { OC_BENCH_FIGURES_MAX = 32 };
 typedef struct oc_bench_report { oc_bench_figure figure[OC_BENCH_FIGURES_MAX]; int count; } oc_bench_report;
 
 /* ratio = value / peer_value as it stands; peer "" and peer_value NaN where there is none. */
-void oc_bench_add(oc_bench_report *r, const char *figure, double value, const char *unit, const char *peer, double peer_value,
-                  const char *note);
-/* Runs `python script arguments…` (arguments end with NULL) in the peers' folder and reads `value` of the JSON line whose
- * metric is `metric`; the best of options->repeats runs. *value NaN and OC_OK where there is no peer. */
+void oc_bench_add(oc_bench_report *r, const char *figure, double value, const char *unit, const char *peer,
+                  double peer_value, const char *note);
+/* Runs `python script arguments…` (arguments end with NULL) in the peers' folder and reads `value` of the JSON line
+ * whose metric is `metric`; the best of options->repeats runs. *value NaN and OC_OK where there is no peer. */
 OC_MUST oc_bench_peer(const oc_bench_options *o, const char *script, const char *const *arguments, const char *metric,
                       bool lower_is_better, double *value);
 

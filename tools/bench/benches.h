@@ -5,7 +5,7 @@
 #include "tools/bench/bench.h"
 
 #define OC_BENCHES(X)                                                                                                  \
-    X("features", features, "rows a second of the feature engine: 40 features on book packets, nine indicators on bars") \
+    X("features", features, "rows a second of the feature engine: 40 features on a book, nine indicators on bars")     \
     X("latency-window", latency_window, "time of one answer to a whole window, one core")                              \
     X("latency-push", latency_push, "time of the answer to one pushed row, and of the advance behind it, one core")    \
     X("throughput-window", throughput_window, "whole windows a second in batches of 256, one and two threads")         \
@@ -13,7 +13,8 @@
     X("dataset-load", dataset_load, "opening a dataset with every hash and value checked, against memcpy and h5py") \
     X("risk", risk, "time from a prediction to an order through the whole risk gate, one core")
 
-#define OC_BENCH_DECLARE(name, function, text) oc_status oc_bench_##function(const oc_bench_options *, oc_bench_report *);
+#define OC_BENCH_DECLARE(name, function, text)                                                                         \
+    oc_status oc_bench_##function(const oc_bench_options *, oc_bench_report *);
 OC_BENCHES(OC_BENCH_DECLARE)
 #undef OC_BENCH_DECLARE
 
