@@ -145,10 +145,12 @@ const char *oc_instrument_problem(const oc_instrument *instrument)
     const oc_decimal units[] = {instrument->tick, instrument->lot, instrument->order_tick};
     size_t length = strnlen(instrument->symbol, OC_SYMBOL_BYTES);
     if (length == 0 || length == OC_SYMBOL_BYTES) return "a symbol has 1 to 31 characters";
-    if (instrument->symbol[strspn(instrument->symbol, ".")] == '\0') return "a symbol is not of dots alone: they mean folders";
+    if (instrument->symbol[strspn(instrument->symbol, ".")] == '\0')
+        return "a symbol is not of dots alone: they mean folders";
     for (size_t i = 0; i < length; i++) {
         if (instrument->symbol[i] <= ' ' || instrument->symbol[i] > '~' || strchr("/,\"", instrument->symbol[i]))
-            return "a symbol is of printable characters without blanks, '/', ',' and '\"'"; /* a group's, a CSV's, --set's */
+            return "a symbol is of printable characters without blanks, '/', ',' and '\"'"; /* a group's, a CSV's,
+                                                                                               --set's */
     }
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (units[i].mantissa <= 0 || units[i].exponent < -OC_DECIMAL_EXPONENT_MAX || units[i].reserved != 0

@@ -35,8 +35,8 @@ void oc_sliding_close(oc_sliding *s);
  * done. */
 OC_MUST oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                         size_t probabilities_cap, uint8_t *full);
-/* Between ticks: all other windows of the slots consume the row, oldest first. A refused call, of either kind, changes no
- * slot. */
+/* Between ticks: all other windows of the slots consume the row, oldest first. A refused call, of either kind, changes
+ * no slot. */
 OC_MUST oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n);
 /* From stored rows; where one of them is refused, the slot is left as after a reset. */
 OC_MUST oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows);

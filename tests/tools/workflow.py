@@ -1,8 +1,10 @@
-"""The research workflow from outside, on bars made here: two symbols, two labels, hostile names, changed files, full disks.
+"""The research workflow from outside, on bars made here: two symbols, two labels, hostile names, changed files, full
+disks.
 
 usage: workflow.py OUTCRY SOURCE
 Each check is a promise of DESIGN sections 4 and 10 that a unit test cannot see, because it lies between two commands.
 """
+
 import json
 import os
 import random
@@ -17,8 +19,15 @@ import time
 OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 START, BARS, HOUR = 1_600_000_000, 3000, 3600 * 10**9
 LABELS = "direction:3:0.0005,cost:6:0.0002"
-SMALL = ("window.steps=6", "model.hidden=8", "model.heads=2", "train.epochs=1", "train.windows_per_epoch=512", "train.valid_windows=256",
-         f"data.labels={LABELS}")
+SMALL = (
+    "window.steps=6",
+    "model.hidden=8",
+    "model.heads=2",
+    "train.epochs=1",
+    "train.windows_per_epoch=512",
+    "train.valid_windows=256",
+    f"data.labels={LABELS}",
+)
 faults = []
 
 
@@ -33,8 +42,13 @@ def limited(bytes_most):
 
 def run(*arguments, sets=(), limit=None):
     pairs = [p for s in sets for p in ("--set", s)]
-    return subprocess.run([OUTCRY, *arguments, *pairs, "--json", "--quiet"], capture_output=True, text=True, timeout=100,
-                          preexec_fn=limited(limit) if limit else None)
+    return subprocess.run(
+        [OUTCRY, *arguments, *pairs, "--json", "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        preexec_fn=limited(limit) if limit else None,
+    )
 
 
 def result(*arguments, sets=()):
@@ -59,7 +73,20 @@ def bars(path, seed, broken=0):
 
 
 def import_(work, symbol, csv, out):
-    return run("import", "--format", "csv", "--symbol", symbol, "--bar", "1h", "--stamp", "start", "--out", f"{work}/{out}", f"{work}/{csv}")
+    return run(
+        "import",
+        "--format",
+        "csv",
+        "--symbol",
+        symbol,
+        "--bar",
+        "1h",
+        "--stamp",
+        "start",
+        "--out",
+        f"{work}/{out}",
+        f"{work}/{csv}",
+    )
 
 
 def imports(work):
@@ -72,12 +99,22 @@ def imports(work):
     bars(f"{work}/bad.csv", 3, broken=300)
     r = import_(work, "BAD", "bad.csv", "bad.events")
     said = json.loads(r.stdout.splitlines()[-1]) if r.stdout.strip() else {}
-    check("an import with too many refused lines says how many", r.returncode == 65 and said.get("rejected") == 300, r.stdout)
+    check(
+        "an import with too many refused lines says how many",
+        r.returncode == 65 and said.get("rejected") == 300,
+        r.stdout,
+    )
 
 
 def build(work, out, *sets, **how):
-    return run("build", f"{SOURCE}/configs/build-bars.yaml", "--out", f"{work}/{out}", sets=(
-        f"data.events={work}/AAA.events,{work}/BBB.events", f"labels={LABELS}", *sets), **how)
+    return run(
+        "build",
+        f"{SOURCE}/configs/build-bars.yaml",
+        "--out",
+        f"{work}/{out}",
+        sets=(f"data.events={work}/AAA.events,{work}/BBB.events", f"labels={LABELS}", *sets),
+        **how,
+    )
 
 
 def datasets(work):
@@ -93,29 +130,51 @@ def ledger(work):
 
 
 def results(work):
-    train = result("train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/run", sets=(f"data.dataset={work}/d.h5", *SMALL))
+    train = result(
+        "train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/run", sets=(f"data.dataset={work}/d.h5", *SMALL)
+    )
     m = result("evaluate", "--model", f"{work}/run/model", "--data", f"{work}/d.h5", "--out", f"{work}/result")
     check("both labels are judged", [h["label"] for h in m["horizons"]] == LABELS.split(","))
     check("weights", m["model"]["weights_hash"] == train["weights_hash"])
     for h in m["horizons"]:
         shares = [sum(row) for row in h["confusion"]]
-        check("truth in rows of the confusion", all(abs(a / h["samples"] - b) < 1e-12 for a, b in zip(shares, h["classes"]["test"])), h["confusion"])
+        check(
+            "truth in rows of the confusion",
+            all(abs(a / h["samples"] - b) < 1e-12 for a, b in zip(shares, h["classes"]["test"])),
+            h["confusion"],
+        )
     # Two symbols at a time: blocks hold both, and twice as many samples.
     one = json.load(open(f"{work}/result/metrics.json", encoding="utf-8"))["horizons"][0]
-    check("a block of the bootstrap covers the horizon of every symbol", one["intervals"]["block"] >= 2 * 2 * 3, one["intervals"]["block"])
+    check(
+        "a block of the bootstrap covers the horizon of every symbol",
+        one["intervals"]["block"] >= 2 * 2 * 3,
+        one["intervals"]["block"],
+    )
     lines = ledger(work)
     check("train and evaluate are in the ledger", [l["command"] for l in lines] == ["train", "evaluate"], lines)
-    check("a look at the test split has dated returns", lines[-1].get("returns", {}).get("count") == m["samples"], lines[-1])
-    check("no hash of nothing", all(set(l.get(k, "1")) != {"0"} for l in lines for k in ("config", "bundle")), lines[-1])
+    check(
+        "a look at the test split has dated returns",
+        lines[-1].get("returns", {}).get("count") == m["samples"],
+        lines[-1],
+    )
+    check(
+        "no hash of nothing", all(set(l.get(k, "1")) != {"0"} for l in lines for k in ("config", "bundle")), lines[-1]
+    )
     result("report", f"{work}/result", "--out", f"{work}/r.html")
     page = json.load(open(f"{work}/r.json", encoding="utf-8"))
-    check("the report's figures are the result's", page["inputs"] == [json.load(open(f"{work}/result/metrics.json", encoding="utf-8"))])
+    check(
+        "the report's figures are the result's",
+        page["inputs"] == [json.load(open(f"{work}/result/metrics.json", encoding="utf-8"))],
+    )
     for gone in os.listdir(work):
         if gone.endswith(".ledger"):
             os.rename(f"{work}/{gone}", f"{work}/away")
     json.dump(dict(m, trials="unknown"), open(f"{work}/m.json", "w", encoding="utf-8"))
-    check("the first look without a ledger begins one", result("evaluate", "--model", f"{work}/run/model", "--data", f"{work}/d.h5", "--out",
-                                                               f"{work}/again")["trials"] == 1)
+    check(
+        "the first look without a ledger begins one",
+        result("evaluate", "--model", f"{work}/run/model", "--data", f"{work}/d.h5", "--out", f"{work}/again")["trials"]
+        == 1,
+    )
 
 
 def splits(work):
@@ -124,14 +183,36 @@ def splits(work):
     a, b = last - 1000 * HOUR, last - 500 * HOUR
     open(f"{work}/folds.yaml", "w", encoding="ascii").write(text % ("<script>alert(1)</script>", a, a, b, b, last))
     open(f"{work}/empty.yaml", "w", encoding="ascii").write(text % ("nothing", a, a, b, last + HOUR, last + 8 * HOUR))
-    result("train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/none", sets=(f"data.dataset={work}/d.h5", f"data.folds={work}/empty.yaml", *SMALL))
+    result(
+        "train",
+        f"{SOURCE}/configs/train.yaml",
+        "--out",
+        f"{work}/none",
+        sets=(f"data.dataset={work}/d.h5", f"data.folds={work}/empty.yaml", *SMALL),
+    )
     r = run("evaluate", "--model", f"{work}/none/model", "--data", f"{work}/d.h5", "--out", f"{work}/none-result")
-    check("an empty test split is named", r.returncode == 65 and "test split of nothing" in r.stderr and not os.path.exists(f"{work}/none-result"), (r.returncode, r.stderr, r.stdout))
+    check(
+        "an empty test split is named",
+        r.returncode == 65 and "test split of nothing" in r.stderr and not os.path.exists(f"{work}/none-result"),
+        (r.returncode, r.stderr, r.stdout),
+    )
 
 
 def study(work, out, *sets, data="d.h5"):
-    return run("study", f"{SOURCE}/configs/study.yaml", "--out", f"{work}/{out}", sets=(
-        f"data.dataset={work}/{data}", f"data.folds={work}/folds.yaml", *SMALL, "study.resamples=100", "study.seeds=1,2", *sets))
+    return run(
+        "study",
+        f"{SOURCE}/configs/study.yaml",
+        "--out",
+        f"{work}/{out}",
+        sets=(
+            f"data.dataset={work}/{data}",
+            f"data.folds={work}/folds.yaml",
+            *SMALL,
+            "study.resamples=100",
+            "study.seeds=1,2",
+            *sets,
+        ),
+    )
 
 
 def studies(work):
@@ -139,15 +220,35 @@ def studies(work):
     lines = [l["command"] for l in ledger(work)]
     check("the study has its own record", lines.count("study") == 1, lines)
     first = open(f"{work}/study/study.json", "rb").read()
-    check("a study that is done is not done again", study(work, "study").returncode == 0 and open(f"{work}/study/study.json", "rb").read() == first)
+    check(
+        "a study that is done is not done again",
+        study(work, "study").returncode == 0 and open(f"{work}/study/study.json", "rb").read() == first,
+    )
     whole = json.loads(first)
-    check("every label is in the study", whole["labels"] == LABELS.split(",") and len(whole["folds"][0]["tested"]) == 4, whole["labels"])
+    check(
+        "every label is in the study",
+        whole["labels"] == LABELS.split(",") and len(whole["folds"][0]["tested"]) == 4,
+        whole["labels"],
+    )
     r = run("report", f"{work}/study", "--out", f"{work}/s.html")
     page = open(f"{work}/s.html", encoding="utf-8").read() if r.returncode == 0 else ""
     check("names are escaped", "&lt;script&gt;" in page and "<script" not in page, r.stderr)
     check("every label is in the page", all(f"<code>{l}</code>" in page for l in LABELS.split(",")))
-    pairs = [p for s in (f"data.dataset={work}/d.h5", f"data.folds={work}/folds.yaml", *SMALL, "study.resamples=100", "study.seeds=1,2") for p in ("--set", s)]
-    killed = subprocess.Popen([OUTCRY, "study", f"{SOURCE}/configs/study.yaml", "--out", f"{work}/cut", *pairs, "--quiet"], stderr=subprocess.DEVNULL)
+    pairs = [
+        p
+        for s in (
+            f"data.dataset={work}/d.h5",
+            f"data.folds={work}/folds.yaml",
+            *SMALL,
+            "study.resamples=100",
+            "study.seeds=1,2",
+        )
+        for p in ("--set", s)
+    ]
+    killed = subprocess.Popen(
+        [OUTCRY, "study", f"{SOURCE}/configs/study.yaml", "--out", f"{work}/cut", *pairs, "--quiet"],
+        stderr=subprocess.DEVNULL,
+    )
     for _ in range(1000):
         if os.path.exists(f"{work}/cut/runs/fold-00/trial-00/seed-1/run/log.jsonl"):
             break
@@ -155,12 +256,25 @@ def studies(work):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     check("a study that was killed goes on", study(work, "cut").returncode == 0)
-    figures = lambda folder: [{k: v for k, v in t.items() if k != "predictions_hash"} for f in json.load(open(f"{work}/{folder}/study.json", encoding="utf-8"))["folds"] for t in f["tested"]]
+    figures = lambda folder: [
+        {k: v for k, v in t.items() if k != "predictions_hash"}
+        for f in json.load(open(f"{work}/{folder}/study.json", encoding="utf-8"))["folds"]
+        for t in f["tested"]
+    ]
     check("and gives the same figures", figures("cut") == figures("study"))
-    for name, sets in (("a seed twice", ["study.seeds=1,1"]), ("no seed", ["study.seeds=../x"]), ("a trial's own seed", ["study.trials=seed=9"]),
-                       ("a trial's own data", ["study.trials=data.labels=x"]), ("a trial's wrong key", ["study.trials=model.hiden=3"])):
+    for name, sets in (
+        ("a seed twice", ["study.seeds=1,1"]),
+        ("no seed", ["study.seeds=../x"]),
+        ("a trial's own seed", ["study.trials=seed=9"]),
+        ("a trial's own data", ["study.trials=data.labels=x"]),
+        ("a trial's wrong key", ["study.trials=model.hiden=3"]),
+    ):
         r = study(work, "wrong", *sets)
-        check(f"study: {name} is refused before anything is trained", r.returncode == 78 and not os.path.exists(f"{work}/wrong"), r.stderr)
+        check(
+            f"study: {name} is refused before anything is trained",
+            r.returncode == 78 and not os.path.exists(f"{work}/wrong"),
+            r.stderr,
+        )
     build(work, "e.h5", "bar_spread=0.01")
     shutil.copy(f"{work}/d.h5", f"{work}/keep.h5")
     shutil.move(f"{work}/e.h5", f"{work}/d.h5")
@@ -169,11 +283,20 @@ def studies(work):
     shutil.move(f"{work}/keep.h5", f"{work}/d.h5")
     open(f"{work}/study/runs/fold-00/trial-00/seed-2/result/predictions.h5", "ab").write(b"x")
     r = run("report", f"{work}/study", "--out", f"{work}/t.html")
-    check("a study's changed predictions are refused", r.returncode == 65 and "seed-2" in r.stderr and not os.path.exists(f"{work}/t.html"), r.stderr)
+    check(
+        "a study's changed predictions are refused",
+        r.returncode == 65 and "seed-2" in r.stderr and not os.path.exists(f"{work}/t.html"),
+        r.stderr,
+    )
 
 
 def tree(folder):
-    return {os.path.join(d, f): open(os.path.join(d, f), "rb").read() for d, _, files in os.walk(folder) for f in files if not f.endswith(".ledger")}
+    return {
+        os.path.join(d, f): open(os.path.join(d, f), "rb").read()
+        for d, _, files in os.walk(folder)
+        for f in files
+        if not f.endswith(".ledger")
+    }
 
 
 def full_disks(work):
@@ -181,18 +304,50 @@ def full_disks(work):
     size = os.path.getsize
     attempts = {
         "build": lambda: build(work, "d.h5", limit=size(f"{work}/d.h5") // 2),
-        "evaluate, predictions": lambda: run("evaluate", "--model", f"{work}/run/model", "--data", f"{work}/d.h5", "--resamples", "100", "--out", f"{work}/result",
-                                             limit=size(f"{work}/result/predictions.h5") // 2),
+        "evaluate, predictions": lambda: run(
+            "evaluate",
+            "--model",
+            f"{work}/run/model",
+            "--data",
+            f"{work}/d.h5",
+            "--resamples",
+            "100",
+            "--out",
+            f"{work}/result",
+            limit=size(f"{work}/result/predictions.h5") // 2,
+        ),
         "report": lambda: run("report", f"{work}/result", "--out", f"{work}/r.html", limit=4096),
         "simulate": lambda: run("simulate", "--events", "20000", "--out", f"{work}/sim.events", limit=65536),
-        "import": lambda: run("import", "--format", "csv", "--symbol", "AAA", "--bar", "1h", "--stamp", "start", "--out", f"{work}/AAA.events", f"{work}/AAA.csv", limit=65536),
+        "import": lambda: run(
+            "import",
+            "--format",
+            "csv",
+            "--symbol",
+            "AAA",
+            "--bar",
+            "1h",
+            "--stamp",
+            "start",
+            "--out",
+            f"{work}/AAA.events",
+            f"{work}/AAA.csv",
+            limit=65536,
+        ),
         "export": lambda: run("export", "--model", f"{work}/run/model", "--onnx", f"{work}/m.onnx", limit=4096),
     }
     for name, attempt in attempts.items():
         r = attempt()
-        check(f"{name} on a full disk fails with a message", r.returncode == 1 and r.stderr.strip(), f"exit {r.returncode} {r.stderr}")
+        check(
+            f"{name} on a full disk fails with a message",
+            r.returncode == 1 and r.stderr.strip(),
+            f"exit {r.returncode} {r.stderr}",
+        )
         after = tree(work)
-        check(f"{name} on a full disk leaves all files as they were", after == before, [k for k in set(before) | set(after) if before.get(k) != after.get(k)])
+        check(
+            f"{name} on a full disk leaves all files as they were",
+            after == before,
+            [k for k in set(before) | set(after) if before.get(k) != after.get(k)],
+        )
         before = after
 
 

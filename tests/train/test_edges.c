@@ -1,7 +1,7 @@
 /* test_edges.c - the loop's own promises, and inputs at the edge: every window once an epoch, the average, patience,
- * which weights are validated and saved; one class, fewer windows than a batch or than shards, a job of one step; checkpoints
- * that are sealed well but say what cannot be.
- * Oracles: loops in this file; oc_model on the saved bundle. Faults that must be seen are told in each test. */
+ * which weights are validated and saved; one class, fewer windows than a batch or than shards, a job of one step;
+ * checkpoints that are sealed well but say what cannot be. Oracles: loops in this file; oc_model on the saved bundle.
+ * Faults that must be seen are told in each test. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

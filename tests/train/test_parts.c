@@ -317,7 +317,8 @@ static void every_bit_of_a_checkpoint(void **state)
     const train_origin origin = {"key: value\n", {1, 2}, {3, 4}, "build", 8, 2};
     char folder[96], path[128], *good;
     float block[5 * TINY], back[5 * TINY];
-    train_counters read, c = {.step = 12, .epoch = 3, .updates = 12, .windows = 24, .best_loss = 0.5, .train_seconds = 2};
+    train_counters read,
+        c = {.step = 12, .epoch = 3, .updates = 12, .windows = 24, .best_loss = 0.5, .train_seconds = 2};
     train_weights w = {block, block + TINY, block + 2 * TINY, block + 3 * TINY, block + 4 * TINY};
     size_t bytes;
     bool found;
