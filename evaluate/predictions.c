@@ -15,9 +15,10 @@ oc_status oc_predictions_fit(const oc_bundle *bundle, const oc_dataset *d, const
 {
     char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
     if (oc_hash_equal(bundle->schema, d->schema) && (size_t)bundle->shape.inputs == d->width) return OC_OK;
-    return OC_FAIL(OC_EDATA,
-                   "%s was trained on features with schema %s; %s has schema %s: build the dataset with the same features",
-                   model, oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
+    return OC_FAIL(
+        OC_EDATA,
+        "%s was trained on features with schema %s; %s has schema %s: build the dataset with the same features", model,
+        oc_hash_text(bundle->schema, want), d->path, oc_hash_text(d->schema, have));
 }
 
 oc_status oc_predictions_labels(const oc_bundle *bundle, const oc_dataset *d, const char *model,
