@@ -16,6 +16,8 @@
     X(study)                                                                                                           \
     X(report)                                                                                                          \
     X(export)                                                                                                          \
+    X(serve)                                                                                                           \
+    X(models)                                                                                                          \
     X(bench)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;

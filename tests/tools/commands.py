@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 OUTCRY, SOURCE = sys.argv[1:3]
-COMMANDS = "doctor simulate import build verify train evaluate predict study report export bench".split()
+COMMANDS = "doctor simulate import build verify train evaluate predict study report export serve models bench".split()
 faults = []
 
 
@@ -40,19 +40,20 @@ r = run("bench", "--list")
 check("bench --list", r.returncode == 0 and "latency-window" in r.stdout, r)
 
 with tempfile.TemporaryDirectory() as work:
-    for name in ("build-bars", "build-book", "train", "study"):
+    for name in ("build-bars", "build-book", "train", "study", "serve"):
         text = open(f"{SOURCE}/configs/{name}.yaml").read()
         command = {"build-bars": "build", "build-book": "build"}.get(name, name)
+        out = () if name == "serve" else ("--out", f"{work}/out")
         for what, bad, expected in (("unknown key", "nonsense: 3\n" + text, "nonsense"),
                                     ("tabs", "a:\n\t- 1\n", "bad.yaml:"),
                                     ("anchor", "seed: &a 1\n", "bad.yaml:1:7"),
                                     ("alias", "seed: 1\nthreads: *a\n", "bad.yaml:2:10"),
                                     ("duplicate", text + "\nseed: 1\nseed: 2\n", "seed")):
             open(f"{work}/bad.yaml", "w").write(bad)
-            r = run(command, f"{work}/bad.yaml", "--out", f"{work}/out")
+            r = run(command, f"{work}/bad.yaml", *out)
             placed = re.search(r"bad\.yaml:\d+:\d+", r.stderr)
             check(f"{name}: {what}", r.returncode == 78 and expected in r.stderr and placed, r)
-        r = run(command, f"{work}/absent.yaml", "--out", f"{work}/out")
+        r = run(command, f"{work}/absent.yaml", *out)
         check(f"{name}: absent", r.returncode in (1, 78) and "absent.yaml" in r.stderr, r)
     train = ("train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/out")
     r = run(*train, "--set", "model.hidden=nan", "--set", "train.batch=0")
@@ -70,13 +71,15 @@ with tempfile.TemporaryDirectory() as work:
 
 with tempfile.TemporaryDirectory() as work:
     sample = [f"{work}/m.events", f"{work}/m.h5"]
-    run("simulate", "--out", sample[0], "--events", "6000", "--seed", "1", "--signal", "0.5", "--label", "direction:20:0")
+    run("simulate", "--out", sample[0], "--events", "6000", "--seed", "1", "--signal", "0.5", "--label",
+        "direction:20:0")
     run("build", f"{SOURCE}/configs/build-book.yaml", "--set", f"data.events={sample[0]}", "--out", sample[1])
     train = ["train", f"{SOURCE}/configs/train.yaml", "--quiet", *(text for key in (
         f"data.dataset={sample[1]}", "train.epochs=1", "train.windows_per_epoch=64", "window.steps=5", "model.hidden=8",
         "log.level=info") for text in ("--set", key))]
     r = run(*train, "--out", f"{work}/loud")
-    check("log.level=info says the backend and why", r.returncode == 0 and "info  train" in r.stderr and "CPU" in r.stderr, r)
+    says = "info  train" in r.stderr and "CPU" in r.stderr
+    check("log.level=info says the backend and why", r.returncode == 0 and says, r)
     r = run(*train, "--log-level=error", "--out", f"{work}/still")
     check("--log-level wins over log.level", r.returncode == 0 and r.stderr == "", r)
 

@@ -17,7 +17,7 @@ LINKS = {
     "train": ["nn", "datasets"],
     "trade": ["market"],
     "evaluate": ["train", "trade"],
-    "serve": ["nn", "market"],
+    "serve": ["nn", "market", "serve/client"],   # HTTP is a client of the same rings as everyone else
     "serve/client": ["base"],
     "tools": ["evaluate", "serve"],
 }

@@ -1,0 +1,299 @@
+/* client.c - the client's end of both rings. What the hello says is checked against the region's size before it is
+ * used. */
+#include "serve/client/client.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "serve/client/ring.h"
+
+enum { YIELDS = 64, NAP_NS = 10000000 };
+
+struct oc_client {
+    int socket;
+    unsigned char *region;
+    oc_wire_bell *bell;
+    uint64_t region_bytes;
+    oc_ring requests, replies;
+    oc_client_model model;
+    char address[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+/* The hello and its two descriptors; both are -1 where there are none. */
+static OC_MUST hello_receive(oc_client *c, oc_wire_hello *hello, int fds[2])
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    struct iovec part = {hello, sizeof *hello};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    fds[0] = fds[1] = -1;
+    const ssize_t got = recvmsg(c->socket, &message, MSG_CMSG_CLOEXEC);
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&message); h && got > 0; h = CMSG_NXTHDR(&message, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS || h->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+            continue;
+        memcpy(fds, CMSG_DATA(h), 2 * sizeof(int));
+    }
+    if (got != (ssize_t)sizeof *hello || hello->magic != OC_WIRE_MAGIC)
+        return OC_FAIL(OC_EFAILED, "%s: no Outcry server answers there", c->address);
+    if (hello->version != OC_WIRE_VERSION)
+        return OC_FAIL(OC_EFAILED, "%s: the server speaks layout %u, this client %d", c->address, hello->version,
+                       OC_WIRE_VERSION);
+    if (hello->state == OC_HELLO_WRONG_UID)
+        return OC_FAIL(OC_EFAILED, "%s: the server belongs to another user", c->address);
+    if (hello->state == OC_HELLO_FULL)
+        return OC_FAIL(OC_EAGAIN, "%s: the server has no room for another client", c->address);
+    if (hello->state != OC_HELLO_WELCOME || fds[0] < 0)
+        return OC_FAIL(OC_EFAILED, "%s: the server could not make a ring: its log says why", c->address);
+    return OC_OK;
+}
+
+static bool ring_bytes_good(uint64_t bytes)
+{
+    return bytes >= 4096 && bytes <= UINT64_C(1) << 32 && (bytes & (bytes - 1)) == 0;
+}
+
+static OC_MUST region_map(oc_client *c, const oc_wire_hello *hello, const int fds[2])
+{
+    struct stat region, bell;
+    if (fstat(fds[0], &region) != 0 || fstat(fds[1], &bell) != 0)
+        return OC_FAIL(OC_EFAILED, "%s: %s", c->address, strerror(errno));
+    const uint64_t cells = (uint64_t)hello->steps * hello->inputs;
+    if (!(ring_bytes_good(hello->request_bytes) && ring_bytes_good(hello->reply_bytes) && hello->steps >= 1 &&
+          hello->inputs >= 1 && cells <= hello->request_bytes / sizeof(float) && hello->horizons >= 1 &&
+          hello->horizons <= OC_WIRE_HORIZONS_MAX &&
+          hello->region_bytes == OC_WIRE_REGION_OFFSET + hello->request_bytes + hello->reply_bytes &&
+          (uint64_t)region.st_size == hello->region_bytes && (uint64_t)bell.st_size >= sizeof *c->bell))
+        return OC_FAIL(OC_EFAILED, "%s: the server's hello contradicts the memory that it hands out", c->address);
+    void *at = mmap(NULL, hello->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+    if (at == MAP_FAILED) return OC_FAIL(OC_EFAILED, "%s: mmap: %s", c->address, strerror(errno));
+    c->region = at;
+    c->region_bytes = hello->region_bytes;
+    at = mmap(NULL, OC_WIRE_REGION_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
+    if (at == MAP_FAILED) return OC_FAIL(OC_EFAILED, "%s: mmap: %s", c->address, strerror(errno));
+    c->bell = at;
+    oc_wire_control *control = (oc_wire_control *)(void *)c->region;
+    oc_ring_init(&c->requests, &control->requests, c->region + OC_WIRE_REGION_OFFSET, hello->request_bytes);
+    oc_ring_init(&c->replies, &control->replies, c->region + OC_WIRE_REGION_OFFSET + hello->request_bytes,
+                 hello->reply_bytes);
+    return OC_OK;
+}
+
+static void model_fill(oc_client_model *m, const oc_wire_hello *hello)
+{
+    memcpy(m->name, hello->model, sizeof m->name);
+    memcpy(m->version, hello->version_text, sizeof m->version);
+    m->name[sizeof m->name - 1] = m->version[sizeof m->version - 1] = 0;
+    m->steps = hello->steps;
+    m->inputs = hello->inputs;
+    m->horizons = hello->horizons;
+    m->generation = hello->model_version;
+    m->schema_low = hello->schema_low;
+    m->schema_high = hello->schema_high;
+}
+
+static OC_MUST client_connect(oc_client *c, const char *address, int64_t timeout_ns)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const size_t length = strncmp(address, "unix:", 5) == 0 ? strlen(address + 5) : 0;
+    if (!(length >= 1 && length < sizeof name.sun_path))
+        return OC_FAIL(OC_EUSAGE, "the server's address is \"%.200s\", not unix:PATH with a path below %zu bytes",
+                       address, sizeof name.sun_path);
+    memcpy(name.sun_path, address + 5, length + 1);
+    memcpy(c->address, address + 5, length + 1);
+    c->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (c->socket < 0) return OC_FAIL(OC_EFAILED, "socket: %s", strerror(errno));
+    if (connect(c->socket, (const struct sockaddr *)&name, sizeof name) != 0)
+        return OC_FAIL(errno == ENOENT || errno == ECONNREFUSED ? OC_EAGAIN : OC_EFAILED, "%s: %s", c->address,
+                       strerror(errno));
+    struct pollfd ready = {.fd = c->socket, .events = POLLIN};
+    if (poll(&ready, 1, (int)(timeout_ns / 1000000)) != 1)
+        return OC_FAIL(OC_EAGAIN, "%s: no hello in time", c->address);
+    oc_wire_hello hello;
+    int fds[2];
+    oc_status status = hello_receive(c, &hello, fds);
+    if (status == OC_OK) status = region_map(c, &hello, fds);
+    if (status == OC_OK) model_fill(&c->model, &hello);
+    for (int i = 0; i < 2; i++)
+        if (fds[i] >= 0) close(fds[i]);
+    return status;
+}
+
+oc_status oc_client_open(oc_client **out, const char *address, int64_t timeout_ns)
+{
+    oc_client *c;
+    assert(out && address);
+    *out = NULL;
+    OC_TRY(oc_memory_new(&c, sizeof *c, "client"));
+    c->socket = -1;
+    oc_status status = client_connect(c, address, timeout_ns);
+    if (status != OC_OK) {
+        oc_client_close(c);
+        return oc_status_trail(status, __FILE__, __LINE__);
+    }
+    *out = c;
+    return OC_OK;
+}
+
+void oc_client_close(oc_client *c)
+{
+    if (!c) return;
+    if (c->region) munmap(c->region, c->region_bytes);
+    if (c->bell) munmap(c->bell, OC_WIRE_REGION_OFFSET);
+    if (c->socket >= 0) close(c->socket);
+    oc_memory_free(c);
+}
+
+const oc_client_model *oc_client_describe(const oc_client *c)
+{
+    return &c->model;
+}
+
+static OC_MUST send_request(oc_client *c, oc_wire_request *request, const void *payload, size_t bytes)
+{
+    request->bytes = (uint32_t)oc_ring_record_bytes(bytes);
+    request->count = (uint32_t)bytes;
+    request->sent_ns = oc_clock_monotonic_ns();
+    switch (oc_ring_put(&c->requests, request, sizeof *request, payload, bytes)) {
+    case OC_RING_DONE:
+        break;
+    case OC_RING_FULL:
+        return OC_FAIL(OC_EAGAIN, "the ring of requests is full");
+    default:
+        return OC_FAIL(OC_EFAILED, "%s: the server broke the ring's protocol", c->address);
+    }
+    oc_ring_wake(&c->bell->asleep);
+    return OC_OK;
+}
+
+oc_status oc_client_window(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows)
+{
+    if (rows != c->model.steps)
+        return OC_FAIL(OC_EUSAGE, "a window of %zu rows, but %s takes %u", rows, c->model.name, c->model.steps);
+    oc_wire_request request = {.kind = OC_REQUEST_WINDOW,
+                               .session = session,
+                               .sequence = stamp.sequence,
+                               .input_ns = stamp.input_ns,
+                               .deadline_ns = stamp.deadline_ns};
+    return send_request(c, &request, rows_raw, rows * c->model.inputs * sizeof *rows_raw);
+}
+
+oc_status oc_client_push(oc_client *c, uint32_t session, oc_stamp stamp, const float *row_raw, uint32_t run_length)
+{
+    oc_wire_request request = {.kind = OC_REQUEST_PUSH,
+                               .session = session,
+                               .sequence = stamp.sequence,
+                               .input_ns = stamp.input_ns,
+                               .deadline_ns = stamp.deadline_ns,
+                               .run_length = run_length};
+    return send_request(c, &request, row_raw, c->model.inputs * sizeof *row_raw);
+}
+
+size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap)
+{
+    size_t n = 0;
+    while (n < replies_cap) {
+        unsigned char *out = (unsigned char *)&replies[n];
+        if (oc_ring_peek(&c->replies, out, sizeof *replies) != OC_RING_DONE) break;
+        if (replies[n].bytes != sizeof *replies) {
+            c->replies.broken = true;
+            break;
+        }
+        oc_ring_copy(&c->replies, out + OC_WIRE_LINE, sizeof *replies - OC_WIRE_LINE);
+        oc_ring_take(&c->replies, sizeof *replies);
+        n++;
+    }
+    return n;
+}
+
+void oc_client_wait(oc_client *c, int64_t spin_ns, int64_t timeout_ns)
+{
+    unsigned char header[OC_WIRE_LINE];
+    uint32_t *asleep = &c->replies.shared->asleep;
+    const int64_t start = oc_clock_monotonic_ns();
+    int64_t now = start;
+    for (int yields = 0;
+         oc_ring_peek(&c->replies, header, sizeof(oc_wire_reply)) == OC_RING_EMPTY && now - start < timeout_ns;) {
+        if (now - start < spin_ns) {
+            oc_ring_pause();
+        } else if (yields < YIELDS) {
+            sched_yield();
+            yields++;
+        } else {
+            const int64_t left = timeout_ns - (now - start);
+            oc_ring_nod(asleep, true);
+            if (oc_ring_peek(&c->replies, header, sizeof(oc_wire_reply)) == OC_RING_EMPTY)
+                oc_ring_sleep(asleep, left < NAP_NS ? left : NAP_NS);
+            oc_ring_nod(asleep, false);
+        }
+        now = oc_clock_monotonic_ns();
+    }
+}
+
+int oc_client_alive(const oc_client *c)
+{
+    struct pollfd state = {.fd = c->socket, .events = POLLIN};
+    return !c->replies.broken && !c->requests.broken &&
+           poll(&state, 1, 0) == 0; /* anything more is the end of the file */
+}
+
+static const char *const state_texts[] = {
+#define STATE_TEXT(state, name, meaning) meaning,
+    OC_REPLY_STATES(STATE_TEXT)
+#undef STATE_TEXT
+};
+
+/* The reply to an OPEN or CLOSE; other replies are dropped. */
+static OC_MUST await_control(oc_client *c, uint32_t kind, int64_t timeout_ns, oc_wire_reply *reply)
+{
+    const int64_t end = oc_clock_monotonic_ns() + timeout_ns;
+    for (int64_t now = end - timeout_ns; now < end; now = oc_clock_monotonic_ns()) {
+        oc_client_wait(c, 0, end - now);
+        while (oc_client_poll(c, reply, 1) == 1) {
+            if (reply->kind != kind) continue;
+            if (reply->state == OC_REPLY_OK) return OC_OK;
+            return OC_FAIL(reply->state == OC_REPLY_REFUSED_FULL || reply->state == OC_REPLY_REFUSED_BUDGET ? OC_EAGAIN
+                                                                                                            : OC_EUSAGE,
+                           "%s: session refused: %s", c->address,
+                           reply->state < OC_REPLY_STATE_COUNT ? state_texts[reply->state] : "unknown reason");
+        }
+        if (!oc_client_alive(c)) return OC_FAIL(OC_EFAILED, "%s: the server is gone", c->address);
+    }
+    return OC_FAIL(OC_EAGAIN, "%s: no answer within %lld ms", c->address, (long long)(timeout_ns / 1000000));
+}
+
+oc_status oc_client_session_open(oc_client *c, const char *model, const char *symbol, uint64_t schema_low,
+                                 uint64_t schema_high, int64_t period_ns, int64_t timeout_ns, uint32_t *session)
+{
+    oc_wire_open open = {.schema_low = schema_low, .schema_high = schema_high, .period_ns = period_ns};
+    oc_wire_request request = {.kind = OC_REQUEST_OPEN};
+    oc_wire_reply reply;
+    if (strlen(model) >= sizeof open.model || strlen(symbol) >= sizeof open.symbol)
+        return OC_FAIL(OC_EUSAGE, "a model's name is below %zu bytes, a symbol's below %zu", sizeof open.model,
+                       sizeof open.symbol);
+    memcpy(open.model, model, strlen(model));
+    memcpy(open.symbol, symbol, strlen(symbol));
+    OC_TRY(send_request(c, &request, &open, sizeof open));
+    OC_TRY(await_control(c, OC_REQUEST_OPEN, timeout_ns, &reply));
+    *session = reply.session;
+    return OC_OK;
+}
+
+oc_status oc_client_session_close(oc_client *c, uint32_t session)
+{
+    oc_wire_request request = {.kind = OC_REQUEST_CLOSE, .session = session};
+    return send_request(c, &request, NULL, 0);
+}

@@ -1,0 +1,52 @@
+/* client.h - liboutcry-client: windows and rows to a server on this machine, probabilities back, through shared memory.
+ * One thread a client. Memory is mapped in open; window, push and poll never allocate, block, or call the system, but
+ * to wake a sleeping server. See example.c for the whole of it in 40 lines. */
+#ifndef OC_SERVE_CLIENT_CLIENT_H
+#define OC_SERVE_CLIENT_CLIENT_H
+
+#include "base/status.h"
+#include "serve/client/wire.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct oc_client oc_client;
+typedef struct oc_client_model {
+    char name[OC_WIRE_NAME], version[OC_WIRE_SYMBOL];
+    uint32_t steps, inputs, horizons, generation; /* T, F; generation: model_version of replies */
+    uint64_t schema_low, schema_high;
+} oc_client_model;
+typedef struct oc_stamp {
+    uint64_t sequence;
+    int64_t input_ns, deadline_ns;
+} oc_stamp; /* caller's; echoed in the reply */
+
+/* address: "unix:PATH". Waits at most timeout_ns for the server's hello. OC_EAGAIN: no server there, or no room. */
+OC_MUST oc_client_open(oc_client **out, const char *address, int64_t timeout_ns);
+void oc_client_close(oc_client *c); /* the server drops its sessions; outstanding replies are lost; NULL is fine */
+const oc_client_model *oc_client_describe(const oc_client *c);
+
+/* A session for pushes at least period_ns apart (the server admits as much as it can keep up with). Waits for the
+ * answer; replies to other requests that come meanwhile are lost, so open sessions first. Refusals: OC_EAGAIN or
+ * OC_EUSAGE with the reason in the message. schema: both words of the schema hash that the rows were computed under. */
+OC_MUST oc_client_session_open(oc_client *c, const char *model, const char *symbol, uint64_t schema_low,
+                               uint64_t schema_high, int64_t period_ns, int64_t timeout_ns, uint32_t *session);
+OC_MUST oc_client_session_close(oc_client *c, uint32_t session);
+
+/* One whole window [T,F] of raw rows; copied. OC_EAGAIN: the ring is full, poll and come again. OC_EFAILED: the server
+ * is gone or broke the protocol: close and open anew. `session` 0: no session is needed for windows. */
+OC_MUST oc_client_window(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows);
+/* One new row [F]; run_length: valid rows in a row up to this one, 0 where this row itself is not valid. Sequences
+ * rise. */
+OC_MUST oc_client_push(oc_client *c, uint32_t session, oc_stamp stamp, const float *row_raw, uint32_t run_length);
+size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap); /* returns how many; copies */
+/* Sleeps until a reply is there or the time is over: spin_ns of spinning, then yields, then the kernel. */
+void oc_client_wait(oc_client *c, int64_t spin_ns, int64_t timeout_ns);
+/* Whether the server is still there; asks the kernel, so not for every request. */
+int oc_client_alive(const oc_client *c);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,114 @@
+/* wire.h - what lies in the shared memory between the server and one client, and what crosses the Unix socket.
+ *
+ * The server makes one region per client: a memfd, sealed against any change of its size, handed out with a hello over
+ * the socket. It holds two rings: requests (client writes) and replies (server writes). A ring is bytes; a record is a
+ * multiple of 64 bytes that opens with 64 bytes of header, so that a header never wraps and a payload wraps at most
+ * once. Positions count bytes since the start and never wrap; position % capacity is the place. Neither side believes
+ * the other: each keeps its own position to itself, checks the other's on every read, and copies a record before it
+ * looks at it. Little-endian, fixed layout; another layout is another OC_WIRE_VERSION. */
+#ifndef OC_SERVE_CLIENT_WIRE_H
+#define OC_SERVE_CLIENT_WIRE_H
+
+#include <stdint.h>
+
+#define OC_WIRE_MAGIC UINT64_C(0x31455249574f434f) /* "OCOWIRE1" */
+enum { OC_WIRE_VERSION = 1, OC_WIRE_LINE = 64, OC_WIRE_HORIZONS_MAX = 8, OC_WIRE_NAME = 64, OC_WIRE_SYMBOL = 32 };
+enum { OC_WIRE_REGION_OFFSET = 4096 }; /* rings begin on the second page; the first holds both oc_wire_ring */
+
+/* The control words of a ring; each on a line of its own, so that writers do not share one. */
+typedef struct oc_wire_ring {
+    uint64_t tail; /* bytes written; by the producer */
+    uint64_t tail_line[7];
+    uint64_t head; /* bytes read; by the consumer */
+    uint64_t head_line[7];
+    uint32_t asleep; /* futex: 1 where the consumer sleeps; replies only */
+    uint32_t asleep_line[15];
+} oc_wire_ring;
+
+typedef struct oc_wire_control {
+    oc_wire_ring requests, replies;
+} oc_wire_control; /* the region's first page */
+
+/* One page for all clients of one batcher: the batcher's own sleep. A client that spoils it costs the others at most
+ * OC_WIRE_NAP_NS a request: the batcher never sleeps longer without looking. */
+typedef struct oc_wire_bell {
+    uint32_t asleep;
+    uint32_t line[15];
+} oc_wire_bell;
+enum { OC_WIRE_NAP_NS = 2000000 };
+
+typedef enum {
+    OC_REQUEST_WINDOW = 1, /* payload: T * F floats, raw rows, oldest first */
+    OC_REQUEST_PUSH,       /* payload: F floats */
+    OC_REQUEST_OPEN,       /* payload: oc_wire_open */
+    OC_REQUEST_CLOSE
+} oc_request_kind;
+
+typedef struct oc_wire_request {
+    uint32_t bytes; /* whole record, a multiple of 64 */
+    uint32_t kind;
+    uint32_t session;              /* 0: the channel itself, for windows and for OPEN */
+    uint32_t count;                /* bytes of payload that count */
+    uint64_t sequence;             /* caller's; within a pushed session it must rise */
+    int64_t input_ns, deadline_ns; /* caller's; deadline on CLOCK_MONOTONIC, 0: none */
+    int64_t sent_ns;               /* CLOCK_MONOTONIC at publication */
+    uint32_t run_length;           /* PUSH: valid rows in a row up to this one; 0: this row is none */
+    uint32_t reserved[3];
+} oc_wire_request;
+
+typedef struct oc_wire_open {
+    char model[OC_WIRE_NAME], symbol[OC_WIRE_SYMBOL];
+    uint64_t schema_low, schema_high;
+    int64_t period_ns; /* shortest usual time between pushes; 0: a session of windows only */
+    uint64_t reserved;
+} oc_wire_open;
+
+/* What a reply says; one row: enum, name in metrics, meaning. */
+#define OC_REPLY_STATES(X)                                                                                             \
+    X(OC_REPLY_OK, "ok", "probabilities of the window")                                                                \
+    X(OC_REPLY_LATE, "late", "as OK, but answered after its deadline")                                                 \
+    X(OC_REPLY_HOLD_SHORT, "hold_short", "HOLD: fewer than T valid rows in a row so far")                              \
+    X(OC_REPLY_HOLD_GAP, "hold_gap", "HOLD: the row is not valid (run_length 0)")                                      \
+    X(OC_REPLY_REFUSED_VALUE, "refused_value", "a number is not finite; a pushed session begins anew")                 \
+    X(OC_REPLY_REFUSED_SHAPE, "refused_shape", "the payload is not one window or one row of the model")                \
+    X(OC_REPLY_REFUSED_ORDER, "refused_order", "the sequence number of a pushed row did not rise")                     \
+    X(OC_REPLY_REFUSED_SESSION, "refused_session", "no such session of this client")                                   \
+    X(OC_REPLY_REFUSED_MODEL, "refused_model", "no such model")                                                        \
+    X(OC_REPLY_REFUSED_SCHEMA, "refused_schema", "the model was trained on another feature schema")                    \
+    X(OC_REPLY_REFUSED_FULL, "refused_full", "no session is left")                                                     \
+    X(OC_REPLY_REFUSED_BUDGET, "refused_budget", "the core has no time left for its advances")                         \
+    X(OC_REPLY_REFUSED_DRAINING, "refused_draining", "the server is stopping")                                         \
+    X(OC_REPLY_REFUSED_KIND, "refused_kind", "no such request")                                                        \
+    X(OC_REPLY_FAILED, "failed", "the server could not compute; its log says why")
+
+typedef enum oc_reply_state {
+#define OC_REPLY_ENUM(state, name, meaning) state,
+    OC_REPLY_STATES(OC_REPLY_ENUM)
+#undef OC_REPLY_ENUM
+        OC_REPLY_STATE_COUNT
+} oc_reply_state;
+
+typedef struct oc_wire_reply { /* 192 bytes, a record of its own */
+    uint32_t bytes, kind;      /* kind of the request */
+    uint32_t session, state;
+    uint64_t sequence;
+    int64_t input_ns, deadline_ns; /* as sent */
+    int64_t queue_ns, service_ns;  /* publication -> taken -> answered, on the server */
+    uint32_t model_version;        /* counts the models that this server has put into use, from 1 */
+    uint32_t horizons;
+    float probabilities[OC_WIRE_HORIZONS_MAX][3];
+    uint64_t reserved[4];
+} oc_wire_reply;
+
+/* The one message on the socket, server to client; with OC_HELLO_WELCOME two descriptors follow: region and bell. */
+typedef enum { OC_HELLO_WELCOME = 1, OC_HELLO_WRONG_UID, OC_HELLO_FULL, OC_HELLO_FAILED } oc_hello_state;
+typedef struct oc_wire_hello {
+    uint64_t magic;
+    uint32_t version, state;
+    uint64_t region_bytes, request_bytes, reply_bytes; /* request_bytes, reply_bytes: capacities */
+    uint32_t steps, inputs, horizons, model_version;
+    uint64_t schema_low, schema_high;
+    char model[OC_WIRE_NAME], version_text[OC_WIRE_SYMBOL];
+} oc_wire_hello;
+
+#endif

@@ -1,0 +1,163 @@
+/* infer.c - reads what inputs, outputs and parameters say, by name and refused where it is anything else. */
+#include "serve/http/infer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "serve/http/scan.h"
+
+enum { NUMBER_CHARS = 18, HEAD_BYTES = 1024 };
+
+static bool flag(const json_t *object, const char *name)
+{
+    return json_is_true(json_object_get(json_object_get(object, "parameters"), name));
+}
+
+static OC_MUST shape_read(oc_infer *r, const oc_bundle *model, size_t batch_max, const json_t *input)
+{
+    const json_t *shape = json_object_get(input, "shape");
+    const json_int_t want[2] = {model->shape.steps, model->shape.inputs};
+    bool good = json_is_array(shape) && json_array_size(shape) == 3;
+    for (size_t i = 0; good && i < 3; i++) {
+        const json_t *dim = json_array_get(shape, i);
+        good =
+            json_is_integer(dim) && json_integer_value(dim) >= 1 && (i == 0 || json_integer_value(dim) == want[i - 1]);
+    }
+    if (!good)
+        return OC_FAIL(OC_EDATA, "inputs[0].shape is not [batch, %d, %d]", model->shape.steps, model->shape.inputs);
+    const json_int_t batch = json_integer_value(json_array_get(shape, 0));
+    if (!((uint64_t)batch <= batch_max))
+        return OC_FAIL(OC_ELIMIT, "a batch of %lld windows; at most %zu are taken at once", (long long)batch,
+                       batch_max);
+    r->batch = (size_t)batch;
+    return OC_OK;
+}
+
+static OC_MUST outputs_read(oc_infer *r, const json_t *root)
+{
+    const json_t *outputs = json_object_get(root, "outputs");
+    r->binary = flag(root, "binary_data_output");
+    if (!outputs) return OC_OK;
+    if (!json_is_array(outputs) || json_array_size(outputs) > 1)
+        return OC_FAIL(OC_EDATA, "outputs is not a list of at most one");
+    const json_t *output = json_array_get(outputs, 0);
+    const char *name = json_string_value(json_object_get(output, "name"));
+    if (output && (!name || strcmp(name, "probabilities") != 0))
+        return OC_FAIL(OC_EDATA, "outputs[0].name is not \"probabilities\"");
+    const json_t *binary = json_object_get(json_object_get(output, "parameters"), "binary_data");
+    if (binary) r->binary = json_is_true(binary);
+    return OC_OK;
+}
+
+static OC_MUST binary_read(oc_infer *r, const json_t *input, const char *raw, size_t raw_bytes, size_t cells)
+{
+    const json_t *size = json_object_get(json_object_get(input, "parameters"), "binary_data_size");
+    if (!json_is_integer(size) || json_integer_value(size) < 0 || (uint64_t)json_integer_value(size) != raw_bytes ||
+        raw_bytes != cells * sizeof(float))
+        return OC_FAIL(OC_EDATA,
+                       "inputs[0]: %zu bytes follow the JSON; its shape needs %zu, and binary_data_size must say so",
+                       raw_bytes, cells * sizeof(float));
+    memcpy(r->values, raw, raw_bytes);
+    return OC_OK;
+}
+
+typedef struct parts {
+    const char *raw;
+    size_t raw_bytes, number_count;
+    bool json_numbers;
+} parts;
+
+static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, const json_t *root, const parts *p)
+{
+    const json_t *inputs = json_object_get(root, "inputs"), *input = json_array_get(inputs, 0),
+                 *id = json_object_get(root, "id");
+    const char *name = json_string_value(json_object_get(input, "name")),
+               *type = json_string_value(json_object_get(input, "datatype"));
+    if (!json_is_object(root) || json_array_size(inputs) != 1 || !name || strcmp(name, "window") != 0)
+        return OC_FAIL(OC_EDATA, "inputs is not a list of one tensor whose name is \"window\"");
+    if (!type || strcmp(type, "FP32") != 0) return OC_FAIL(OC_EDATA, "inputs[0].datatype is not \"FP32\"");
+    if (id && (!json_is_string(id) || json_string_length(id) >= sizeof r->id / 2))
+        return OC_FAIL(OC_EDATA, "id is not a text below %zu bytes", sizeof r->id / 2);
+    if (id) oc_infer_escape(r->id, sizeof r->id, json_string_value(id));
+    OC_TRY(outputs_read(r, root));
+    OC_TRY(shape_read(r, model, batch_max, input));
+    const size_t cells = r->batch * (size_t)model->shape.steps * (size_t)model->shape.inputs;
+    if (cells > r->values_cap)
+        return OC_FAIL(OC_ELIMIT, "a batch of %zu windows is larger than a request may be", r->batch);
+    const json_t *data = json_object_get(input, "data");
+    if (!data) return binary_read(r, input, p->raw, p->raw_bytes, cells);
+    if (!p->json_numbers || json_array_size(data) != 0 || p->raw_bytes != 0 || p->number_count != cells)
+        return OC_FAIL(OC_EDATA, "inputs[0].data holds %zu numbers; its shape needs %zu, and no bytes behind the JSON",
+                       p->number_count, cells);
+    return OC_OK;
+}
+
+oc_status oc_infer_parse(oc_infer *r, const oc_bundle *model, size_t batch_max, char *body, size_t bytes,
+                         int64_t json_bytes)
+{
+    size_t json_length = bytes;
+    json_t *root;
+    parts p = {.raw = body + bytes};
+    if (json_bytes >= 0) {
+        if (!((uint64_t)json_bytes <= bytes))
+            return OC_FAIL(OC_EDATA, "Inference-Header-Content-Length is %" PRId64 ", and the body has %zu bytes",
+                           json_bytes, bytes);
+        json_length = (size_t)json_bytes;
+        p.raw = body + json_length;
+        p.raw_bytes = bytes - json_length;
+    }
+    body[bytes] = 0;
+    r->id[0] = 0;
+    OC_TRY(oc_scan_data(body, &json_length, r->values, r->values_cap, &p.number_count, &p.json_numbers));
+    if (json_length > OC_INFER_JSON_MAX)
+        return OC_FAIL(OC_ELIMIT, "the request's JSON without its numbers is over %d bytes", OC_INFER_JSON_MAX);
+    OC_TRY(oc_json_parse(body, json_length, "request", &root));
+    const oc_status status = root_read(r, model, batch_max, root, &p);
+    json_decref(root);
+    return status;
+}
+
+void oc_infer_escape(char *out, size_t cap, const char *text)
+{
+    size_t n = 0;
+    for (; *text && n + 3 <= cap; text++) {
+        if (*text == '"' || *text == '\\') out[n++] = '\\';
+        out[n++] = *text >= ' ' && *text <= '~' ? *text : '?';
+    }
+    out[n] = 0;
+}
+
+size_t oc_infer_answer_bytes(const oc_bundle *model, size_t batch_max)
+{
+    return HEAD_BYTES + batch_max * (size_t)model->shape.horizons * OC_CLASSES * NUMBER_CHARS;
+}
+
+size_t oc_infer_print(const oc_infer *r, const oc_bundle *model, const float *probabilities, oc_infer_times times,
+                      char *out, size_t cap, size_t *json_bytes)
+{
+    const size_t numbers = r->batch * (size_t)model->shape.horizons * OC_CLASSES;
+    if (cap < oc_infer_answer_bytes(model, r->batch)) return 0;
+    int n = snprintf(out, cap, "{\"model_name\":\"%s\",\"model_version\":\"%s\"", model->name, model->version);
+    if (r->id[0]) n += snprintf(out + n, cap - (size_t)n, ",\"id\":\"%s\"", r->id);
+    n += snprintf(out + n, cap - (size_t)n,
+                  ",\"parameters\":{\"queue_ns\":%" PRId64 ",\"service_ns\":%" PRId64
+                  "},\"outputs\":[{\"name\":\"probabilities\","
+                  "\"datatype\":\"FP32\",\"shape\":[%zu,%d,%d],",
+                  times.queue_ns, times.service_ns, r->batch, model->shape.horizons, OC_CLASSES);
+    if (r->binary) {
+        n += snprintf(out + n, cap - (size_t)n, "\"parameters\":{\"binary_data_size\":%zu}}]}",
+                      numbers * sizeof *probabilities);
+        *json_bytes = (size_t)n;
+        memcpy(out + n, probabilities, numbers * sizeof *probabilities);
+        return (size_t)n + numbers * sizeof *probabilities;
+    }
+    n += snprintf(out + n, cap - (size_t)n, "\"data\":[");
+    for (size_t i = 0; i < numbers; i++)
+        n += snprintf(out + n, cap - (size_t)n, "%s%.9g", i ? "," : "", (double)probabilities[i]);
+    n += snprintf(out + n, cap - (size_t)n, "]}]}");
+    *json_bytes = (size_t)n;
+    return (size_t)n;
+}

@@ -1,0 +1,32 @@
+/* server.h - the inference server without any network: bundles loaded, batchers (one thread each) that answer clients
+ * through shared-memory rings, and an acceptor that hands rings out on a Unix socket to clients of the same user.
+ * HTTP stands before it as one more client (serve/http). All memory is planned and taken in open. */
+#ifndef OC_SERVE_SERVER_H
+#define OC_SERVE_SERVER_H
+
+#include "base/text.h"
+#include "nn/model.h"
+
+typedef struct oc_server_config {
+    const char *bundle, *socket; /* folder; path of the Unix socket, replaced where it is left over */
+    oc_backend_config backend;
+    int threads;                   /* batchers; clients are spread over them */
+    int batch_max;                 /* windows of one batch */
+    int clients_max, sessions_max; /* of all batchers; of one batcher */
+    size_t ring_bytes;             /* of a client's requests, a power of two */
+    size_t memory_max_bytes;       /* of sessions' windows, all batchers; refused at start beyond it */
+    double advance_budget;         /* share of a batcher's time that advances of its sessions may take */
+    int64_t spin_ns;               /* an idle batcher spins so long, then yields, then sleeps */
+} oc_server_config;
+
+typedef struct oc_server oc_server;
+OC_MUST oc_server_open(oc_server **out, const oc_server_config *config); /* answers from here on */
+/* Takes no further clients, answers what is in the rings (at most two seconds), stops the threads, removes the socket.
+ */
+void oc_server_close(oc_server *s);
+const oc_bundle *oc_server_bundle(const oc_server *s);
+const char *oc_server_backend(const oc_server *s); /* "cpu avx512" */
+size_t oc_server_planned_bytes(const oc_server *s);
+void oc_server_metrics(const oc_server *s, oc_text *out); /* Prometheus text format 0.0.4 */
+
+#endif

@@ -1,0 +1,220 @@
+"""The server from outside, by the standard library: the Open Inference Protocol with JSON and binary tensors, equal
+bits over both and against the model's own answers in random batches and order; malformed requests over raw sockets;
+refusals at start; kill -9 and start again; SIGTERM answers what has begun and exits with 0.
+
+usage: check_http.py OUTCRY MAKE_BUNDLE SOURCE EXAMPLE
+"""
+import atexit
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+OUTCRY, MAKE_BUNDLE, SOURCE, EXAMPLE = sys.argv[1:5]
+SEED = 7
+random.seed(SEED)
+print("seed", SEED)
+started = []
+atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
+
+
+def start(work, bundle, *sets):
+    arguments = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
+    for pair in (f"model.bundle={bundle}", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock",
+                 "serve.http_batch_max=32", *sets):
+        arguments += ["--set", pair]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(process)
+    line = process.stdout.readline()
+    if not line.startswith("ready"):
+        process.wait()
+        return process, process.stderr.read()
+    return process, int(re.search(r"http://127\.0\.0\.1:(\d+)", line).group(1))
+
+
+def ask(connection, name, shape, rows, binary, identity=None):
+    """The probabilities as bytes of f32."""
+    tensor = {"name": "window", "shape": shape, "datatype": "FP32"}
+    body, headers, raw = {"inputs": [tensor]}, {}, b""
+    if identity:
+        body["id"] = identity
+    if binary:
+        tensor["parameters"] = {"binary_data_size": len(rows)}
+        body["parameters"] = {"binary_data_output": True}
+        raw = rows
+    else:
+        tensor["data"] = list(struct.unpack(f"<{len(rows) // 4}f", rows))
+    text = json.dumps(body).encode()
+    if binary:
+        headers["Inference-Header-Content-Length"] = str(len(text))
+    connection.request("POST", f"/v2/models/{name}/infer", text + raw, headers)
+    reply = connection.getresponse()
+    answer = reply.read()
+    assert reply.status == 200, (reply.status, answer)
+    if binary:
+        size = int(reply.headers["Inference-Header-Content-Length"])
+        head, data = json.loads(answer[:size]), answer[size:]
+    else:
+        head = json.loads(answer)
+        numbers = head["outputs"][0]["data"]
+        data = struct.pack(f"<{len(numbers)}f", *numbers)
+    assert head["outputs"][0]["shape"][0] == shape[0] and head.get("id") == identity, head
+    assert head["parameters"]["service_ns"] > 0, head
+    return data
+
+
+def equality(port, bundle, about):
+    name, steps, inputs = about["name"], about["shape"]["steps"], about["shape"]["inputs"]
+    windows, answers = (open(f"{bundle}/{kind}.f32", "rb").read() for kind in ("windows", "answers"))
+    window, answer = steps * inputs * 4, len(answers) // (len(windows) // (steps * inputs * 4))
+    count, faults = len(windows) // window, []
+
+    def client(seed):
+        draw, connection = random.Random(seed), http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for i in range(60):
+            batch = draw.randrange(1, 9)
+            first = draw.randrange(count - batch + 1)
+            rows = windows[first * window:(first + batch) * window]
+            got = ask(connection, name, [batch, steps, inputs], rows, draw.random() < 0.5, f"q{i}")
+            if got != answers[first * answer:(first + batch) * answer]:
+                faults.append((seed, i))
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(SEED + i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults, f"{name}: answers differ: {faults[:5]}"
+    assert answers[:answer] != answers[answer:2 * answer], "the comparison would not see a model that ignores its input"
+
+
+def get(port, path, method="GET"):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path)
+    reply = connection.getresponse()
+    return reply.status, reply.read().decode()
+
+
+def protocol(port, about):
+    name, version = about["name"], about["version"]
+    at = f"/v2/models/{name}"
+    for path, status in (("/v2/health/live", 200), ("/v2/health/ready", 200), (f"{at}/ready", 200), ("/v2", 200),
+                         ("/v2/", 404), (f"{at}/versions/{version}/ready", 200), (f"{at}/versions/none", 404),
+                         ("/v2/models/none", 404), ("/v2/models/none/infer", 404), (f"{at}/infer", 405), ("/", 404),
+                         ("/v3", 404)):
+        assert get(port, path)[0] == status, (path, get(port, path))
+    model = json.loads(get(port, f"/v2/models/{name}/versions/{version}")[1])
+    shape = [-1, about["shape"]["steps"], about["shape"]["inputs"]]
+    assert model["inputs"] == [{"name": "window", "datatype": "FP32", "shape": shape}], model
+    assert model["outputs"][0]["shape"][2] == 3 and model["versions"] == [version]
+    assert json.loads(get(port, "/v2")[1])["name"] == "outcry"
+    assert get(port, "/v2/health/live", "DELETE")[0] == 405
+    typed = {}
+    for line in get(port, "/metrics")[1].splitlines():
+        label = r"[a-z_]+=\"[^\"]*\""
+        series = r"[a-z_]+(\{" + label + "(," + label + r")*\})? [0-9.e+-]+"
+        assert re.fullmatch(r"# (HELP|TYPE) [a-z_]+ .+|" + series, line), line
+        if line.startswith("# TYPE"):
+            typed[line.split()[2]] = line.split()[3]
+    assert "outcry_replies_total" in typed, typed
+    assert all(metric.endswith("_total") for metric, kind in typed.items() if kind == "counter"), typed
+
+
+def raw(port, data, wait=2.0):
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        s.settimeout(wait)
+        s.sendall(data)
+        try:
+            got = s.recv(4096)
+        except OSError:
+            return "silent"
+    return got[9:12].decode("latin1") if got.startswith(b"HTTP/1.") else "closed"
+
+
+def malformed(port, about):
+    post = f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\n".encode()
+    host, split = b"Host: x\r\n", b"Content-Length: 2\r\nInference-Header-Content-Length: "
+    for what, data, wanted in (
+            ("both lengths", post + host + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", "400"),
+            ("two lengths", post + host + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "400"),
+            ("blank before the colon", post + host + b"Content-Length : 2\r\n\r\n{}", "400"),
+            ("no host", post + b"Content-Length: 2\r\n\r\n{}", "400"),
+            ("two hosts", post + host + host + b"Content-Length: 2\r\n\r\n{}", "400"),
+            ("negative", post + host + b"Content-Length: -1\r\n\r\n", "400"),
+            ("huge", post + host + b"Content-Length: 99999999999\r\n\r\n", "413"),
+            ("beyond 64 bits", post + host + b"Content-Length: 99999999999999999999999\r\n\r\n", ("400", "413")),
+            ("no body", post + host + b"\r\n", "400"),
+            ("deep", post + host + b"Content-Length: 60000\r\n\r\n" + b"[" * 60000, "400"),
+            ("wide", post + host + b"Content-Length: 200000\r\n\r\n[" + b"0," * 99999 + b"0", "400"),
+            ("odd header length", post + host + split + b"0x2\r\n\r\n{}", "400"),
+            ("header length too long", post + host + split + b"3\r\n\r\n{}", "400"),
+            ("endless chunk", post + host + b"Transfer-Encoding: chunked\r\n\r\n10000\r\n" + b"x" * 65536 + b"\r\n",
+             ("400", "silent", "closed")),
+            ("long target", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n" + host + b"\r\n",
+             ("400", "414", "431", "closed", "404")),
+            ("nothing but zeros", b"\0" * 500, ("400", "closed", "silent")),
+            ("percent NUL", b"GET /v2%00/x HTTP/1.1\r\n" + host + b"\r\n", ("404", "400"))):
+        got = raw(port, data)
+        assert got in wanted if isinstance(wanted, tuple) else got == wanted, (what, got, wanted)
+    assert get(port, "/v2/health/ready")[0] == 200
+
+
+def refused_starts(work, bundle):
+    for address in ("0.0.0.0:0", "192.0.2.1:80", "example:80", "127.0.0.1:99999", "127.0.0.1", "[::]:80"):
+        process, said = start(work, bundle, f"serve.http={address}")
+        assert process.returncode == 78 and "serve.http" in said, (address, process.returncode, said)
+    for pair in ("serve.ring_kb=5", "serve.batch_max=0", "serve.nonsense=1", "serve.clients=2", "serve.memory_mb=0"):
+        process, said = start(work, bundle, pair)
+        assert process.returncode == 78 and "serve." in said, (pair, process.returncode, said)
+
+
+def drain(process, port, about):
+    """A request whose body is still coming when SIGTERM arrives is answered."""
+    shape = about["shape"]
+    numbers = ",".join(["0.5"] * shape["steps"] * shape["inputs"])
+    sizes = f"{shape['steps']},{shape['inputs']}"
+    tensor = '{"name":"window","shape":[1,%s],"datatype":"FP32","data":[%s]}' % (sizes, numbers)
+    body = ('{"inputs":[' + tensor + "]}").encode()
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        s.settimeout(10)
+        s.sendall(f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\nHost: x\r\n".encode())
+        s.sendall(f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:20])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        s.sendall(body[20:])
+        assert s.recv(4096).startswith(b"HTTP/1.1 200"), "the request that had begun was dropped"
+    assert process.wait(15) == 0, process.returncode
+
+
+with tempfile.TemporaryDirectory() as work:
+    subprocess.run([MAKE_BUNDLE, f"{work}/b"], check=True)
+    refused_starts(work, f"{work}/b/0")
+    for index in sorted(os.listdir(f"{work}/b")):
+        folder = f"{work}/b/{index}"
+        description = json.load(open(f"{folder}/bundle.json"))
+        server, at = start(work, folder, f"threads={1 + int(index) % 2}")
+        assert isinstance(at, int), at
+        equality(at, folder, description)
+        if index == "0":
+            protocol(at, description)
+            malformed(at, description)
+            example = subprocess.run([EXAMPLE, f"unix:{work}/s.sock", "50"], capture_output=True, text=True, timeout=60)
+            assert example.returncode == 0 and len(example.stdout.splitlines()) == 50, example
+            server.kill()
+            server.wait()
+            server, at = start(work, folder)   # the socket that kill -9 left is replaced
+            assert isinstance(at, int), at
+        drain(server, at, description)
+        assert not os.path.exists(f"{work}/s.sock")
+print("protocol, equality, malformed requests, refusals and draining hold")

@@ -1,0 +1,200 @@
+/* test_infer.c - requests as bytes, without a network: what is taken, what is refused and with which word, and that
+ * numbers keep their bits on the way out and in. What it would catch: a number rounded twice, a shape believed, a body
+ * read beyond its end. */
+#include "base/cmocka_all.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "nn/sample_bundle.h"
+#include "serve/http/infer.h"
+#include "serve/http/scan.h"
+
+static const oc_model_shape shape = {OC_TRUNK_MLP, 2, 3, 1, 4, 0, 2}; /* windows [2,3], answers [2,3] */
+enum { CELLS = 6, BATCH_MAX = 4, CAP = 64 };
+
+#define INPUT(shape, rest) "{\"inputs\":[{\"name\":\"window\",\"shape\":" shape ",\"datatype\":\"FP32\"" rest "}]}"
+#define SIX                "1,2,3.5,-4e-1,0,1e2"
+static const struct {
+    const char *body;
+    const char *refusal;
+    size_t batch;
+} cases[] = {
+    {INPUT("[1,2,3]", ",\"data\":[" SIX "]"), NULL, 1},
+    {INPUT("[1,2,3]", ",\"data\":[[[1,2,3.5],[-4e-1,0,1e2]]]"), NULL, 1},
+    {INPUT("[2,2,3]", ",\"data\":[" SIX "," SIX "]"), NULL, 2},
+    {" { \"id\" : \"a\\\"b\", \"inputs\" : [ { \"data\" : [ " SIX
+     " ] , \"name\":\"window\",\"shape\":[1,2,3],\"datatype\":\"FP32\"} ] } ",
+     NULL, 1},
+    {INPUT("[1,2,3]", ",\"data\":[1,2,3,4,5]"), "holds 5 numbers", 0},
+    {INPUT("[1,2,3]", ",\"data\":[" SIX ",7]"), "holds 7 numbers", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1,2,3,4,5,nan]"), "number 5", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1,2,3,4,5,1e39]"), "number 5", 0},
+    {INPUT("[1,2,3]", ",\"data\":[01,2,3,4,5,6]"), "number 0", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1,,2]"), "number 1", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1 2]"), "number 1", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1.]"), "number 0", 0},
+    {INPUT("[1,2,3]", ",\"data\":[0x1]"), "number 1", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1,2,3"), "number", 0},
+    {INPUT("[1,2,3]", ",\"data\":[1,]"), "number 1", 0},
+    {INPUT("[1,2,3]", ",\"data\":[" SIX "],\"data\":[" SIX "]"), "second", 0},
+    {INPUT("[1,2,3]", ",\"d\\u0061ta\":[" SIX "]"), "holds 0 numbers", 0},
+    {INPUT("[1,3,2]", ",\"data\":[" SIX "]"), "shape", 0},
+    {INPUT("[0,2,3]", ",\"data\":[]"), "shape", 0},
+    {INPUT("[-1,2,3]", ",\"data\":[" SIX "]"), "shape", 0},
+    {INPUT("[5,2,3]", ",\"data\":[" SIX "]"), "batch of 5", 0},
+    {INPUT("[4611686018427387904,2,3]", ",\"data\":[" SIX "]"), "batch", 0},
+    {INPUT("[6]", ",\"data\":[" SIX "]"), "shape", 0},
+    {INPUT("[1,2,3]", ""), "0 bytes follow", 0},
+    {"{\"inputs\":[{\"name\":\"rows\",\"shape\":[1,2,3],\"datatype\":\"FP32\",\"data\":[" SIX "]}]}", "window", 0},
+    {"{\"inputs\":[{\"name\":\"window\",\"shape\":[1,2,3],\"datatype\":\"FP64\",\"data\":[" SIX "]}]}", "FP32", 0},
+    {"{\"inputs\":[]}", "inputs", 0},
+    {"{\"inputs\":{}}", "inputs", 0},
+    {"{}", "inputs", 0},
+    {"[]", "inputs", 0},
+    {"", "request", 0},
+    {"{\"inputs\":", "request", 0},
+    {"[[[[[[[[", "request", 0},
+};
+
+static oc_bundle *model;
+static int setup(void **state)
+{
+    (void)state;
+    return sample_bundle(&model, &shape, 1.0f, 4.0, 5) == OC_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    oc_bundle_close(model);
+    return 0;
+}
+
+/* In a buffer of exactly its size and the one byte that is promised, so that a sanitizer sees every step beyond. */
+static oc_status parse(oc_infer *r, const void *text, size_t bytes, int64_t json_bytes)
+{
+    char *body = malloc(bytes + 1);
+    assert_non_null(body);
+    memcpy(body, text, bytes);
+    const oc_status status = oc_infer_parse(r, model, BATCH_MAX, body, bytes, json_bytes);
+    free(body);
+    return status;
+}
+
+static void bodies(void **state)
+{
+    static const float six[CELLS] = {1, 2, 3.5f, -0.4f, 0, 100};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float values[CAP];
+        oc_infer r = {.values = values, .values_cap = CAP};
+        const oc_status status = parse(&r, cases[i].body, strlen(cases[i].body), -1);
+        if ((status == OC_OK) != !cases[i].refusal)
+            fail_msg("case %zu: %s", i, status == OC_OK ? "taken" : oc_status_message());
+        if (cases[i].refusal && !strstr(oc_status_message(), cases[i].refusal))
+            fail_msg("case %zu: \"%s\"", i, oc_status_message());
+        if (cases[i].refusal) continue;
+        assert_int_equal(r.batch, cases[i].batch);
+        for (size_t k = 0; k < r.batch; k++) assert_memory_equal(values + k * CELLS, six, sizeof six);
+    }
+}
+
+static void binary(void **state)
+{
+    const char *json = "{\"inputs\":[{\"name\":\"window\",\"shape\":[1,2,3],\"datatype\":\"FP32\",\"parameters\":{"
+                       "\"binary_data_size\":24}}],"
+                       "\"outputs\":[{\"name\":\"probabilities\",\"parameters\":{\"binary_data\":true}}]}";
+    const float six[CELLS] = {1, -2, 3e-40f, 4, 5, 6};
+    float values[CAP];
+    char body[512];
+    oc_infer r = {.values = values, .values_cap = CAP};
+    const size_t n = strlen(json);
+    (void)state;
+    memcpy(body, json, n);
+    memcpy(body + n, six, sizeof six);
+    assert_int_equal(parse(&r, body, n + sizeof six, (int64_t)n), OC_OK);
+    assert_memory_equal(values, six, sizeof six);
+    assert_true(r.binary);
+    for (size_t bytes = 0; bytes < n + sizeof six; bytes++)
+        assert_int_not_equal(parse(&r, body, bytes, (int64_t)n), OC_OK);
+    for (int64_t json_bytes = -1; json_bytes < (int64_t)(n + sizeof six + 3); json_bytes++)
+        if (json_bytes != (int64_t)n) assert_int_not_equal(parse(&r, body, n + sizeof six, json_bytes), OC_OK);
+}
+
+/* Random floats as a client may print them: nine digits, seventeen, the shortest that %g finds, plain decimals. */
+static void bits(void **state)
+{
+    static const int digits[] = {9, 17, 16};
+    const uint32_t key = oc_random_key(3, OC_RANDOM_TEST, 0, 0);
+    size_t plain = 0;
+    (void)state;
+    for (uint64_t i = 0; i < 40000; i++) {
+        char text[128];
+        float value, got[1];
+        uint32_t word = (uint32_t)oc_random_philox(key, i);
+        bool found;
+        size_t count, bytes;
+        memcpy(&value, &word, sizeof value);
+        if (i % 4 == 3) value = (float)(oc_random_uniform(key, i) * 8 - 4);
+        if (!isfinite(value)) continue;
+        char number[80]; /* %.12f only where the value is small */
+        if (i % 4 == 3)
+            snprintf(number, sizeof number, "%.12f", (double)value);
+        else
+            snprintf(number, sizeof number, "%.*g", digits[i % 4], (double)value);
+        bytes = (size_t)snprintf(text, sizeof text, "{\"x\":[{\"data\":[%s]}]}", number);
+        assert_int_equal(oc_scan_data(text, &bytes, got, 1, &count, &found), OC_OK);
+        value = strtof(number, NULL);
+        assert_true(found && count == 1);
+        assert_memory_equal(got, &value, sizeof value);
+        assert_int_equal(strncmp(text, "{\"x\":[{\"data\":[]}]}", bytes), 0);
+        plain++;
+    }
+    for (unsigned i = 0; i < 200000; i++) { /* the short way: small decimals */
+        char text[64];
+        float got[1];
+        size_t count, bytes = (size_t)snprintf(text, sizeof text, "{\"x\":[{\"data\":[%u.%0*u]}]}", i % 90,
+                                               (int)(i % 5) + 1, i % 7);
+        bool found;
+        const float want = strtof(strchr(text, '[') + 10, NULL);
+        assert_int_equal(oc_scan_data(text, &bytes, got, 1, &count, &found), OC_OK);
+        assert_memory_equal(got, &want, sizeof want);
+    }
+    assert_true(plain > 30000);
+}
+
+/* Answers: nine digits come back as the same bits; a flipped bit would not. */
+static void answers(void **state)
+{
+    float p[CELLS * BATCH_MAX], back;
+    char out[4096];
+    size_t json_bytes;
+    oc_infer r = {.batch = BATCH_MAX, .id = "x"};
+    const uint32_t key = oc_random_key(4, OC_RANDOM_TEST, 0, 0);
+    (void)state;
+    for (int i = 0; i < CELLS * BATCH_MAX; i++) p[i] = (float)oc_random_uniform(key, (uint64_t)i);
+    p[0] = 1e-30f;
+    const size_t bytes = oc_infer_print(&r, model, p, (oc_infer_times){1, 2}, out, sizeof out, &json_bytes);
+    assert_true(bytes > 0 && bytes == json_bytes && bytes < oc_infer_answer_bytes(model, BATCH_MAX));
+    const char *at = strstr(out, "\"data\":[");
+    assert_non_null(at);
+    at += strlen("\"data\":");
+    for (int i = 0; i < CELLS * BATCH_MAX; i++) {
+        char *stop;
+        back = strtof(at + 1, &stop);
+        assert_memory_equal(&back, &p[i], sizeof back);
+        uint32_t word;
+        memcpy(&word, &back, sizeof word);
+        word ^= 1;
+        assert_memory_not_equal(&word, &p[i], sizeof word);
+        at = stop;
+    }
+    assert_int_equal(oc_infer_print(&r, model, p, (oc_infer_times){1, 2}, out, 100, &json_bytes), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bodies), cmocka_unit_test(binary), cmocka_unit_test(bits),
+                                       cmocka_unit_test(answers)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

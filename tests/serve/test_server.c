@@ -1,0 +1,432 @@
+/* test_server.c - the server in this process, clients through the real socket and rings. What it would catch: an answer
+ * that depends on what it was batched with or on how the window came, a refusal that is not one, a client that harms
+ * others, memory taken while serving. Oracle of answers: oc_model_predict on the same rows, compared bit by bit;
+ * weights are enlarged. */
+#include "base/cmocka_all.h"
+#include <stdio.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "nn/sample_bundle.h"
+#include "serve/client/client.h"
+#include "serve/client/ring.h"
+#include "serve/server.h"
+
+static const oc_model_shape shape = {OC_TRUNK_LSTM, 12, 5, 2, 16, 2, 2};
+enum { T = 12, F = 5, OUTPUTS = 6, SESSIONS = 20, CLIENTS = 4, ROWS = 400, WAIT = 2000000000 };
+
+typedef struct fixture {
+    char folder[64], socket[128], address[160];
+    oc_server *server;
+    oc_bundle *bundle;
+    oc_model *model;
+} fixture;
+
+static oc_server_config config_of(const fixture *f)
+{
+    return (oc_server_config){.bundle = f->folder,
+                              .socket = f->socket,
+                              .threads = 1,
+                              .batch_max = 7,
+                              .clients_max = 6,
+                              .sessions_max = SESSIONS,
+                              .ring_bytes = 4096,
+                              .memory_max_bytes = 64 << 20,
+                              .advance_budget = 0.9,
+                              .spin_ns = 20000,
+                              .backend = {.kind = OC_BACKEND_CPU}};
+}
+
+static int setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
+    if (!f) return -1;
+    snprintf(f->folder, sizeof f->folder, "/tmp/oc_serve_XXXXXX");
+    if (!mkdtemp(f->folder)) return -1;
+    snprintf(f->socket, sizeof f->socket, "%s/s.sock", f->folder);
+    snprintf(f->address, sizeof f->address, "unix:%s", f->socket);
+    assert_int_equal(sample_bundle(&f->bundle, &shape, 3.0f, 4.0, 5), OC_OK);
+    assert_int_equal(oc_bundle_save(f->bundle, f->folder), OC_OK);
+    assert_int_equal(oc_model_open(&f->model, f->bundle, &cpu, 3), OC_OK);
+    const oc_server_config config = config_of(f);
+    if (oc_server_open(&f->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    static const char *const names[] = {"bundle.json", "weights.safetensors"};
+    fixture *f = *state;
+    char path[160];
+    oc_server_close(f->server);
+    assert_int_not_equal(access(f->socket, F_OK), 0); /* the socket is gone */
+    oc_model_close(f->model);
+    oc_bundle_close(f->bundle);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", f->folder, names[i]);
+        unlink(path);
+    }
+    rmdir(f->folder);
+    free(f);
+    return 0;
+}
+
+static oc_client *client_open(const fixture *f)
+{
+    oc_client *c = NULL;
+    for (int i = 0; i < 40 && !c; i++) /* a slot of a client that left is free a little later */
+        if (oc_client_open(&c, f->address, WAIT) != OC_OK) usleep(50000);
+    if (!c) fail_msg("%s", oc_status_message());
+    return c;
+}
+
+static uint32_t session_open(oc_client *c, const char *symbol)
+{
+    const oc_client_model *m = oc_client_describe(c);
+    uint32_t id = 0;
+    if (oc_client_session_open(c, m->name, symbol, m->schema_low, m->schema_high, OC_SECOND_NS, WAIT, &id) != OC_OK)
+        fail_msg("%s", oc_status_message());
+    return id;
+}
+
+static oc_wire_reply reply_of(oc_client *c)
+{
+    oc_wire_reply reply;
+    const int64_t end = oc_clock_monotonic_ns() + 5 * (int64_t)WAIT;
+    while (oc_client_poll(c, &reply, 1) != 1) {
+        if (oc_clock_monotonic_ns() > end) fail_msg("no reply");
+        oc_client_wait(c, 0, WAIT);
+    }
+    return reply;
+}
+
+static void row_make(float *row, uint64_t session, uint64_t number)
+{
+    const uint32_t key = oc_random_key(11, OC_RANDOM_TEST, session, number);
+    for (int i = 0; i < F; i++) row[i] = (float)(4 * oc_random_uniform(key, (uint64_t)i) - 2);
+}
+
+/* The answer to the window that ends with row `last` of the session. */
+static void oracle(const fixture *f, uint64_t session, uint64_t last, float *probabilities)
+{
+    float window[T * F];
+    for (uint64_t i = 0; i < T; i++) row_make(window + i * F, session, last + 1 - T + i);
+    assert_int_equal(oc_model_predict(f->model, window, 1, probabilities, OUTPUTS), OC_OK);
+}
+
+typedef struct feed {
+    uint32_t id;
+    uint64_t next, run;
+    size_t held;
+} feed;
+
+static void reply_check(const fixture *f, const oc_wire_reply *r, size_t *answered, size_t *held)
+{
+    float want[OUTPUTS];
+    const uint64_t session = r->sequence >> 32, row = (r->sequence >> 8) & 0xffffff,
+                   run = r->sequence & 255; /* run: rows since a gap, cut at 255 */
+    assert_int_equal(r->input_ns, (int64_t)(r->sequence ^ 77));
+    assert_true(r->queue_ns >= 0 && r->service_ns >= 0 && r->horizons == 2 && r->model_version == 1);
+    if (r->kind == OC_REQUEST_PUSH && run < T) {
+        assert_int_equal(r->state, run == 0 ? OC_REPLY_HOLD_GAP : OC_REPLY_HOLD_SHORT);
+        assert_true(r->probabilities[0][2] == 1 && r->probabilities[1][2] == 1 && r->probabilities[0][0] == 0);
+        (*held)++;
+        return;
+    }
+    assert_int_equal(r->state, OC_REPLY_OK);
+    oracle(f, session, row, want);
+    assert_memory_equal(want, r->probabilities, sizeof want);
+    (*answered)++;
+}
+
+static uint64_t sequence_of(uint64_t session, uint64_t row, uint64_t run)
+{
+    return session << 32 | row << 8 | (run < 255 ? run : 255);
+}
+
+/* One random request of a session: its next row, sometimes a gap before it; or the whole window that ends with its last
+ * one. */
+static bool request_send(oc_client *c, feed *f, uint64_t session, uint32_t key, uint64_t draw)
+{
+    float rows[T * F];
+    const uint64_t chance = oc_random_philox(key, draw) % 100;
+    const bool window = chance < 25 && f->next >= T;
+    const uint64_t run = window ? 255 : chance < 27 ? 0 : f->run + 1, row = window ? f->next - 1 : f->next;
+    const uint64_t sequence = sequence_of(session, row, run);
+    const oc_stamp stamp = {.sequence = sequence, .input_ns = (int64_t)(sequence ^ 77)};
+    oc_status status;
+    if (window) {
+        for (uint64_t i = 0; i < T; i++) row_make(rows + i * F, session, row + 1 - T + i);
+        status = oc_client_window(c, session % 2 ? f->id : 0, stamp, rows, T);
+    } else {
+        row_make(rows, session, row);
+        status = oc_client_push(c, f->id, stamp, rows, (uint32_t)run);
+    }
+    if (status == OC_EAGAIN) return false; /* the ring is full */
+    assert_int_equal(status, OC_OK);
+    if (window) return true;
+    f->next++;
+    f->run = run;
+    return true;
+}
+
+static void interleaved(void **state)
+{
+    fixture *f = *state;
+    oc_client *clients[CLIENTS];
+    feed feeds[SESSIONS] = {{0}};
+    oc_wire_reply replies[32];
+    size_t sent = 0, got = 0, answered = 0, held = 0;
+    const uint32_t key = oc_random_key(13, OC_RANDOM_TEST, 0, 0);
+    for (int i = 0; i < CLIENTS; i++) clients[i] = client_open(f);
+    for (int i = 0; i < SESSIONS; i++) feeds[i].id = session_open(clients[i % CLIENTS], "SIM");
+    const size_t before = oc_memory_count();
+    for (uint64_t draw = 0; sent < SESSIONS * ROWS || got < sent; draw += 2) {
+        const uint64_t session = oc_random_philox(key, draw) % SESSIONS;
+        if (sent < SESSIONS * ROWS)
+            sent += request_send(clients[session % CLIENTS], &feeds[session], session, key, draw + 1);
+        if (draw % 16 && sent < SESSIONS * ROWS) continue; /* bursts */
+        for (int i = 0; i < CLIENTS; i++) {
+            const size_t n = oc_client_poll(clients[i], replies, 32);
+            for (size_t k = 0; k < n; k++) reply_check(f, &replies[k], &answered, &held);
+            got += n;
+        }
+    }
+    assert_int_equal(oc_memory_count(), before);
+    assert_int_equal(answered + held, SESSIONS * ROWS);
+    assert_true(answered > SESSIONS * ROWS / 2 && held > 100);
+    for (int i = 0; i < CLIENTS; i++) oc_client_close(clients[i]);
+}
+
+/* The comparison above finds one wrong bit, and answers differ between rows. */
+static void planted(void **state)
+{
+    fixture *f = *state;
+    float a[OUTPUTS], b[OUTPUTS];
+    oracle(f, 1, 100, a);
+    oracle(f, 1, 101, b);
+    assert_memory_not_equal(a, b, sizeof a);
+    uint32_t bits;
+    memcpy(&bits, &a[3], sizeof bits);
+    bits ^= 1;
+    memcpy(&b[3], &bits, sizeof bits);
+    assert_memory_not_equal(&a[3], &b[3], sizeof(float));
+}
+
+static void refusals(void **state)
+{
+    fixture *f = *state;
+    oc_client *c = client_open(f), *other = client_open(f);
+    const oc_client_model *m = oc_client_describe(c);
+    float window[T * F] = {0};
+    const uint32_t id = session_open(c, "A"), foreign = session_open(other, "B");
+    uint32_t none;
+    const struct {
+        uint32_t session;
+        uint64_t sequence;
+        float first;
+        uint32_t run;
+        oc_reply_state want;
+    } rows[] = {
+        {id, 5, 1, 1, OC_REPLY_HOLD_SHORT},      {id, 5, 1, 2, OC_REPLY_REFUSED_ORDER},
+        {id, 4, 1, 2, OC_REPLY_REFUSED_ORDER},   {id, 6, HUGE_VALF, 2, OC_REPLY_REFUSED_VALUE},
+        {id, 7, NAN, 1, OC_REPLY_REFUSED_VALUE}, {foreign, 8, 1, 1, OC_REPLY_REFUSED_SESSION},
+        {0, 8, 1, 1, OC_REPLY_REFUSED_SESSION},  {id + 1, 8, 1, 1, OC_REPLY_REFUSED_SESSION},
+        {id, 8, 1, 0, OC_REPLY_HOLD_GAP},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        float row[F] = {rows[i].first};
+        assert_int_equal(oc_client_push(c, rows[i].session, (oc_stamp){.sequence = rows[i].sequence}, row, rows[i].run),
+                         OC_OK);
+        const oc_wire_reply r = reply_of(c);
+        if (r.state != rows[i].want) fail_msg("row %zu: state %u, not %d", i, r.state, rows[i].want);
+        assert_int_equal(r.sequence, rows[i].sequence);
+    }
+    window[7] = NAN;
+    assert_int_equal(oc_client_window(c, 0, (oc_stamp){0}, window, T), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_REFUSED_VALUE);
+    window[7] = 0;
+    assert_int_equal(oc_client_window(c, 0, (oc_stamp){.deadline_ns = 1}, window, T), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_LATE);
+    assert_int_equal(oc_client_window(c, 0, (oc_stamp){0}, window, T - 1), OC_EUSAGE);
+    assert_int_equal(oc_client_session_open(c, "other", "A", m->schema_low, m->schema_high, OC_SECOND_NS, WAIT, &none),
+                     OC_EUSAGE);
+    assert_int_equal(
+        oc_client_session_open(c, m->name, "A", m->schema_low ^ 1, m->schema_high, OC_SECOND_NS, WAIT, &none),
+        OC_EUSAGE);
+    assert_int_equal(oc_client_session_open(c, m->name, "A", m->schema_low, m->schema_high, 1, WAIT, &none),
+                     OC_EAGAIN); /* budget */
+    for (int i = 2; i < SESSIONS; i++) (void)session_open(c, "A");
+    assert_int_equal(oc_client_session_open(c, m->name, "A", m->schema_low, m->schema_high, OC_SECOND_NS, WAIT, &none),
+                     OC_EAGAIN);
+    assert_int_equal(oc_client_session_close(c, id), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_OK);
+    assert_int_not_equal(session_open(c, "A"), id); /* an old number is never a new session's */
+    oc_client_close(c);
+    oc_client_close(other);
+}
+
+/* ---- peers that do not play by the rules: the region in their own hands
+ * ---------------------------------------------- */
+typedef struct raw {
+    int socket, fds[2];
+    unsigned char *region;
+    oc_wire_hello hello;
+} raw;
+
+static bool raw_open(raw *r, const char *path)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    struct iovec part = {&r->hello, sizeof r->hello};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
+    r->socket = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    r->region = NULL;
+    if (connect(r->socket, (struct sockaddr *)&name, sizeof name) != 0) return false;
+    if (recvmsg(r->socket, &message, 0) != (ssize_t)sizeof r->hello || r->hello.state != OC_HELLO_WELCOME) return false;
+    memcpy(r->fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof r->fds);
+    r->region = mmap(NULL, r->hello.region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fds[0], 0);
+    return r->region != MAP_FAILED;
+}
+
+static void raw_close(raw *r)
+{
+    if (r->region) {
+        munmap(r->region, r->hello.region_bytes);
+        close(r->fds[0]);
+        close(r->fds[1]);
+    }
+    close(r->socket);
+}
+
+static void still_answers(const fixture *f, oc_client *c)
+{
+    float window[T * F], want[OUTPUTS];
+    for (uint64_t i = 0; i < T; i++) row_make(window + i * F, 3, i);
+    oracle(f, 3, T - 1, want);
+    assert_int_equal(oc_client_window(c, 0, (oc_stamp){.sequence = 9}, window, T), OC_OK);
+    const oc_wire_reply r = reply_of(c);
+    assert_int_equal(r.state, OC_REPLY_OK);
+    assert_memory_equal(want, r.probabilities, sizeof want);
+}
+
+static void hostile(void **state)
+{
+    fixture *f = *state;
+    oc_client *good = client_open(f);
+    for (uint64_t round = 0; round < 60; round++) {
+        raw r;
+        const uint32_t key = oc_random_key(17, OC_RANDOM_TEST, round, 0);
+        for (int tries = 0; !raw_open(&r, f->socket); tries++) {
+            raw_close(&r);
+            if (tries > 40) fail_msg("round %llu: no way in", (unsigned long long)round);
+            usleep(20000);
+        }
+        assert_int_not_equal(ftruncate(r.fds[0], 64), 0); /* sealed */
+        oc_wire_control *control = (oc_wire_control *)(void *)r.region;
+        for (uint64_t i = OC_WIRE_REGION_OFFSET; i < r.hello.region_bytes; i += 4) {
+            const uint64_t draw = oc_random_philox(key, i);
+            const uint32_t word = draw % 3 == 0   ? (uint32_t)(draw >> 40) % 8
+                                  : draw % 3 == 1 ? 64u * ((uint32_t)(draw >> 50) % 8)
+                                                  : (uint32_t)(draw >> 32);
+            memcpy(r.region + i, &word, sizeof word);
+        }
+        control->replies.head = round % 4 == 3 ? oc_random_philox(key, 1) : 0;
+        __atomic_store_n(&control->requests.tail,
+                         round % 2 ? 64 * (oc_random_philox(key, 2) % 65) : oc_random_philox(key, 3), __ATOMIC_RELEASE);
+        still_answers(f, good);
+        for (int i = 0; i < 3; i++) usleep(1000);
+        raw_close(&r);
+    }
+    still_answers(f, good);
+    oc_client_close(good);
+    oc_text text = {0};
+    oc_server_metrics(f->server, &text);
+    const char *broken = strstr(text.data, "\noutcry_broken_clients_total ");
+    assert_non_null(broken);
+    assert_true(strtol(broken + strlen("\noutcry_broken_clients_total "), NULL, 10) >= 20);
+    oc_text_free(&text);
+}
+
+/* A client that never reads loses replies; they are counted, and nobody waits for it. */
+static void unread(void **state)
+{
+    fixture *f = *state;
+    oc_client *deaf = client_open(f), *good = client_open(f);
+    float window[T * F] = {0};
+    size_t sent = 0;
+    const int64_t end = oc_clock_monotonic_ns() + 20 * OC_SECOND_NS;
+    while (sent < 3000 && oc_clock_monotonic_ns() < end)
+        sent += oc_client_window(deaf, 0, (oc_stamp){.sequence = sent}, window, T) == OC_OK;
+    assert_int_equal(sent, 3000);
+    still_answers(f, good);
+    oc_text text = {0};
+    oc_server_metrics(f->server, &text);
+    const char *lost = strstr(text.data, "\noutcry_replies_dropped_total ");
+    assert_non_null(lost);
+    assert_true(strtol(lost + strlen("\noutcry_replies_dropped_total "), NULL, 10) > 1000);
+    oc_text_free(&text);
+    oc_client_close(deaf);
+    oc_client_close(good);
+}
+
+static void wrong_uid(void **state)
+{
+    fixture *f = *state;
+    if (geteuid() != 0) skip();
+    assert_int_equal(chmod(f->socket, 0666), 0);
+    assert_int_equal(chmod(f->folder, 0755), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        raw r;
+        if (setuid(65534) != 0) _exit(2);
+        const bool in = raw_open(&r, f->socket);
+        _exit(!in && r.hello.state == OC_HELLO_WRONG_UID ? 0 : 1);
+    }
+    int code = -1;
+    assert_int_equal(waitpid(pid, &code, 0), pid);
+    assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+}
+
+/* A second server on a living socket is refused; configurations that cannot be are refused by name. */
+static void refused_starts(void **state)
+{
+    fixture *f = *state;
+    oc_server *s;
+    oc_server_config c = config_of(f);
+    assert_int_equal(oc_server_open(&s, &c), OC_ECONFIG);
+    assert_non_null(strstr(oc_status_message(), "in use"));
+    c.memory_max_bytes = 1000;
+    assert_int_equal(oc_server_open(&s, &c), OC_ECONFIG);
+    assert_non_null(strstr(oc_status_message(), "memory_mb"));
+    c = config_of(f);
+    c.ring_bytes = 5000;
+    assert_int_equal(oc_server_open(&s, &c), OC_ECONFIG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(interleaved, setup, teardown),
+        cmocka_unit_test_setup_teardown(planted, setup, teardown),
+        cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(hostile, setup, teardown),
+        cmocka_unit_test_setup_teardown(unread, setup, teardown),
+        cmocka_unit_test_setup_teardown(wrong_uid, setup, teardown),
+        cmocka_unit_test_setup_teardown(refused_starts, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

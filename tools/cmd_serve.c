@@ -1,0 +1,134 @@
+/* cmd_serve.c - outcry serve: a bundle answers over rings and HTTP until SIGTERM. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "serve/http/http.h"
+#include "tools/commands.h"
+
+static const oc_config_key keys[] = {
+    {"model.bundle", OC_CONFIG_TEXT, 0, 0, "run/model", NULL, "", "folder of the bundle that answers"},
+    {"backend", OC_CONFIG_CHOICE, 0, 0, "auto", "auto|cpu|cuda", "", "where it computes"},
+    {"threads", OC_CONFIG_INT, 1, 256, "1", NULL, "",
+     "batchers; clients are spread over them, each holds its own windows"},
+    {"log.level", OC_CONFIG_CHOICE, 0, 0, "info", "error|warn|info|debug", "", "what is logged on stderr"},
+    {"serve.http", OC_CONFIG_TEXT, 0, 0, "127.0.0.1:8000", NULL, "",
+     "host:port, a loopback address; port 0: any free one"},
+    {"serve.socket", OC_CONFIG_TEXT, 0, 0, "/tmp/outcry.sock", NULL, "",
+     "Unix socket that hands out rings to the same user"},
+    {"serve.batch_max", OC_CONFIG_INT, 1, 4096, "48", NULL, "windows", "largest batch of what is pending"},
+    {"serve.sessions", OC_CONFIG_INT, 1, 4096, "8", NULL, "",
+     "pushed sessions of a batcher; their memory is planned at start"},
+    {"serve.memory_mb", OC_CONFIG_INT, 1, 1048576, "64", NULL, "MiB",
+     "largest memory of sessions' windows; refused beyond it"},
+    {"serve.advance_budget", OC_CONFIG_REAL, 0.01, 1, "0.7", NULL, "share",
+     "of a batcher's time for advances; further sessions are refused"},
+    {"serve.clients", OC_CONFIG_INT, 2, 1024, "16", NULL, "", "clients of the rings, HTTP's threads among them"},
+    {"serve.ring_kb", OC_CONFIG_INT, 4, 1048576, "1024", NULL, "KiB", "a client's ring of requests, a power of two"},
+    {"serve.spin_us", OC_CONFIG_INT, 0, 1000000000, "50", NULL, "us", "an idle batcher spins so long before it sleeps"},
+    {"serve.http_threads", OC_CONFIG_INT, 1, 256, "2", NULL, "", "threads of HTTP, each a client of the rings"},
+    {"serve.http_connections", OC_CONFIG_INT, 1, 4096, "64", NULL, "", "connections at once; more are closed"},
+    {"serve.http_body_kb", OC_CONFIG_INT, 1, 1048576, "1024", NULL, "KiB", "largest body of a request"},
+    {"serve.http_batch_max", OC_CONFIG_INT, 1, 4096, "64", NULL, "windows", "largest batch of one HTTP request"},
+    {"serve.http_timeout_s", OC_CONFIG_INT, 1, 3600, "10", NULL, "s", "of a request from first byte to answer"},
+};
+
+static void addresses_say(const oc_cli *cli, const oc_server *server, const oc_http *http, const char *socket)
+{
+    const oc_bundle *b = oc_server_bundle(server);
+    oc_cli_say(cli, "ready: model %s version %s on http://%s and unix:%s (%s, %.1f MiB of windows)\n", b->name,
+               b->version, oc_http_address(http), socket, oc_server_backend(server),
+               (double)oc_server_planned_bytes(server) / 1048576);
+    fflush(stdout);
+}
+
+/* SIGTERM and SIGINT are blocked in all threads and waited for here. */
+static oc_status serve(const oc_cli *cli, const oc_server_config *server_config, const oc_http_config *http_config)
+{
+    oc_server *server;
+    oc_http *http;
+    sigset_t stop;
+    int number = 0;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    if (pthread_sigmask(SIG_BLOCK, &stop, NULL) != 0) return OC_FAIL(OC_EFAILED, "serve: signals cannot be blocked");
+    OC_TRY(oc_server_open(&server, server_config));
+    const oc_status status = oc_http_open(&http, http_config, server);
+    if (status == OC_OK) {
+        addresses_say(cli, server, http, server_config->socket);
+        while (sigwait(&stop, &number) != 0) {
+        }
+        oc_log(OC_LOG_INFO, "serve: %s: answering what is pending", strsignal(number));
+        oc_http_close(http);
+    }
+    oc_server_close(server);
+    return status;
+}
+
+static oc_status serve_config(const oc_cli *cli, const oc_config *c)
+{
+    static const struct {
+        const char *name;
+        oc_backend_kind kind;
+    } kinds[] = {{"auto", OC_BACKEND_AUTO}, {"cpu", OC_BACKEND_CPU}, {"cuda", OC_BACKEND_CUDA}};
+    oc_log_level level;
+    oc_server_config server = {.bundle = oc_config_text(c, "model.bundle"),
+                               .socket = oc_config_text(c, "serve.socket"),
+                               .threads = (int)oc_config_int(c, "threads"),
+                               .batch_max = (int)oc_config_int(c, "serve.batch_max"),
+                               .clients_max = (int)oc_config_int(c, "serve.clients"),
+                               .sessions_max = (int)oc_config_int(c, "serve.sessions"),
+                               .ring_bytes = (size_t)oc_config_int(c, "serve.ring_kb") << 10,
+                               .memory_max_bytes = (size_t)oc_config_int(c, "serve.memory_mb") << 20,
+                               .advance_budget = oc_config_real(c, "serve.advance_budget"),
+                               .spin_ns = oc_config_int(c, "serve.spin_us") * 1000};
+    const oc_http_config http = {.address = oc_config_text(c, "serve.http"),
+                                 .socket = server.socket,
+                                 .threads = (int)oc_config_int(c, "serve.http_threads"),
+                                 .connections_max = (int)oc_config_int(c, "serve.http_connections"),
+                                 .body_max = (size_t)oc_config_int(c, "serve.http_body_kb") << 10,
+                                 .batch_max = (int)oc_config_int(c, "serve.http_batch_max"),
+                                 .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000),
+                                 .spin_ns = server.spin_ns};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
+    if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)
+        return oc_config_refuse(c, "serve.ring_kb", "a ring is a power of two");
+    if (http.threads >= server.clients_max)
+        return oc_config_refuse(c, "serve.clients", "HTTP's %d threads are clients too", http.threads);
+    if (http.threads > http.connections_max)
+        return oc_config_refuse(c, "serve.http_connections", "fewer than serve.http_threads");
+    if (oc_config_given(c, "log.level") && oc_log_level_parse(oc_config_text(c, "log.level"), &level))
+        oc_log_set_level(level);
+    return serve(cli, &server, &http);
+}
+
+static oc_status run(oc_cli *cli)
+{
+    oc_config *config;
+    OC_TRY(oc_config_open(&config, cli->arguments[0], keys, sizeof keys / sizeof keys[0], cli->sets, cli->set_count));
+    const oc_status status = serve_config(cli, config);
+    oc_config_close(config);
+    return status;
+}
+
+const oc_command oc_command_serve = {
+    .name = "serve",
+    .arguments = "CONFIG",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .summary = "Answers feature windows with probabilities, over shared memory and HTTP",
+    .description =
+        "Loads the bundle of model.bundle, prints \"ready\" with its addresses, and answers until SIGTERM, when it "
+        "finishes\n"
+        "what is pending and exits with 0. HTTP speaks the Open Inference Protocol v2 and /metrics; the Unix socket "
+        "hands\n"
+        "out rings to clients of the same user (serve/client/client.h). configs/serve.yaml explains every key.\n"
+        "Example: outcry serve configs/serve.yaml --set model.bundle=run/model --set serve.http=127.0.0.1:8000",
+    .config = true,
+    .run = run,
+};
