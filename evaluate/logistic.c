@@ -19,7 +19,7 @@ typedef struct problem {
 
 static void softmax3(const double *weights, const double *x, size_t width, double p[3])
 {
-    double top = -INFINITY, sum = 0;
+    double top = -(double)INFINITY, sum = 0;
     for (size_t k = 0; k < 3; k++) {
         const double *w = weights + k * (width + 1);
         p[k] = w[width];

@@ -56,7 +56,7 @@ static void confusion(oc_text *t, const json_t *h)
     bool scored = oc_report_reals(oc_report_at(h, "precision"), precision, 3) == 3 &&
                   oc_report_reals(oc_report_at(h, "recall"), recall, 3) == 3;
     for (size_t k = 0; k < 3; k++) {
-        double cell[3] = {NAN, NAN, NAN}, sum = 0;
+        double cell[3] = {(double)NAN, (double)NAN, (double)NAN}, sum = 0;
         (void)oc_report_reals(json_array_get(oc_report_at(h, "confusion"), k), cell, 3);
         for (int j = 0; j < 3; j++) sum += cell[j];
         oc_text_add(t, "<tr><td>%s</td>", CLASSES[k]);

@@ -259,7 +259,7 @@ static oc_status run_evaluate(const study *s, size_t fold, size_t trial, const c
 static oc_status fold_run(study *s, size_t fold, json_t *folds)
 {
     json_t *row = json_object(), *rows = json_array(), *tests = json_array();
-    double best = INFINITY, mean;
+    double best = (double)INFINITY, mean;
     size_t chosen = 0;
     oc_status status = OC_OK;
     for (size_t trial = 0; trial < s->trials; trial++) {

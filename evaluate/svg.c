@@ -44,7 +44,7 @@ static void settle(double *low, double *high, double pad)
 
 static frame frame_of(const oc_svg_chart *c)
 {
-    frame f = {INFINITY, -INFINITY, INFINITY, -INFINITY};
+    frame f = {(double)INFINITY, -(double)INFINITY, (double)INFINITY, -(double)INFINITY};
     for (int s = 0; s < c->series_count; s++) {
         for (size_t i = 0; i < c->series[s].count; i++) {
             if (!isfinite(c->series[s].y[i])) continue;

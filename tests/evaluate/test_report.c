@@ -105,8 +105,8 @@ static void changed_predictions_are_refused(void **state)
 static void charts_take_anything(void **state)
 {
     (void)state;
-    const double x[4] = {0, 1, 2, 3},
-                 ys[][4] = {{NAN, NAN, NAN, NAN},  {1, 1, 1, 1},           {0, INFINITY, -INFINITY, 5},
+    const double none = (double)NAN, x[4] = {0, 1, 2, 3},
+                 ys[][4] = {{none, none, none, none},  {1, 1, 1, 1},           {0, HUGE_VAL, -HUGE_VAL, 5},
                             {1e300, -1e300, 0, 1}, {1e-300, 2e-300, 0, 0}, {1e16, 1e16 + 2, 1e16, 1e16}};
     for (size_t i = 0; i < sizeof ys / sizeof *ys; i++) {
         oc_text t = {0};
