@@ -16,6 +16,8 @@
     X(study)                                                                                                           \
     X(report)                                                                                                          \
     X(export)                                                                                                          \
+    X(backtest)                                                                                                        \
+    X(replay)                                                                                                          \
     X(serve)                                                                                                           \
     X(models)                                                                                                          \
     X(bench)

@@ -134,6 +134,14 @@ oc_hash oc_desk_journal_hash(const oc_desk *d)
     return oc_journal_hash(d->journal);
 }
 
+oc_status oc_desk_end(oc_desk *d)
+{
+    if (d->failed) return OC_FAIL(OC_EFAILED, "%s: the journal failed; trading is halted", d->options.folder);
+    d->failed = true; /* nothing may be added behind the end */
+    OC_TRY(oc_journal_add(d->journal, OC_JOURNAL_END, NULL, 0));
+    return oc_journal_sync(d->journal);
+}
+
 oc_status oc_desk_close(oc_desk *d, bool complete)
 {
     oc_journal *journal = d->journal;

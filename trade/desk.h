@@ -45,6 +45,8 @@ OC_MUST oc_desk_apply(oc_desk *d, oc_input *input, oc_action *actions, size_t ca
 OC_MUST oc_desk_snapshot(oc_desk *d);
 const oc_engine *oc_desk_engine(const oc_desk *d);
 oc_hash oc_desk_journal_hash(const oc_desk *d);
+/* The run is over: the END record, synced. What follows is oc_desk_close(d, false); the hash is that of a replay. */
+OC_MUST oc_desk_end(oc_desk *d);
 OC_MUST oc_desk_close(oc_desk *d, bool complete);                /* complete: the run is over; else: as after a crash */
 
 /* Reads everything, decides again, compares. Fails where a byte is damaged or an answer differs, and names it.

@@ -1,0 +1,50 @@
+/* backtest_parts.h - what the files of a backtest share; nobody else includes it. */
+#ifndef OC_EVALUATE_BACKTEST_PARTS_H
+#define OC_EVALUATE_BACKTEST_PARTS_H
+
+#include "base/config.h"
+#include "market/event_file.h"
+#include "market/features.h"
+#include "nn/model.h"
+#include "trade/loop.h"
+#include "trade/venues/simulated.h"
+
+/* ---- backtest_keys.c: what a config says, as the engine and the venue want it ---- */
+
+typedef struct backtest_setup {
+    oc_engine_market market[OC_INSTRUMENTS_MAX];
+    oc_simulated_market venue_market[OC_INSTRUMENTS_MAX];
+    oc_engine_config engine;                   /* borrows `market` */
+    oc_simulated_config venue;                 /* borrows `venue_market` */
+} backtest_setup;
+
+OC_MUST backtest_setup_read(backtest_setup *s, const oc_config *config, const oc_instrument *universe,
+                            uint32_t instruments);
+
+/* ---- backtest_model.c: a bundle as the loop's predictor ---- */
+
+typedef struct backtest_model {
+    oc_bundle *bundle;                         /* NULL: none is needed */
+    oc_model *model;
+    oc_sliding *sliding;                       /* a slot an instrument */
+    size_t horizon;
+    float probabilities[OC_HORIZONS_MAX * OC_CLASSES];
+} backtest_model;
+
+OC_MUST backtest_model_open(backtest_model *m, const oc_config *config, uint32_t instruments);
+void backtest_model_close(backtest_model *m);
+oc_predictor backtest_model_predictor(backtest_model *m);        /* predict NULL without a bundle */
+/* Over the events' instruments, with the bundle's columns; OC_EDATA where the schema is another. */
+OC_MUST backtest_features_open(oc_features **out, const backtest_model *m, const oc_config *config,
+                               const oc_instrument *universe, uint32_t instruments);
+
+typedef struct backtest_span {
+    int64_t first_ns, last_ns;                 /* of what is traded */
+    bool in_sample;                            /* it overlaps what the bundle has seen */
+} backtest_span;
+
+/* From the events' times and data.first_ns, data.last_ns, data.unseen. OC_EDATA where it was seen and not allowed. */
+OC_MUST backtest_span_choose(backtest_span *span, const backtest_model *m, const oc_config *config,
+                             const oc_event_merge *merge, bool allowed);
+
+#endif

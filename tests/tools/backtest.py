@@ -1,0 +1,148 @@
+"""Backtests from outside: same run, same journal; it replays; what was seen is refused; a changed journal is found.
+
+usage: backtest.py OUTCRY SOURCE            seconds: a model of no worth on a small market
+       backtest.py OUTCRY SOURCE planted    minutes: a model trained at Q = 0.5 earns after costs on five markets and at
+                                            times that it has not seen; at Q = 0 their mean is not above 0
+Harness checks: another seed of the market gives another journal, and a journal with one changed bit must be refused.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+RECIPE = ("window.steps=48", "model.hidden=32", "model.dropout=0.1", "model.head_dropout=0.1", "train.rate=0.004",
+          "train.valid_every=200", "train.epochs=1", "threads=1", "seed=1")
+TINY = ("window.steps=16", "model.hidden=8", "model.heads=2", "train.epochs=1", "train.rate=0.02",
+        "train.valid_windows=512", "threads=1")
+faults = []
+
+
+def check(name, holds, said=""):
+    if not holds:
+        faults.append(f"{name} {str(said)[-400:]}")
+
+
+def run(*arguments, sets=()):
+    pairs = [p for s in sets for p in ("--set", s)]
+    command = [OUTCRY, *arguments, *pairs, "--json", "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500)
+
+
+def result(*arguments, sets=()):
+    r = run(*arguments, sets=sets)
+    if r.returncode:
+        sys.exit(f"outcry {' '.join(arguments)}: exit {r.returncode}: {r.stderr[-1000:]}")
+    return json.loads(r.stdout.splitlines()[-1])
+
+
+def market(path, events, seed, signal):
+    result("simulate", "--out", path, "--events", str(events), "--seed", str(seed), "--levels", "10", "--signal",
+           str(signal))
+
+
+def model(work, events, signal, recipe):
+    """A market, its dataset and a model of it in WORK/run/model."""
+    market(f"{work}/m.events", events, 7, signal)
+    result("build", f"{SOURCE}/configs/build-book.yaml", "--out", f"{work}/m.h5",
+           sets=(f"data.events={work}/m.events",))
+    result("train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/run", sets=(f"data.dataset={work}/m.h5", *recipe))
+
+
+def backtest(work, out, events, *flags, sets=()):
+    sets = (f"data.events={events}", f"model.bundle={work}/run/model", *sets)
+    return run("backtest", f"{SOURCE}/configs/backtest.yaml", *flags, "--out", f"{work}/{out}", sets=sets)
+
+
+def paper(*arguments, **named):
+    r = backtest(*arguments, **named)
+    if r.returncode:
+        sys.exit(f"backtest {arguments}: exit {r.returncode}: {r.stderr[-1000:]}")
+    return json.loads(r.stdout.splitlines()[-1])
+
+
+def journal_faults(work):
+    path = f"{work}/a/journal-000000.ocj"
+    good = open(path, "rb").read()
+    half = len(good) // 2
+    for what, bad in (("a bit", good[:half] + bytes([good[half] ^ 4]) + good[half + 1:]), ("the end", good[:-32]),
+                      ("half a record", good[:-40])):
+        with open(path, "wb") as file:
+            file.write(bad)
+        r = run("replay", f"{work}/a")
+        check(f"journal without {what}", r.returncode == 65 and r.stderr.strip(), r)
+    with open(path, "wb") as file:
+        file.write(good)
+    claims = json.load(open(f"{work}/a/results.json"))
+    with open(f"{work}/a/results.json", "w") as file:
+        json.dump({**claims, "journal_hash": "0" * 32}, file)
+    r = run("replay", f"{work}/a")
+    check("results of another journal", r.returncode == 65 and "journal_hash" in r.stderr, r)
+
+
+def quick(work):
+    loose = ("policy.buy_threshold=0.2", "policy.sell_threshold=0.2", "latency.to_jitter_ns=2000000",
+             "venue.reject_ppm=50000", "risk.message_ns=1000000")
+    model(work, 60000, 0.8, TINY)
+    market(f"{work}/other.events", 60000, 8, 0.8)
+    events = f"{work}/m.events"
+    for flags, sets in (((), ()), ((), ("data.last_ns=1704186100000000000",))):
+        r = backtest(work, "refused", events, *flags, sets=sets)
+        check("seen times", r.returncode == 65 and "--in-sample" in r.stderr, r)
+        check("nothing is written", not os.path.exists(f"{work}/refused"))
+    r = backtest(work, "refused", f"{work}/other.events")
+    check("seen times of another market", r.returncode == 65 and "--in-sample" in r.stderr, r)
+    a = paper(work, "a", events, "--in-sample", sets=loose)
+    b = paper(work, "b", events, "--in-sample", sets=loose)
+    c = paper(work, "c", f"{work}/other.events", "--in-sample", sets=loose)
+    keys = "events events_per_second orders fills pnl_micros sharpe max_drawdown journal_hash"
+    check("keys", set(keys.split()) <= a.keys(), a)
+    check("orders were sent and filled", a["orders"] > 20 and a["fills"] > 20 and a["trades"] > 5, a)
+    check("the same run, the same journal", all(a[k] == b[k] for k in ("journal_hash", "state_hash")))
+    check("another market, another journal", a["journal_hash"] != c["journal_hash"])
+    check("stamped", json.load(open(f"{work}/a/results.json"))["in_sample"] is True)
+    check("sums", a["pnl_micros"] == a["gross_micros"] - a["fees_micros"] and a["fees_micros"] > 0, a)
+    replay = result("replay", f"{work}/a")
+    check("replay", replay["identical"] is True, replay)
+    check("replay's hashes", all(replay[k] == a[k] for k in ("journal_hash", "state_hash")), replay)
+    unseen = paper(work, "d", events, sets=("data.unseen=true", f"data.dataset={work}/m.h5", *loose))
+    check("unseen", unseen["in_sample"] is False and unseen["fills"] > 0, unseen)
+    check("unseen is later", unseen["first_ns"] > a["first_ns"] and unseen["last_ns"] == a["last_ns"], unseen)
+    ledger = [open(os.path.join(work, f)).read() for f in os.listdir(work) if f.endswith(".ledger")]
+    check("ledger", any('"backtest"' in text for text in ledger), ledger)
+    r = backtest(work, "a", events, "--in-sample")
+    check("a run is not written over", r.returncode == 1, r)
+    r = backtest(work, "e", events, "--in-sample", sets=("sample=packet:2",))
+    check("other features", r.returncode == 65 and "schema" in r.stderr, r)
+    r = run("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/f", sets=(f"data.events={events}",))
+    check("no bundle", r.returncode == 78 and "model.bundle" in r.stderr, r)
+    cross = result("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/g",
+                   sets=(f"data.events={events}", "policy.kind=cross"))
+    check("a rule needs no bundle", cross["orders"] > 0, cross)
+    r = run("replay", f"{work}/nothing")
+    check("no journal", r.returncode != 0 and "nothing" in r.stderr, r)
+    journal_faults(work)
+    print("\n".join(faults) or f"{a['orders']} orders, {a['fills']} fills: repeated, replayed; refusals kept")
+
+
+def planted(work):
+    for signal in (0.5, 0):
+        folder = f"{work}/{signal}"
+        os.mkdir(folder)
+        model(folder, 1600000, signal, RECIPE)
+        net = []
+        for seed in (11, 12, 13, 14, 15):
+            market(f"{folder}/{seed}.events", 1600000, seed, signal)
+            r = paper(folder, str(seed), f"{folder}/{seed}.events", sets=("data.unseen=true",))
+            os.remove(f"{folder}/{seed}.events")
+            net.append(r["pnl_micros"] / 1e6)
+            print(f"Q {signal}, seed {seed}: net {net[-1]:.2f} after fees {r['fees_micros'] / 1e6:.2f}, "
+                  f"{r['trades']} trades", flush=True)
+        check(f"Q {signal}: {net}", all(x > 0 for x in net) if signal else sum(net) <= 0)
+    print("\n".join(faults) or "what is planted is earned, what is not is not")
+
+
+with tempfile.TemporaryDirectory() as place:
+    (planted if "planted" in sys.argv[3:] else quick)(place)
+sys.exit(1 if faults else 0)
