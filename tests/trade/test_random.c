@@ -126,7 +126,7 @@ static bool gates_agree(uint64_t number, int fault, oc_reason *reason)
 static void gate_against_naive_gate(void **state)
 {
     (void)state;
-    uint64_t count = getenv("OUTCRY_FULL") ? 100000000 : 1000000, by_reason[OC_REASON_END] = {0};
+    uint64_t count = counts_full() ? 100000000 : 1000000, by_reason[OC_REASON_END] = {0};
     key = oc_random_key(seed_of_run(), OC_RANDOM_TEST, 0, 7);
     oc_reason reason;
     for (uint64_t i = 0; i < count; i++) {
@@ -551,7 +551,7 @@ static const char *sequence(uint64_t number, uint64_t seed, int64_t plant)
 static void random_sequences(void **state)
 {
     (void)state;
-    uint64_t seed = seed_of_run(), count = getenv("OUTCRY_FULL") ? 1000000 : 10000, fills = 0, news = 0;
+    uint64_t seed = seed_of_run(), count = counts_full() ? 1000000 : 10000, fills = 0, news = 0;
     printf("seed %llu, %llu sequences\n", (unsigned long long)seed, (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
         const char *problem = sequence(i, seed, 0);

@@ -383,7 +383,7 @@ static void random_sequences(void **state)
 {
     (void)state;
     uint64_t seed = getenv("OUTCRY_SEED") ? strtoull(getenv("OUTCRY_SEED"), NULL, 10) : 1;
-    uint64_t count = getenv("OUTCRY_FULL") ? 1000000 : 10000, fills = 0;
+    uint64_t count = counts_full() ? 1000000 : 10000, fills = 0;
     printf("seed %llu, %llu sequences\n", (unsigned long long)seed, (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
         if (!sequence_same(i, FAULT_NONE, seed)) fail_msg("sequence %llu differs", (unsigned long long)i);
