@@ -16,27 +16,6 @@
 
 enum { RESULTS_BYTES_MAX = 1 << 20 };
 
-typedef struct backtest {
-    const oc_config *config;
-    const char *out;
-    char *yaml;
-    const char **paths;
-    oc_event_merge *merge;
-    const oc_instrument *universe;
-    uint32_t instruments;
-    oc_features *features;
-    oc_desk *desk;
-    oc_simulated *venue;
-    backtest_model model;
-    backtest_span span;
-    backtest_setup setup;
-    oc_tally tally;
-    oc_loop_result loop;
-    oc_progress progress;
-    uint64_t events;
-    int64_t took_ns;
-} backtest;
-
 static oc_hash build_hash(void)
 {
     return oc_hash_bytes(oc_build_text(), strlen(oc_build_text()));
@@ -58,8 +37,8 @@ static oc_status ledger_note(const backtest *b)
                                    .split = b->span.in_sample ? NULL : "test"};
     oc_status status = OC_OK;
     if (b->model.bundle && !oc_hash_equal(d->root, b->model.bundle->dataset))
-        status = OC_FAIL(OC_EDATA, "%s is not the dataset that %s was trained on: name that, or none",
-                         path, oc_config_text(b->config, "model.bundle"));
+        status = OC_FAIL(OC_EDATA, "%s is not the dataset that %s was trained on: name that, or none", path,
+                         oc_config_text(b->config, "model.bundle"));
     if (status == OC_OK) status = oc_ledger_append(d, &entry);
     oc_dataset_close(d);
     return status;
@@ -78,33 +57,49 @@ static oc_status events_open(backtest *b)
 }
 
 /* Everything that can be refused is refused before the folder is made. */
-static oc_status backtest_open(backtest *b, bool in_sample)
+oc_status backtest_prepare(backtest *b, bool in_sample)
 {
-    char path[OC_PATH_MAX];
     const oc_config *c = b->config;
     OC_TRY(events_open(b));
-    OC_TRY(backtest_model_open(&b->model, c, b->instruments));
+    OC_TRY(backtest_model_load(&b->model, c));
     OC_TRY(backtest_span_choose(&b->span, &b->model, c, b->merge, in_sample));
     b->span.in_sample = in_sample;
     OC_TRY(backtest_features_open(&b->features, &b->model, c, b->universe, b->instruments));
     OC_TRY(backtest_setup_read(&b->setup, c, b->universe, b->instruments));
-    OC_TRY(oc_simulated_open(&b->venue, &b->setup.venue));
     oc_tally_open(&b->tally, oc_config_int(c, "report.interval_ns"), &b->setup.engine);
     b->yaml = oc_config_dump(c);
-    if (!b->yaml) return OC_FAIL(OC_EMEMORY, "%s: no memory for the resolved config", b->out);
-    const oc_desk_options desk = {.folder = b->out,
-                                  .build = build_hash(),
-                                  .durability = strcmp(oc_config_text(c, "journal.durability"), "order") == 0
-                                                    ? OC_DURABILITY_ORDER
-                                                    : OC_DURABILITY_GROUP,
-                                  .snapshot_every = (uint64_t)oc_config_int(c, "journal.snapshot_every")};
-    OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));
+    return b->yaml ? OC_OK : OC_FAIL(OC_EMEMORY, "%s: no memory for the resolved config", b->out);
+}
+
+oc_desk_options backtest_desk_options(const backtest *b)
+{
+    bool order = strcmp(oc_config_text(b->config, "journal.durability"), "order") == 0;
+    return (oc_desk_options){.folder = b->out,
+                             .build = build_hash(),
+                             .durability = order ? OC_DURABILITY_ORDER : OC_DURABILITY_GROUP,
+                             .snapshot_every = (uint64_t)oc_config_int(b->config, "journal.snapshot_every")};
+}
+
+oc_status backtest_begin(const backtest *b)
+{
+    char path[OC_PATH_MAX];
     OC_TRY(oc_path_join(path, sizeof path, b->out, "config.yaml"));
     OC_TRY(oc_file_write(path, b->yaml, strlen(b->yaml)));
     return ledger_note(b);
 }
 
-static void backtest_close(backtest *b)
+/* What a backtest does its own way: the model computes here, the venue is beside it, the journal is new. */
+static oc_status backtest_open(backtest *b, bool in_sample)
+{
+    OC_TRY(backtest_prepare(b, in_sample));
+    OC_TRY(backtest_model_open(&b->model, b->instruments));
+    OC_TRY(oc_simulated_open(&b->venue, &b->setup.venue));
+    const oc_desk_options desk = backtest_desk_options(b);
+    OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));
+    return backtest_begin(b);
+}
+
+void backtest_close(backtest *b)
 {
     if (b->desk && oc_desk_close(b->desk, false) != OC_OK) oc_log_failure(OC_LOG_WARN);
     if (b->venue) oc_simulated_close(b->venue);
@@ -127,20 +122,24 @@ static oc_status feed_next(void *context, const oc_event **events, size_t *count
     return OC_OK;
 }
 
-static oc_status backtest_loop(backtest *b)
+oc_loop_setup backtest_loop_setup(backtest *b)
 {
-    const oc_loop_setup setup = {.feed = {b, feed_next},
-                                 .features = b->features,
-                                 .predictor = backtest_model_predictor(&b->model),
-                                 .desk = b->desk,
-                                 .venue = oc_simulated_venue(b->venue),
-                                 .tally = &b->tally,
-                                 .decision_delay_ns = oc_config_int(b->config, "decision_delay_ns"),
-                                 .first_ns = b->span.first_ns,
-                                 .last_ns = b->span.last_ns};
+    return (oc_loop_setup){.feed = {b, feed_next},
+                           .features = b->features,
+                           .predictor = backtest_model_predictor(&b->model),
+                           .desk = b->desk,
+                           .venue = b->venue ? oc_simulated_venue(b->venue) : (oc_venue){0},
+                           .tally = &b->tally,
+                           .decision_delay_ns = oc_config_int(b->config, "decision_delay_ns"),
+                           .first_ns = b->span.first_ns,
+                           .last_ns = b->span.last_ns};
+}
+
+oc_status backtest_loop(backtest *b, const oc_loop_setup *setup, const char *what)
+{
     int64_t start = oc_clock_monotonic_ns();
-    oc_progress_start(&b->progress, "backtest", "events", oc_event_merge_total(b->merge));
-    OC_TRY(oc_loop_run(&setup, &b->loop));
+    oc_progress_start(&b->progress, what, "events", oc_event_merge_total(b->merge));
+    OC_TRY(oc_loop_run(setup, &b->loop));
     oc_progress_finish(&b->progress);
     b->took_ns = oc_clock_monotonic_ns() - start;
     return oc_desk_end(b->desk);
@@ -148,7 +147,7 @@ static oc_status backtest_loop(backtest *b)
 
 /* ---- what it came to ---- */
 
-static void real_set(json_t *object, const char *key, double value)    /* what is undefined is null */
+static void real_set(json_t *object, const char *key, double value) /* what is undefined is null */
 {
     (void)json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
 }
@@ -192,7 +191,7 @@ static json_t *positions(const backtest *b)
     return list;
 }
 
-static oc_status results_make(const backtest *b, json_t **results)
+oc_status backtest_results(const backtest *b, json_t **results)
 {
     char hash[OC_HASH_TEXT], state[OC_HASH_TEXT], path[OC_PATH_MAX];
     double seconds = (double)(b->took_ns > 0 ? b->took_ns : 1) / 1e9;
@@ -225,8 +224,9 @@ oc_status oc_backtest_run(const oc_config *config, const char *out, bool in_samp
     b->config = config;
     b->out = out;
     oc_status status = backtest_open(b, in_sample);
-    if (status == OC_OK) status = backtest_loop(b);
-    if (status == OC_OK) status = results_make(b, results);
+    const oc_loop_setup setup = backtest_loop_setup(b);
+    if (status == OC_OK) status = backtest_loop(b, &setup, "backtest");
+    if (status == OC_OK) status = backtest_results(b, results);
     backtest_close(b);
     return status;
 }

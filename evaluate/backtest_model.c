@@ -5,10 +5,9 @@
 #include "base/memory.h"
 #include "evaluate/backtest_parts.h"
 
-oc_status backtest_model_open(backtest_model *m, const oc_config *c, uint32_t instruments)
+oc_status backtest_model_load(backtest_model *m, const oc_config *c)
 {
     const char *folder = oc_config_text(c, "model.bundle");
-    const oc_backend_config backend = {.kind = OC_BACKEND_CPU};
     bool wanted = strcmp(oc_config_text(c, "policy.kind"), "model") == 0;
     if (wanted && !*folder)
         return oc_config_refuse(c, "model.bundle", "policy model needs the folder of a bundle: RUN/model");
@@ -18,6 +17,13 @@ oc_status backtest_model_open(backtest_model *m, const oc_config *c, uint32_t in
     if (m->horizon >= (size_t)m->bundle->shape.horizons)
         return oc_config_refuse(c, "model.horizon", "%s has %d labels, counted from 0", folder,
                                 m->bundle->shape.horizons);
+    return OC_OK;
+}
+
+oc_status backtest_model_open(backtest_model *m, uint32_t instruments)
+{
+    const oc_backend_config backend = {.kind = OC_BACKEND_CPU};
+    if (!m->bundle) return OC_OK;
     OC_TRY(oc_model_open(&m->model, m->bundle, &backend, (int)instruments));
     return oc_sliding_open(&m->sliding, m->model, instruments);
 }
@@ -43,15 +49,15 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
     OC_TRY(oc_sliding_advance(m->sliding, &row->instrument, 1));
     if (!full) return OC_OK;
     const float *answer = m->probabilities + m->horizon * OC_CLASSES;
-    *p = (oc_prediction){.buy = answer[0], .sell = answer[1], .hold = answer[2], .state = OC_PREDICTION_OK,
-                         .model_version = 1};
+    *p = (oc_prediction){
+        .buy = answer[0], .sell = answer[1], .hold = answer[2], .state = OC_PREDICTION_OK, .model_version = 1};
     *made = true;
     return OC_OK;
 }
 
 oc_predictor backtest_model_predictor(backtest_model *m)
 {
-    return m->bundle ? (oc_predictor){m, predict} : (oc_predictor){NULL, NULL};
+    return m->sliding ? (oc_predictor){m, predict} : (oc_predictor){NULL, NULL};
 }
 
 oc_status backtest_features_open(oc_features **out, const backtest_model *m, const oc_config *c,
@@ -59,8 +65,11 @@ oc_status backtest_features_open(oc_features **out, const backtest_model *m, con
 {
     const char *names[OC_FEATURES_MAX] = {"return:1"};
     char want[OC_HASH_TEXT], have[OC_HASH_TEXT];
-    oc_feature_spec spec = {.features = names, .feature_count = 1, .sample = oc_config_text(c, "sample"),
-                            .bar_spread = oc_config_real(c, "bar_spread"), .row_ns = oc_config_int(c, "row_ns")};
+    oc_feature_spec spec = {.features = names,
+                            .feature_count = 1,
+                            .sample = oc_config_text(c, "sample"),
+                            .bar_spread = oc_config_real(c, "bar_spread"),
+                            .row_ns = oc_config_int(c, "row_ns")};
     if (m->bundle) {
         spec.feature_count = (size_t)m->bundle->shape.inputs;
         if (spec.feature_count > OC_FEATURES_MAX)
@@ -85,8 +94,7 @@ static oc_status seen_refuse(const oc_seen *s, const backtest_span *span, const 
                    "%s has seen %s from %s to %s in training or validation; the backtest goes from %s to %s. Set "
                    "data.unseen=true or data.first_ns, or say --in-sample to run it all the same and have it stamped",
                    oc_config_text(c, "model.bundle"), s->symbol, oc_time_text(s->first_ns, first),
-                   oc_time_text(s->last_ns, last), oc_time_text(span->first_ns, from),
-                   oc_time_text(span->last_ns, to));
+                   oc_time_text(s->last_ns, last), oc_time_text(span->first_ns, from), oc_time_text(span->last_ns, to));
 }
 
 oc_status backtest_span_choose(backtest_span *span, const backtest_model *m, const oc_config *c,

@@ -3,6 +3,8 @@
 #define OC_EVALUATE_BACKTEST_PARTS_H
 
 #include "base/config.h"
+#include "base/json.h"
+#include "base/progress.h"
 #include "market/event_file.h"
 #include "market/features.h"
 #include "nn/model.h"
@@ -14,8 +16,8 @@
 typedef struct backtest_setup {
     oc_engine_market market[OC_INSTRUMENTS_MAX];
     oc_simulated_market venue_market[OC_INSTRUMENTS_MAX];
-    oc_engine_config engine;                   /* borrows `market` */
-    oc_simulated_config venue;                 /* borrows `venue_market` */
+    oc_engine_config engine;   /* borrows `market` */
+    oc_simulated_config venue; /* borrows `venue_market` */
 } backtest_setup;
 
 OC_MUST backtest_setup_read(backtest_setup *s, const oc_config *config, const oc_instrument *universe,
@@ -24,27 +26,60 @@ OC_MUST backtest_setup_read(backtest_setup *s, const oc_config *config, const oc
 /* ---- backtest_model.c: a bundle as the loop's predictor ---- */
 
 typedef struct backtest_model {
-    oc_bundle *bundle;                         /* NULL: none is needed */
+    oc_bundle *bundle; /* NULL: none is needed */
     oc_model *model;
-    oc_sliding *sliding;                       /* a slot an instrument */
+    oc_sliding *sliding; /* a slot an instrument */
     size_t horizon;
     float probabilities[OC_HORIZONS_MAX * OC_CLASSES];
 } backtest_model;
 
-OC_MUST backtest_model_open(backtest_model *m, const oc_config *config, uint32_t instruments);
+OC_MUST backtest_model_load(backtest_model *m, const oc_config *config); /* the bundle, where the policy needs one */
+OC_MUST backtest_model_open(backtest_model *m, uint32_t instruments);    /* to compute with it; no bundle: nothing */
 void backtest_model_close(backtest_model *m);
-oc_predictor backtest_model_predictor(backtest_model *m);        /* predict NULL without a bundle */
+oc_predictor backtest_model_predictor(backtest_model *m); /* predict NULL where none is open */
 /* Over the events' instruments, with the bundle's columns; OC_EDATA where the schema is another. */
 OC_MUST backtest_features_open(oc_features **out, const backtest_model *m, const oc_config *config,
                                const oc_instrument *universe, uint32_t instruments);
 
 typedef struct backtest_span {
-    int64_t first_ns, last_ns;                 /* of what is traded */
-    bool in_sample;                            /* it overlaps what the bundle has seen */
+    int64_t first_ns, last_ns; /* of what is traded */
+    bool in_sample;            /* it overlaps what the bundle has seen */
 } backtest_span;
 
 /* From the events' times and data.first_ns, data.last_ns, data.unseen. OC_EDATA where it was seen and not allowed. */
 OC_MUST backtest_span_choose(backtest_span *span, const backtest_model *m, const oc_config *config,
                              const oc_event_merge *merge, bool allowed);
+
+/* ---- backtest.c: what a backtest and a live session share. Between prepare and begin each opens its own predictor,
+ * venue and journal; then the loop, then the results. ---- */
+
+typedef struct backtest {
+    const oc_config *config;
+    const char *out;
+    char *yaml;
+    const char **paths;
+    oc_event_merge *merge;
+    const oc_instrument *universe;
+    uint32_t instruments;
+    oc_features *features;
+    oc_desk *desk;
+    oc_simulated *venue;
+    backtest_model model;
+    backtest_span span;
+    backtest_setup setup;
+    oc_tally tally;
+    oc_loop_result loop;
+    oc_progress progress;
+    uint64_t events;
+    int64_t took_ns;
+} backtest;
+
+OC_MUST backtest_prepare(backtest *b, bool in_sample); /* all that can be refused; writes nothing */
+oc_desk_options backtest_desk_options(const backtest *b);
+OC_MUST backtest_begin(const backtest *b); /* config.yaml, and a line in the ledger */
+oc_loop_setup backtest_loop_setup(backtest *b);
+OC_MUST backtest_loop(backtest *b, const oc_loop_setup *setup, const char *what); /* to the journal's end record */
+OC_MUST backtest_results(const backtest *b, json_t **results);                    /* and results.json */
+void backtest_close(backtest *b);
 
 #endif
