@@ -64,6 +64,8 @@ static void answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_repl
     const int64_t now = oc_clock_monotonic_ns();
     const oc_wire_request *q = &p->request;
     if (state == OC_REPLY_OK && q->deadline_ns > 0 && now > q->deadline_ns) state = OC_REPLY_LATE;
+    const bool computed = probabilities != NULL;
+    if (state != OC_REPLY_OK) probabilities = NULL; /* what is not good is HOLD, whatever was computed */
     oc_wire_reply reply = {.bytes = sizeof reply,
                            .kind = q->kind,
                            .session = session,
@@ -87,7 +89,7 @@ static void answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_repl
     else
         count(&e->stats.dropped, 1);
     count(&e->stats.replies[q->kind < OC_BATCHER_KINDS ? q->kind : 0][state], 1);
-    if (probabilities) latency_count(e, reply.queue_ns + reply.service_ns);
+    if (computed) latency_count(e, reply.queue_ns + reply.service_ns);
 }
 
 static void session_end(oc_batcher *e, oc_session *s)
@@ -95,6 +97,7 @@ static void session_end(oc_batcher *e, oc_session *s)
     oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
     e->stats.load -= s->load;
     count(&e->stats.sessions, (uint64_t)-1);
+    if (e->history.pending.session == s) e->history.busy = false;
     *s = (oc_session){.generation = s->generation};
 }
 
@@ -161,6 +164,12 @@ static bool take_window(oc_batcher *e, oc_pending *p)
     return true;
 }
 
+/* Whether stored rows of the session are still going in: what else it asks for waits in its client's ring. */
+static bool history_of(const oc_batcher *e, const oc_session *s)
+{
+    return e->history.busy && e->history.pending.session == s;
+}
+
 static void session_begin_anew(oc_batcher *e, oc_session *s)
 {
     oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
@@ -193,7 +202,7 @@ static bool take_push(oc_batcher *e, oc_pending *p)
     } else if (p->request.count != inputs * sizeof *row) {
         state = OC_REPLY_REFUSED_SHAPE;
     } else {
-        if (p->session->taken) return false;
+        if (p->session->taken || history_of(e, p->session)) return false;
         oc_ring_copy(&p->channel->requests, row, p->request.count);
         state = push_check(e, p->session, &p->request, row);
     }
@@ -203,6 +212,38 @@ static bool take_push(oc_batcher *e, oc_pending *p)
     } else {
         answer(e, p, p->request.session, state, NULL);
     }
+    return true;
+}
+
+static oc_reply_state history_check(oc_batcher *e, const oc_pending *p)
+{
+    const size_t row_bytes = (size_t)shape_of(e)->inputs * sizeof *e->history.rows, rows = p->request.count / row_bytes;
+    oc_session *s = p->session;
+    if (!s || !(s->load > 0)) return OC_REPLY_REFUSED_SESSION;
+    if (!(p->request.count % row_bytes == 0 && rows < (size_t)shape_of(e)->steps && rows <= p->request.run_length))
+        return OC_REPLY_REFUSED_SHAPE;
+    if (s->any && p->request.sequence <= s->sequence) return OC_REPLY_REFUSED_ORDER;
+    oc_ring_copy(&p->channel->requests, e->history.rows, p->request.count);
+    s->any = true;
+    s->sequence = p->request.sequence;
+    session_begin_anew(e, s);
+    return finite_all(e->history.rows, p->request.count / sizeof *e->history.rows) ? OC_REPLY_OK
+                                                                                   : OC_REPLY_REFUSED_VALUE;
+}
+
+static bool take_history(oc_batcher *e, oc_pending *p)
+{
+    p->session = session_find(e, p->channel, p->request.session);
+    if (e->history.busy || (p->session && p->session->taken)) return false;
+    const oc_reply_state state = history_check(e, p);
+    if (state != OC_REPLY_OK) {
+        answer(e, p, p->request.session, state, NULL);
+        return true;
+    }
+    e->history.pending = *p;
+    e->history.count = p->request.count / ((size_t)shape_of(e)->inputs * sizeof *e->history.rows);
+    e->history.done = 0;
+    e->history.busy = true;
     return true;
 }
 
@@ -217,7 +258,7 @@ static bool take_open(oc_batcher *e, oc_pending *p)
 static bool take_close(oc_batcher *e, oc_pending *p)
 {
     oc_session *s = session_find(e, p->channel, p->request.session);
-    if (s && s->taken) return false;
+    if (s && (s->taken || history_of(e, s))) return false;
     if (s) session_end(e, s);
     answer(e, p, p->request.session, s ? OC_REPLY_OK : OC_REPLY_REFUSED_SESSION, NULL);
     return true;
@@ -230,7 +271,7 @@ static bool take_unknown(oc_batcher *e, oc_pending *p)
 }
 
 static bool (*const takers[OC_BATCHER_KINDS])(oc_batcher *, oc_pending *) = {
-    take_unknown, take_window, take_push, take_open, take_close,
+    take_unknown, take_window, take_push, take_open, take_close, take_history,
 };
 
 static void channel_leave(oc_batcher *e, oc_channel *c)
@@ -315,6 +356,32 @@ static void answer_windows(oc_batcher *e)
     e->window_count = 0;
 }
 
+/* One row, as if it had been pushed. */
+static bool history_row(oc_batcher *e)
+{
+    oc_history *h = &e->history;
+    oc_session *s = h->pending.session;
+    if (!h->busy) return false;
+    if (h->done < h->count) {
+        const uint32_t slot = (uint32_t)(s - e->sessions);
+        const float *row = h->rows + h->done * (size_t)shape_of(e)->inputs;
+        if (oc_sliding_step(e->sliding, &slot, row, 1, e->answers, output_count(e), e->full) != OC_OK) {
+            failed(e, &h->pending, 1);
+            session_begin_anew(e, s);
+            h->busy = false;
+            return true;
+        }
+        advance(e, &slot, 1);
+        h->done++;
+    }
+    if (h->done == h->count) {
+        s->run_length = h->pending.request.run_length;
+        answer(e, &h->pending, s->id, OC_REPLY_OK, NULL);
+        h->busy = false;
+    }
+    return true;
+}
+
 static bool advance_one(oc_batcher *e)
 {
     for (uint32_t i = 0; i < (uint32_t)e->sessions_max; i++) {
@@ -336,6 +403,7 @@ bool oc_batcher_round(oc_batcher *e)
     e->first = (e->first + 1) % e->channel_count; /* who comes first takes turns */
     answer_pushes(e);
     answer_windows(e);
+    any |= history_row(e);
     for (int i = 0; i < e->channel_count; i++) { /* behind the answers: nothing of this round points at it */
         oc_channel *c = &e->channels[i];
         const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
@@ -431,6 +499,7 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_bundle *bundle, con
     OC_TRY(oc_memory_new_array(&e->pushes, sessions + 1, sizeof *e->pushes, "pending rows"));
     OC_TRY(oc_memory_new_array(&e->window_rows, batch * cells, sizeof(float), "rows of pending windows"));
     OC_TRY(oc_memory_new_array(&e->push_rows, (sessions + 1) * inputs, sizeof(float), "pending rows"));
+    OC_TRY(oc_memory_new_array(&e->history.rows, cells, sizeof(float), "stored rows of a session"));
     OC_TRY(oc_memory_new_array(&e->answers, most * output_count(e), sizeof(float), "answers"));
     OC_TRY(oc_memory_new_array(&e->slots, sessions, sizeof *e->slots, "slots"));
     OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "slots"));
@@ -460,7 +529,7 @@ void oc_batcher_deinit(oc_batcher *e)
     if (e->bell_fd >= 0) close(e->bell_fd);
     oc_sliding_close(e->sliding);
     oc_model_close(e->model);
-    void *const owned[] = {e->sessions,  e->windows, e->pushes, e->window_rows,
+    void *const owned[] = {e->sessions,  e->windows, e->pushes, e->window_rows, e->history.rows,
                            e->push_rows, e->answers, e->slots,  e->full};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) oc_memory_free(owned[i]);
 }

@@ -1,6 +1,7 @@
 /* batcher.h - one thread that answers: takes whatever is pending in its clients' rings, up to the largest batch, and
  * never waits to fill one. Order within a round: last steps of pushed rows, then whole windows; advances of the
- * staggered windows run one at a time when nothing else is pending, or before the next row of their own session. */
+ * staggered windows run one at a time when nothing else is pending, or before the next row of their own session. A
+ * history goes in by one row a round, behind the answers, so that nobody waits longer for it than for an advance. */
 #ifndef OC_SERVE_BATCHER_H
 #define OC_SERVE_BATCHER_H
 
@@ -9,7 +10,7 @@
 #include "nn/model.h"
 #include "serve/channel.h"
 
-enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_KINDS = OC_REQUEST_CLOSE + 1, OC_BATCHER_BUCKETS = 16 };
+enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_KINDS = OC_REQUEST_HISTORY + 1, OC_BATCHER_BUCKETS = 16 };
 
 typedef struct oc_batcher_stats { /* written by the batcher alone; read at any time by __atomic loads */
     uint64_t replies[OC_BATCHER_KINDS][OC_REPLY_STATE_COUNT]; /* kind 0: unknown kinds */
@@ -36,6 +37,13 @@ typedef struct oc_pending {
     int64_t taken_ns;
 } oc_pending;
 
+typedef struct oc_history { /* stored rows on their way into a session's windows; one at a time a batcher */
+    oc_pending pending;
+    size_t count, done; /* rows */
+    float *rows;        /* [steps - 1, inputs], copied */
+    bool busy;
+} oc_history;
+
 typedef struct oc_batcher {
     oc_model *model;
     oc_sliding *sliding;
@@ -49,6 +57,7 @@ typedef struct oc_batcher {
     oc_session *sessions;
     oc_pending *windows, *pushes; /* [batch_max], [sessions_max] */
     int window_count, push_count;
+    oc_history history;
     float *window_rows, *push_rows, *answers;
     uint32_t *slots;
     uint8_t *full;

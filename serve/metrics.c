@@ -1,7 +1,7 @@
 /* metrics.c - sums over the batchers, read while they run: each number is right by itself, not all at one instant. */
 #include "serve/metrics.h"
 
-static const char *const kind_names[OC_BATCHER_KINDS] = {"unknown", "window", "push", "open", "close"};
+static const char *const kind_names[OC_BATCHER_KINDS] = {"unknown", "window", "push", "open", "close", "history"};
 static const char *const hello_names[OC_HELLO_FAILED + 1] = {"", "welcome", "wrong_uid", "full", "failed"};
 static const char *const state_names[] = {
 #define STATE_NAME(state, name, meaning) name,

@@ -202,6 +202,23 @@ oc_status oc_client_push(oc_client *c, uint32_t session, oc_stamp stamp, const f
     return send_request(c, &request, row_raw, c->model.inputs * sizeof *row_raw);
 }
 
+oc_status oc_client_history(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows,
+                            uint32_t run_length)
+{
+    const size_t needed = c->model.steps - 1, skipped = rows > needed ? rows - needed : 0;
+    if (!(rows <= run_length))
+        return OC_FAIL(OC_EUSAGE, "a history of %zu rows, but the run of valid rows up to its last is %u", rows,
+                       run_length);
+    oc_wire_request request = {.kind = OC_REQUEST_HISTORY,
+                               .session = session,
+                               .sequence = stamp.sequence,
+                               .input_ns = stamp.input_ns,
+                               .deadline_ns = stamp.deadline_ns,
+                               .run_length = run_length};
+    return send_request(c, &request, rows_raw + skipped * c->model.inputs,
+                        (rows - skipped) * c->model.inputs * sizeof *rows_raw);
+}
+
 size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap)
 {
     size_t n = 0;

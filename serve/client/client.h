@@ -40,6 +40,12 @@ OC_MUST oc_client_window(oc_client *c, uint32_t session, oc_stamp stamp, const f
 /* One new row [F]; run_length: valid rows in a row up to this one, 0 where this row itself is not valid. Sequences
  * rise. */
 OC_MUST oc_client_push(oc_client *c, uint32_t session, oc_stamp stamp, const float *row_raw, uint32_t run_length);
+/* Stored rows of a session just opened, so that after a reconnect its windows go on where they were: the same bits as
+ * if each had been pushed. The last T - 1 of the rows [rows,F], oldest first, are sent and copied; run_length is the
+ * last row's, at least `rows`. One reply, of kind OC_REQUEST_HISTORY; rows may be pushed at once behind it. Whatever
+ * the session held before is dropped; the stamp's sequence counts as the last row's. Returns as oc_client_window. */
+OC_MUST oc_client_history(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows,
+                          uint32_t run_length);
 size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap); /* returns how many; copies */
 /* Sleeps until a reply is there or the time is over: spin_ns of spinning, then yields, then the kernel. */
 void oc_client_wait(oc_client *c, int64_t spin_ns, int64_t timeout_ns);

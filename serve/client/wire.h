@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define OC_WIRE_MAGIC UINT64_C(0x31455249574f434f) /* "OCOWIRE1" */
-enum { OC_WIRE_VERSION = 1, OC_WIRE_LINE = 64, OC_WIRE_HORIZONS_MAX = 8, OC_WIRE_NAME = 64, OC_WIRE_SYMBOL = 32 };
+enum { OC_WIRE_VERSION = 2, OC_WIRE_LINE = 64, OC_WIRE_HORIZONS_MAX = 8, OC_WIRE_NAME = 64, OC_WIRE_SYMBOL = 32 };
 enum { OC_WIRE_REGION_OFFSET = 4096 }; /* rings begin on the second page; the first holds both oc_wire_ring */
 
 /* The control words of a ring; each on a line of its own, so that writers do not share one. */
@@ -41,7 +41,8 @@ typedef enum {
     OC_REQUEST_WINDOW = 1, /* payload: T * F floats, raw rows, oldest first */
     OC_REQUEST_PUSH,       /* payload: F floats */
     OC_REQUEST_OPEN,       /* payload: oc_wire_open */
-    OC_REQUEST_CLOSE
+    OC_REQUEST_CLOSE,
+    OC_REQUEST_HISTORY /* payload: up to T - 1 rows of F floats, oldest first; one reply, once all are taken in */
 } oc_request_kind;
 
 typedef struct oc_wire_request {
@@ -52,7 +53,7 @@ typedef struct oc_wire_request {
     uint64_t sequence;             /* caller's; within a pushed session it must rise */
     int64_t input_ns, deadline_ns; /* caller's; deadline on CLOCK_MONOTONIC, 0: none */
     int64_t sent_ns;               /* CLOCK_MONOTONIC at publication */
-    uint32_t run_length;           /* PUSH: valid rows in a row up to this one; 0: this row is none */
+    uint32_t run_length; /* PUSH: valid rows in a row up to this one; 0: it is none; HISTORY: up to its last */
     uint32_t reserved[3];
 } oc_wire_request;
 
@@ -66,11 +67,11 @@ typedef struct oc_wire_open {
 /* What a reply says; one row: enum, name in metrics, meaning. */
 #define OC_REPLY_STATES(X)                                                                                             \
     X(OC_REPLY_OK, "ok", "probabilities of the window")                                                                \
-    X(OC_REPLY_LATE, "late", "as OK, but answered after its deadline")                                                 \
+    X(OC_REPLY_LATE, "late", "HOLD: the answer came after its deadline; a pushed row is in its window all the same")   \
     X(OC_REPLY_HOLD_SHORT, "hold_short", "HOLD: fewer than T valid rows in a row so far")                              \
     X(OC_REPLY_HOLD_GAP, "hold_gap", "HOLD: the row is not valid (run_length 0)")                                      \
     X(OC_REPLY_REFUSED_VALUE, "refused_value", "a number is not finite; a pushed session begins anew")                 \
-    X(OC_REPLY_REFUSED_SHAPE, "refused_shape", "the payload is not one window or one row of the model")                \
+    X(OC_REPLY_REFUSED_SHAPE, "refused_shape", "the payload is not one window, one row or a history of the model")     \
     X(OC_REPLY_REFUSED_ORDER, "refused_order", "the sequence number of a pushed row did not rise")                     \
     X(OC_REPLY_REFUSED_SESSION, "refused_session", "no such session of this client")                                   \
     X(OC_REPLY_REFUSED_MODEL, "refused_model", "no such model")                                                        \
