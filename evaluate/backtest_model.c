@@ -25,6 +25,9 @@ oc_status backtest_model_open(backtest_model *m, uint32_t instruments)
     const oc_backend_config backend = {.kind = OC_BACKEND_CPU};
     if (!m->bundle) return OC_OK;
     OC_TRY(oc_model_open(&m->model, m->bundle, &backend, (int)instruments));
+    OC_TRY(oc_memory_new_array(&m->past, instruments * (size_t)m->bundle->shape.steps,
+                               (size_t)m->bundle->shape.inputs * sizeof *m->past, "rows before a backtest"));
+    OC_TRY(oc_memory_new_array(&m->past_count, instruments, sizeof *m->past_count, "rows before a backtest"));
     return oc_sliding_open(&m->sliding, m->model, instruments);
 }
 
@@ -33,7 +36,39 @@ void backtest_model_close(backtest_model *m)
     if (m->sliding) oc_sliding_close(m->sliding);
     if (m->model) oc_model_close(m->model);
     if (m->bundle) oc_bundle_close(m->bundle);
+    oc_memory_free(m->past);
+    oc_memory_free(m->past_count);
     memset(m, 0, sizeof *m);
+}
+
+/* Rows before the first that is asked for wait in a ring: to fill the windows from the last of them costs T steps, to
+ * push them all would cost as much as asking for each. */
+static oc_status history(void *context, const oc_feature_row *row)
+{
+    backtest_model *m = context;
+    size_t steps = (size_t)m->bundle->shape.steps, width = (size_t)m->bundle->shape.inputs;
+    uint64_t *count = &m->past_count[row->instrument];
+    if (row->run_length <= 1) *count = 0;
+    if (row->run_length == 0) return OC_OK;
+    memcpy(m->past + (row->instrument * steps + *count % steps) * width, row->x, width * sizeof *row->x);
+    ++*count;
+    return OC_OK;
+}
+
+/* The windows of one instrument as if its last rows had been pushed one by one. */
+static oc_status past_push(backtest_model *m, uint32_t instrument)
+{
+    size_t steps = (size_t)m->bundle->shape.steps, width = (size_t)m->bundle->shape.inputs;
+    uint64_t count = m->past_count[instrument], kept = count < steps ? count : steps;
+    const float *ring = m->past + instrument * steps * width;
+    m->past_count[instrument] = 0;
+    for (uint64_t i = count - kept; i < count; i++) {
+        uint8_t full;
+        OC_TRY(oc_sliding_step(m->sliding, &instrument, ring + i % steps * width, 1, m->probabilities,
+                               (size_t)m->bundle->shape.horizons * OC_CLASSES, &full));
+        OC_TRY(oc_sliding_advance(m->sliding, &instrument, 1));
+    }
+    return OC_OK;
 }
 
 /* A row of run_length 0 belongs to no window; one of run_length 1 is the first behind a break. */
@@ -42,6 +77,7 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
     backtest_model *m = context;
     uint8_t full;
     *made = false;
+    if (m->past_count[row->instrument] > 0) OC_TRY(past_push(m, row->instrument));
     if (row->run_length <= 1) oc_sliding_reset(m->sliding, row->instrument);
     if (row->run_length == 0) return OC_OK;
     OC_TRY(oc_sliding_step(m->sliding, &row->instrument, row->x, 1, m->probabilities,
@@ -57,7 +93,7 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
 
 oc_predictor backtest_model_predictor(backtest_model *m)
 {
-    return m->sliding ? (oc_predictor){m, predict} : (oc_predictor){NULL, NULL};
+    return m->sliding ? (oc_predictor){m, predict, history} : (oc_predictor){0};
 }
 
 oc_status backtest_features_open(oc_features **out, const backtest_model *m, const oc_config *c,

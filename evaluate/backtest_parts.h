@@ -31,6 +31,8 @@ typedef struct backtest_model {
     oc_sliding *sliding; /* a slot an instrument */
     size_t horizon;
     float probabilities[OC_HORIZONS_MAX * OC_CLASSES];
+    float *past;          /* [instruments][T][F]: rows before the first that was asked for */
+    uint64_t *past_count; /* [instruments] rows since the last break; the ring holds the last T */
 } backtest_model;
 
 OC_MUST backtest_model_load(backtest_model *m, const oc_config *config); /* the bundle, where the policy needs one */

@@ -14,8 +14,8 @@ typedef struct pending_slot {
 typedef struct loop {
     const oc_loop_setup *setup;
     oc_loop_result *result;
-    int64_t timer_ns;      /* INT64_MAX: none is set */
-    uint64_t head, tail;   /* counters; the ring is modulo its size. The delay is fixed, so it is in order */
+    int64_t timer_ns;    /* INT64_MAX: none is set */
+    uint64_t head, tail; /* counters; the ring is modulo its size. The delay is fixed, so it is in order */
     bool begun;
     uint64_t sequence[OC_INSTRUMENTS_MAX];
     oc_quote_state quote[OC_INSTRUMENTS_MAX];
@@ -126,6 +126,13 @@ static oc_status market_give(loop *l, const oc_event *event)
     return oc_quote_next(state, book, event, &quote) ? market_input(l, &quote) : OC_OK;
 }
 
+/* A row before first_ns: nobody is asked, but windows fill. */
+static oc_status remember(loop *l, const oc_feature_row *row)
+{
+    const oc_predictor *p = &l->setup->predictor;
+    return row && p->predict && p->history ? p->history(p->context, row) : OC_OK;
+}
+
 static oc_status predict(loop *l, const oc_feature_row *row)
 {
     bool made = false;
@@ -154,7 +161,7 @@ static oc_status event_take(loop *l, const oc_event *event)
     l->result->events++;
     if (venue->market) venue->market(venue->context, event);
     OC_TRY(oc_features_apply(l->setup->features, event, &row));
-    if (!traded) return OC_OK;
+    if (!traded) return remember(l, row);
     if (!l->begun) {
         l->begun = true;
         l->result->first_ns = event->receive_ns;

@@ -24,34 +24,36 @@
 extern "C" {
 #endif
 
-enum { OC_LOOP_PENDING_MAX = 1 << 14 };        /* predictions that were made and are not yet due */
+enum { OC_LOOP_PENDING_MAX = 1 << 14 }; /* predictions that were made and are not yet due */
 
-typedef struct oc_feed {                       /* events in their total order; *count 0: the end */
+typedef struct oc_feed { /* events in their total order; *count 0: the end */
     void *context;
     OC_MUST (*next)(void *context, const oc_event **events, size_t *count);
 } oc_feed;
 
 /* One row of one instrument, in the order of the stream. *made false: no window is complete. Fills buy, sell, hold,
- * state and model_version; the rest is the loop's. */
+ * state and model_version; the rest is the loop's. history (may be NULL) gets the rows before first_ns, so that the
+ * windows are full when trading begins. */
 typedef struct oc_predictor {
     void *context;
     OC_MUST (*predict)(void *context, const oc_feature_row *row, oc_prediction *prediction, bool *made);
+    OC_MUST (*history)(void *context, const oc_feature_row *row);
 } oc_predictor;
 
-typedef struct oc_loop_setup {                 /* everything is borrowed during the run */
+typedef struct oc_loop_setup { /* everything is borrowed during the run */
     oc_feed feed;
-    oc_features *features;                     /* opened over the feed's instruments; keeps the books */
-    oc_predictor predictor;                    /* predict NULL: none, for policies that need no model */
+    oc_features *features;  /* opened over the feed's instruments; keeps the books */
+    oc_predictor predictor; /* predict NULL: none, for policies that need no model */
     oc_desk *desk;
     oc_venue venue;
-    oc_tally *tally;                           /* opened; NULL: nobody counts */
+    oc_tally *tally; /* opened; NULL: nobody counts */
     int64_t decision_delay_ns;
-    int64_t first_ns, last_ns;                 /* events before first_ns are history only (features, books, venue) */
+    int64_t first_ns, last_ns; /* events before first_ns are history only (features, books, venue) */
 } oc_loop_setup;
 
 typedef struct oc_loop_result {
     uint64_t events, traded_events, rows, predictions;
-    int64_t first_ns, last_ns;                 /* of the traded events; 0 where there is none */
+    int64_t first_ns, last_ns; /* of the traded events; 0 where there is none */
 } oc_loop_result;
 
 OC_MUST oc_loop_run(const oc_loop_setup *setup, oc_loop_result *result);

@@ -109,6 +109,7 @@ def quick(work):
     unseen = paper(work, "d", events, sets=("data.unseen=true", f"data.dataset={work}/m.h5", *loose))
     check("unseen", unseen["in_sample"] is False and unseen["fills"] > 0, unseen)
     check("unseen is later", unseen["first_ns"] > a["first_ns"] and unseen["last_ns"] == a["last_ns"], unseen)
+    check("windows are full at the first row", unseen["predictions"] == unseen["rows"] > 1000, unseen)
     ledger = [open(os.path.join(work, f)).read() for f in os.listdir(work) if f.endswith(".ledger")]
     check("ledger", any('"backtest"' in text for text in ledger), ledger)
     r = backtest(work, "a", events, "--in-sample")

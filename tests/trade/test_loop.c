@@ -15,7 +15,7 @@ static oc_event event[EVENTS];
 static const oc_instrument instrument = {"X", {1, -2, 0}, {1, 0, 0}, {1, -2, 0}};
 
 typedef struct answers {
-    size_t given, rows, allocations;
+    size_t given, rows, allocations, remembered;
 } answers;
 
 static oc_status feed_next(void *context, const oc_event **events, size_t *count)
@@ -40,12 +40,23 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
     return OC_OK;
 }
 
+/* Every row before first_ns, and none behind the first that was asked for. */
+static oc_status history(void *context, const oc_feature_row *row)
+{
+    answers *a = context;
+    assert_int_equal(a->rows, 0);
+    assert_int_equal(row->time_ns, SECOND + (int64_t)a->remembered++ * STEP_NS);
+    return OC_OK;
+}
+
 static void events_make(void)
 {
     for (int i = 0; i < EVENTS; i++) {
         int64_t bid = 5000 + (i / 100 % 2 ? -(i % 100) : i % 100) / 10;
-        event[i] = (oc_event){.receive_ns = SECOND + (int64_t)i * STEP_NS, .sequence = (uint64_t)i + 1,
-                              .kind = OC_EVENT_QUOTE, .flags = OC_EVENT_LAST};
+        event[i] = (oc_event){.receive_ns = SECOND + (int64_t)i * STEP_NS,
+                              .sequence = (uint64_t)i + 1,
+                              .kind = OC_EVENT_QUOTE,
+                              .flags = OC_EVENT_LAST};
         event[i].as.quote.bid_ticks = bid;
         event[i].as.quote.ask_ticks = bid + 1;
         event[i].as.quote.bid_lots = event[i].as.quote.ask_lots = 100 + i % 2;
@@ -93,9 +104,11 @@ static oc_status run(const char *folder, int64_t delay_ns, int64_t first_ns, oc_
     must(oc_simulated_open(&v, &venue));
     must(oc_desk_open(&desk, &r.config, &(oc_desk_options){.folder = folder}));
     oc_tally_open(&tally, SECOND, &r.config);
-    const oc_loop_setup setup = {{&a, feed_next}, features, {&a, predict}, desk, oc_simulated_venue(v), &tally,
-                                 delay_ns, first_ns, INT64_MAX};
+    const oc_loop_setup setup = {
+        {&a, feed_next}, features, {&a, predict, history}, desk, oc_simulated_venue(v), &tally, delay_ns,
+        first_ns,        INT64_MAX};
     oc_status status = oc_loop_run(&setup, result);
+    assert_int_equal((int64_t)a.remembered, (first_ns - SECOND) / STEP_NS);
     if (status == OC_OK) {
         assert_int_equal(tally.equity_micros, oc_engine_totals_of(oc_desk_engine(desk)).equity_micros);
         must(oc_desk_end(desk));
