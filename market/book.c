@@ -129,6 +129,16 @@ void oc_book_apply(oc_book *b, const oc_event *event)
     if (event->flags & OC_EVENT_LAST) b->snapshot_open = false;
 }
 
+bool oc_book_quote(oc_book *b, const oc_event *event)
+{
+    if (b->stale || b->bid.depth > 1 || b->ask.depth > 1) return false;
+    book_clear(b);
+    b->snapshot_open = false;
+    side_set(b, &b->bid, event->as.quote.bid_ticks, event->as.quote.bid_lots);
+    side_set(b, &b->ask, event->as.quote.ask_ticks, event->as.quote.ask_lots);
+    return true;
+}
+
 bool oc_book_two_sided(const oc_book *b)
 {
     return b->bid.count > 0 && b->ask.count > 0;

@@ -42,6 +42,9 @@ typedef struct oc_book {
 
 void oc_book_init(oc_book *b);
 void oc_book_apply(oc_book *b, const oc_event *event);       /* other kinds are ignored */
+/* A QUOTE event is the whole book where there is none deeper. False: the book has more levels or waits for a snapshot,
+ * and the quote is left out. Decided by the book alone, so that a late start decides the same. */
+bool oc_book_quote(oc_book *b, const oc_event *event);
 bool oc_book_two_sided(const oc_book *b);
 bool oc_book_crossed(const oc_book *b);                      /* best bid >= best ask */
 

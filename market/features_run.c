@@ -333,27 +333,6 @@ static bool bar_fine(const oc_event *ev)
 
 /* ---- the event ------------------------------------------------------------------------------------------------- */
 
-/* A quote is the whole book where there is none deeper: decided by the book alone, so a late start decides the same. */
-static bool quote_apply(oc_book *book, const oc_event *ev)
-{
-    if (!book || book->stale || book->bid.depth > 1 || book->ask.depth > 1) return false;
-    oc_event level = *ev;
-    level.kind = OC_EVENT_SNAPSHOT;
-    level.flags = OC_EVENT_LAST;
-    book->snapshot_open = false;
-    oc_event ask = level;
-    level.flags = 0;
-    level.side = OC_SIDE_BUY;
-    level.as.price.ticks = ev->as.quote.bid_ticks;
-    level.as.price.lots = ev->as.quote.bid_lots;
-    ask.side = OC_SIDE_SELL;
-    ask.as.price.ticks = ev->as.quote.ask_ticks;
-    ask.as.price.lots = ev->as.quote.ask_lots;
-    oc_book_apply(book, &level);
-    oc_book_apply(book, &ask);
-    return true;
-}
-
 /* Changes the stream by one event; what the packet means is decided at its end. False: the event is left out. */
 static bool event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
 {
@@ -369,7 +348,7 @@ static bool event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
         if (e->sample == OC_SAMPLE_TRADE) s->packets++;
         break;
     case OC_EVENT_QUOTE:
-        return quote_apply(book, ev);
+        return book && oc_book_quote(book, ev);
     default:
         if (book) oc_book_apply(book, ev);
     }

@@ -238,6 +238,9 @@ static void naive_event(naive_venue *n, const oc_event *e)
         return;
     }
     if (e->kind == OC_EVENT_QUOTE) {
+        int depth[3] = {0, 0, 0};
+        for (int i = 0; i < n->levels; i++) depth[n->level[i].side]++;
+        if (depth[OC_SIDE_BUY] > 1 || depth[OC_SIDE_SELL] > 1) return; /* a book with more says it better */
         n->levels = 0;
         n->in_snapshot = false;
         naive_level_set(n, OC_SIDE_BUY, e->as.quote.bid_ticks, e->as.quote.bid_lots);
@@ -495,6 +498,10 @@ static const scene scenes[] = {
      true,
      {{'Q', 99, 101, 4, 0}, {'N', MKT, SELL, 99, 6}},
      "ack1x6 fill1x4@99 cancelled1x2"},
+    {"a quote beside a deeper book is left out",
+     true,
+     {{'L', BUY, 99, 4, 0}, {'L', BUY, 98, 7, 0}, {'Q', 97, 98, 1, 0}, {'N', MKT, SELL, 98, 12}},
+     "ack1x12 fill1x4@99 fill1x7@98 cancelled1x1"},
     {"an id is used once", true, {{'N', LMT, BUY, 95, 5}, {'I', LMT, BUY, 95, 5}}, "ack1x5 reject1x5"},
 };
 

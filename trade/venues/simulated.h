@@ -10,6 +10,8 @@
  *           shrinks below what is ahead shortens it (cancels are taken to be behind us: the cautious reading). A trade
  *           through the price, or the other side's best price reaching it, fills.
  *           A crossed or stale book is not looked at for that.
+ * Quotes    are a book of one level a side where the record holds nothing deeper; beside levels they are left out, as
+ *           the feature engine leaves them out: they would tear the levels behind the best ones away.
  * Partial   on: a fill is at most what was traded beyond the queue, or displayed where the market crossed; several own
  *           orders share it in price-time order. off: an order whose turn comes is filled whole.
  * Bars      the book is close -+ bar_half_spread_ticks with bar_lots a side; an order that rested since the last bar is
@@ -36,13 +38,13 @@ typedef struct oc_simulated_market {
 typedef struct oc_simulated_config {
     uint64_t seed;
     int64_t to_ns, to_jitter_ns, back_ns, back_jitter_ns;
-    int64_t reject_ppm;                        /* of new orders, drawn */
+    int64_t reject_ppm; /* of new orders, drawn */
     bool partial;
-    const oc_simulated_market *market;         /* borrowed during open */
+    const oc_simulated_market *market; /* borrowed during open */
     uint32_t markets;
 } oc_simulated_config;
 
-typedef struct oc_simulated_account {          /* the venue's own record of us, an instrument */
+typedef struct oc_simulated_account { /* the venue's own record of us, an instrument */
     int64_t position_lots, cash_ticks_lots, fees_micros;
     uint64_t fills, maker_fills;
 } oc_simulated_account;
@@ -51,14 +53,14 @@ typedef struct oc_simulated oc_simulated;
 
 OC_MUST oc_simulated_open(oc_simulated **out, const oc_simulated_config *config);
 void oc_simulated_close(oc_simulated *v);
-oc_venue oc_simulated_venue(oc_simulated *v);  /* v outlives it */
+oc_venue oc_simulated_venue(oc_simulated *v); /* v outlives it */
 
 /* The line breaks: answers on their way are lost, actions on theirs arrive; connect leads back. */
 void oc_simulated_break(oc_simulated *v);
 oc_simulated_account oc_simulated_account_of(const oc_simulated *v, uint32_t market);
 uint32_t oc_simulated_open_orders(const oc_simulated *v);
-uint64_t oc_simulated_messages(const oc_simulated *v);         /* numbered ones so far */
-uint64_t oc_simulated_ignored(const oc_simulated *v);          /* events of kinds it cannot use */
+uint64_t oc_simulated_messages(const oc_simulated *v); /* numbered ones so far */
+uint64_t oc_simulated_ignored(const oc_simulated *v);  /* events of kinds it cannot use */
 
 #ifdef __cplusplus
 }

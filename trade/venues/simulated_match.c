@@ -304,7 +304,7 @@ static void crossed(oc_simulated *v, uint32_t instrument)
     }
 }
 
-static void on_level(oc_simulated *v, const oc_event *e)
+static void level_apply(oc_simulated *v, const oc_event *e)
 {
     simulated_market *m = &v->market[e->instrument];
     bool first = e->kind == OC_EVENT_SNAPSHOT && !m->book.snapshot_open;
@@ -326,18 +326,27 @@ static void queues_renew(oc_simulated *v, uint32_t instrument)
     }
 }
 
+/* The book is whole again: our orders look at it. `renewed`: all of it is new. */
+static void packet_end(oc_simulated *v, uint32_t instrument, bool renewed)
+{
+    const oc_book *book = &v->market[instrument].book;
+    if (v->order_count == 0) return;
+    if (renewed) queues_renew(v, instrument);
+    if (!book->stale && !oc_book_crossed(book)) crossed(v, instrument);
+}
+
 static void book_of_two(oc_simulated *v, uint32_t instrument, oc_book_level bid, oc_book_level ask)
 {
     oc_event e = {.instrument = instrument, .kind = OC_EVENT_SNAPSHOT, .side = OC_SIDE_BUY};
     v->market[instrument].book.snapshot_open = false;
     e.as.price.ticks = bid.ticks;
     e.as.price.lots = bid.lots;
-    on_level(v, &e);
+    level_apply(v, &e);
     e.side = OC_SIDE_SELL;
     e.flags = OC_EVENT_LAST;
     e.as.price.ticks = ask.ticks;
     e.as.price.lots = ask.lots;
-    on_level(v, &e);
+    level_apply(v, &e);
 }
 
 static void on_bar(oc_simulated *v, const oc_event *e)
@@ -354,6 +363,13 @@ static void on_bar(oc_simulated *v, const oc_event *e)
     int64_t half = m->config.bar_half_spread_ticks, close = e->as.bar.close_ticks;
     book_of_two(v, e->instrument, (oc_book_level){close - half, m->config.bar_lots},
                 (oc_book_level){close + half, m->config.bar_lots});
+    if (e->flags & OC_EVENT_LAST) packet_end(v, e->instrument, true);
+}
+
+static void on_level(oc_simulated *v, const oc_event *e)
+{
+    level_apply(v, e);
+    if (e->flags & OC_EVENT_LAST) packet_end(v, e->instrument, e->kind == OC_EVENT_SNAPSHOT);
 }
 
 static bool usable(const oc_simulated *v, const oc_event *e)
@@ -375,8 +391,13 @@ static void on_trade(oc_simulated *v, const oc_event *e)
 
 static void on_quote(oc_simulated *v, const oc_event *e)
 {
-    book_of_two(v, e->instrument, (oc_book_level){e->as.quote.bid_ticks, e->as.quote.bid_lots},
-                (oc_book_level){e->as.quote.ask_ticks, e->as.quote.ask_lots});
+    simulated_market *m = &v->market[e->instrument];
+    if (!oc_book_quote(&m->book, e)) { /* the levels beside it say the same, and more */
+        v->ignored++;
+        return;
+    }
+    m->taken[0].count = m->taken[1].count = 0;
+    if (e->flags & OC_EVENT_LAST) packet_end(v, e->instrument, true);
 }
 
 static void (*const handlers[OC_EVENT_KIND_END])(oc_simulated *, const oc_event *) = {
@@ -391,8 +412,4 @@ void oc_simulated_event(oc_simulated *v, const oc_event *event)
         return;
     }
     handlers[event->kind](v, event);
-    if (!(event->flags & OC_EVENT_LAST) || v->order_count == 0 || event->kind == OC_EVENT_TRADE) return;
-    if (event->kind != OC_EVENT_LEVEL) queues_renew(v, event->instrument);
-    if (!v->market[event->instrument].book.stale && !oc_book_crossed(&v->market[event->instrument].book))
-        crossed(v, event->instrument);
 }
