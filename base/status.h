@@ -58,6 +58,7 @@ typedef enum oc_status {
         }                                                                                                              \
     } while (0)
 
+#pragma GCC visibility push(default) /* what a user of a library of ours calls */
 /* Sets the message and starts a new trail; returns `code`. Messages over 2,047 bytes are cut; control bytes other than
  * the newline become '?'. */
 oc_status oc_status_fail(oc_status code, const char *file, int line, const char *format, ...) OC_PRINTF(4, 5);
@@ -70,6 +71,7 @@ const char *oc_status_message(void);          /* of this thread's last failure; 
 const char *oc_status_places(void);           /* "file.c:12 < other.c:40 …" */
 const char *oc_status_name(oc_status code);   /* never NULL */
 int oc_status_exit_code(oc_status code);
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

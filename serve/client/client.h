@@ -11,6 +11,8 @@
 extern "C" {
 #endif
 
+#pragma GCC visibility push(default) /* all of this header, and nothing else, is what the library shows */
+
 typedef struct oc_client oc_client;
 typedef struct oc_client_model {
     char name[OC_WIRE_NAME], version[OC_WIRE_SYMBOL];
@@ -51,6 +53,8 @@ size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap);
 void oc_client_wait(oc_client *c, int64_t spin_ns, int64_t timeout_ns);
 /* Whether the server is still there; asks the kernel, so not for every request. */
 int oc_client_alive(const oc_client *c);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }
