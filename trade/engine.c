@@ -24,14 +24,7 @@ static void recover(engine_run *r)
     }
     for (uint32_t i = 0; i < e->markets; i++) e->market[i].quote_known = 0;
     e->timer_set = 0;
-    int64_t next = INT64_MAX;
-    for (uint32_t i = 0; i < e->order_count; i++) {
-        if (e->order[i].until_ns < next) next = e->order[i].until_ns;
-    }
-    for (uint32_t i = 0; i < e->markets; i++) {
-        if (e->market[i].quoting && e->market[i].quote_next_ns < next) next = e->market[i].quote_next_ns;
-    }
-    oc_run_timer(r, next);
+    oc_run_timer_next(r);
 }
 
 static void rearm(engine_run *r)
@@ -44,9 +37,21 @@ static void rearm(engine_run *r)
     oc_run_alert(r, OC_REASON_OPERATOR, 0, 0, OC_OPERATOR_REARM, 0);
 }
 
+/* A person is always answered, also where the state is that or more already; and what a halt could not cancel then, it
+ * cancels now. */
+static void obey(engine_run *r, oc_trading_state state, oc_reason reason, int64_t value)
+{
+    if ((uint32_t)state > r->e->totals.state) {
+        oc_run_escalate(r, state, reason, value, 0);
+        return;
+    }
+    oc_run_alert(r, reason, 0, 0, value, r->e->totals.state);
+    if (state == OC_TRADING_HALTED) oc_run_cancel_all(r, UINT32_MAX, reason);
+}
+
 static void flatten(engine_run *r)
 {
-    oc_run_escalate(r, OC_TRADING_REDUCING, OC_REASON_OPERATOR, OC_OPERATOR_FLATTEN, 0);
+    obey(r, OC_TRADING_REDUCING, OC_REASON_OPERATOR, OC_OPERATOR_FLATTEN);
     for (uint32_t i = 0; i < r->e->markets; i++) {
         market_state *m = &r->e->market[i];
         m->position.target_lots = 0;
@@ -65,13 +70,13 @@ static void operate(engine_run *r)
     switch (c->kind) {
     case OC_OPERATOR_KILL:
         e->totals.killed = true;
-        oc_run_escalate(r, OC_TRADING_HALTED, OC_REASON_KILL, 1, 0);
+        obey(r, OC_TRADING_HALTED, OC_REASON_KILL, 1);
         break;
     case OC_OPERATOR_HALT:
-        oc_run_escalate(r, OC_TRADING_HALTED, OC_REASON_OPERATOR, c->kind, 0);
+        obey(r, OC_TRADING_HALTED, OC_REASON_OPERATOR, c->kind);
         break;
     case OC_OPERATOR_REDUCE:
-        oc_run_escalate(r, OC_TRADING_REDUCING, OC_REASON_OPERATOR, c->kind, 0);
+        obey(r, OC_TRADING_REDUCING, OC_REASON_OPERATOR, c->kind);
         break;
     case OC_OPERATOR_FLATTEN:
         flatten(r);
@@ -170,6 +175,8 @@ static oc_status absorb_action(engine_run *r, const oc_action *a, size_t index)
         if (!o) return OC_FAIL(OC_EDATA, "input %llu: action %zu cancels an order that is not open", sequence, index);
         oc_run_register_cancel(r, o);
     }
+    if (a->kind == OC_ACTION_QUERY && a->reason == OC_REASON_ANSWER_LATE && (o = oc_run_find(e, a->order_id)) != NULL)
+        o->state = OC_ORDER_SENT_UNKNOWN;
     if (a->kind == OC_ACTION_TIMER) {
         e->timer_ns = a->at_ns;
         e->timer_set = 1;

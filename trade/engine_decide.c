@@ -8,10 +8,14 @@ static bool price_good(int64_t ticks)
 
 /* ---- orders towards the target ---- */
 
-static bool exit_reason(uint32_t reason)
+static const int64_t answer_late_ns = INT64_C(5000000000); /* an order without an answer is asked for */
+
+/* Leaving is worth the market's price; whatever opens has the configured type, a fallback's position too. */
+static bool leaves_at_market(const market_state *m)
 {
+    uint32_t reason = m->target_reason;
     return reason == OC_REASON_STOP || reason == OC_REASON_TAKE_PROFIT || reason == OC_REASON_OPERATOR ||
-           reason == OC_REASON_FALLBACK;
+           (reason == OC_REASON_FALLBACK && m->position.target_lots == 0);
 }
 
 static int64_t round_to(int64_t price, int64_t step, bool up)
@@ -57,6 +61,26 @@ static bool order_fits(const oc_open_order *o, uint8_t side, uint8_t type, int64
     return o->side == side && o->type == type && (left == lots || (left < lots && o->lots == lots_max));
 }
 
+/* What is at work and is not what is wanted is cancelled; what has had no answer for long is asked for, because it may
+ * stand in the way of an exit. False where nothing is at work. */
+static bool orders_at_work(engine_run *r, uint32_t instrument, uint8_t side, uint8_t type, int64_t lots)
+{
+    oc_engine *e = r->e;
+    bool any = false;
+    for (uint32_t i = 0; i < e->order_count; i++) {
+        oc_open_order *o = &e->order[i];
+        if (o->instrument != instrument) continue;
+        any = true;
+        if (o->state == OC_ORDER_SENT && e->totals.connected && e->now_ns - o->sent_ns >= answer_late_ns) {
+            o->state = OC_ORDER_SENT_UNKNOWN;
+            oc_run_query(r, o->id, OC_REASON_ANSWER_LATE);
+        }
+        bool fits = order_fits(o, side, type, lots, e->market[instrument].config.risk.order_lots_max);
+        if (o->state != OC_ORDER_SENT_UNKNOWN && !fits) oc_run_cancel(r, o, OC_REASON_REPLACED);
+    }
+    return any;
+}
+
 void oc_run_pursue(engine_run *r, uint32_t instrument)
 {
     oc_engine *e = r->e;
@@ -66,13 +90,8 @@ void oc_run_pursue(engine_run *r, uint32_t instrument)
     if (!oc_money_subtract(m->position.target_lots, m->position.lots, &wanted) || wanted == INT64_MIN) return;
     int64_t lots = slice(e, m, wanted);
     uint8_t side = wanted > 0 ? OC_SIDE_BUY : OC_SIDE_SELL;
-    uint8_t type = exit_reason(m->target_reason) ? OC_ORDER_MARKET : (uint8_t)e->account.policy.order_type;
-    oc_open_order *o = oc_run_first(e, instrument, OC_SIDE_NONE);
-    if (o) {
-        bool fits = order_fits(o, side, type, lots, m->config.risk.order_lots_max);
-        if (o->state != OC_ORDER_SENT_UNKNOWN && !fits) oc_run_cancel(r, o, OC_REASON_REPLACED);
-        return;
-    }
+    uint8_t type = leaves_at_market(m) ? OC_ORDER_MARKET : (uint8_t)e->account.policy.order_type;
+    if (orders_at_work(r, instrument, side, type, lots)) return;
     if (lots == 0) {
         if (wanted != 0 && signal_old(e, m))
             oc_run_refuse(r, instrument,
@@ -108,17 +127,30 @@ static void quotes_place(engine_run *r, uint32_t instrument)
     if (m->position.lots > -c->quote_position_lots) (void)oc_run_place(r, instrument, ask, OC_REASON_QUOTE);
 }
 
+/* Beside an exit and until it has cooled down nothing is quoted. Afterwards the exit's target is over: what quotes
+ * bring in is not to be closed by it. While reducing it stays, since it may be a person's. */
+static void quotes_decide(engine_run *r, uint32_t instrument, bool cooling)
+{
+    market_state *m = &r->e->market[instrument];
+    if (cooling) {
+        if (!m->exiting) oc_run_cancel_all(r, instrument, (oc_reason)m->target_reason);
+        return;
+    }
+    if (r->e->totals.state == OC_TRADING_ACTIVE) m->targeted = 0;
+    if (!r->absorbing) quotes_place(r, instrument);
+}
+
 /* ---- decisions ---- */
 
 static void take(engine_run *r, uint32_t instrument, oc_decision d)
 {
     market_state *m = &r->e->market[instrument];
     if (d.kind == OC_DECISION_NONE || r->e->totals.state == OC_TRADING_HALTED) return;
+    bool cooling = m->exiting || r->e->now_ns < m->cooling_until_ns;
     if (d.kind == OC_DECISION_QUOTE) {
-        if (!r->absorbing) quotes_place(r, instrument);
+        quotes_decide(r, instrument, cooling);
         return;
     }
-    bool cooling = m->exiting || r->e->now_ns < m->cooling_until_ns;
     if (cooling && d.target_lots != 0) return;
     m->position.target_lots = d.target_lots;
     m->confidence = d.confidence;
@@ -261,14 +293,17 @@ void oc_run_prediction(engine_run *r)
     }
     market_state *m = &e->market[p->instrument];
     oc_reason reason =
-        oc_prediction_check(p, e->now_ns, e->account.policy.prediction_stale_ns, m->predicted, m->prediction_sequence);
+        oc_prediction_check(p, e->now_ns, e->account.policy.prediction_stale_ns, m->sequenced, m->prediction_sequence);
+    if (reason != OC_REASON_PREDICTION_ORDER) { /* a refused one is not overtaken by what came before it either */
+        m->sequenced = 1;
+        m->prediction_sequence = p->sequence;
+    }
     if (reason != OC_REASON_NONE) {
         e->totals.bad_inputs++;
         oc_run_alert(r, reason, p->instrument, 0, (int64_t)p->sequence, (int64_t)m->prediction_sequence);
         return;
     }
     m->predicted = 1;
-    m->prediction_sequence = p->sequence;
     m->predicted_ns = e->now_ns;
     m->refusal = OC_REASON_NONE; /* a new decision says anew why it was refused */
     if (e->account.policy.kind == OC_POLICY_MODEL) decide(r, p->instrument, p, false, false);
@@ -291,12 +326,5 @@ void oc_run_timer_due(engine_run *r)
     for (uint32_t i = 0; i < e->markets; i++) {
         if (e->market[i].quoting && quote_due(r, i)) decide(r, i, NULL, false, true);
     }
-    int64_t next = INT64_MAX;
-    for (uint32_t i = 0; i < e->order_count; i++) {
-        if (!e->order[i].cancelling && e->order[i].until_ns < next) next = e->order[i].until_ns;
-    }
-    for (uint32_t i = 0; i < e->markets; i++) {
-        if (e->market[i].quoting && e->market[i].quote_next_ns < next) next = e->market[i].quote_next_ns;
-    }
-    oc_run_timer(r, next);
+    oc_run_timer_next(r);
 }

@@ -24,7 +24,8 @@ typedef struct market_state {
     uint64_t prediction_sequence;
     int64_t predicted_ns, cooling_until_ns, quote_next_ns;
     uint32_t target_reason, refusal;           /* refusal: the last one alerted, so that it is said once */
-    uint8_t quote_known, predicted, targeted, exiting, quoting, reserved[3];
+    uint8_t quote_known, predicted, targeted, exiting, quoting;
+    uint8_t sequenced, reserved[2];            /* sequenced: prediction_sequence holds one, of whatever worth */
 } market_state;
 
 struct oc_engine {
@@ -55,12 +56,12 @@ void oc_run_alert(engine_run *r, oc_reason reason, uint32_t instrument, uint64_t
 void oc_run_escalate(engine_run *r, oc_trading_state state, oc_reason reason, int64_t value, int64_t limit);
 void oc_run_query(engine_run *r, uint64_t order_id, oc_reason reason);
 void oc_run_timer(engine_run *r, int64_t at_ns);
+void oc_run_timer_next(engine_run *r);         /* for the earliest lifetime or quote that is to come, or is overdue */
 void oc_run_cancel(engine_run *r, oc_open_order *order, oc_reason reason);
 void oc_run_cancel_all(engine_run *r, uint32_t instrument, oc_reason reason);   /* UINT32_MAX: of all instruments */
 void oc_run_refuse(engine_run *r, uint32_t instrument, oc_risk_finding finding);    /* counted, told once */
 bool oc_run_place(engine_run *r, uint32_t instrument, oc_risk_order order, oc_reason reason);
 oc_open_order *oc_run_find(oc_engine *e, uint64_t id);
-oc_open_order *oc_run_first(oc_engine *e, uint32_t instrument, uint8_t side);   /* side 0: either; NULL: none */
 void oc_run_remove(engine_run *r, oc_open_order *order);
 bool oc_run_register_new(engine_run *r, const oc_action *action);               /* false: no room, or a broken action */
 void oc_run_register_cancel(engine_run *r, oc_open_order *order);

@@ -56,6 +56,19 @@ void oc_run_timer(engine_run *r, int64_t at_ns)
     e->timer_set = 1;
 }
 
+void oc_run_timer_next(engine_run *r)
+{
+    const oc_engine *e = r->e;
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < e->order_count; i++) {
+        if (!e->order[i].cancelling && e->order[i].until_ns < next) next = e->order[i].until_ns;
+    }
+    for (uint32_t i = 0; i < e->markets; i++) {
+        if (e->market[i].quoting && e->market[i].quote_next_ns < next) next = e->market[i].quote_next_ns;
+    }
+    oc_run_timer(r, next);
+}
+
 /* The bucket fills by one message every message_ns, up to the burst. */
 static int64_t tokens_now(oc_engine *e)
 {
@@ -88,15 +101,6 @@ oc_open_order *oc_run_find(oc_engine *e, uint64_t id)
 {
     for (uint32_t i = 0; i < e->order_count; i++) {
         if (e->order[i].id == id) return &e->order[i];
-    }
-    return NULL;
-}
-
-oc_open_order *oc_run_first(oc_engine *e, uint32_t instrument, uint8_t side)
-{
-    for (uint32_t i = 0; i < e->order_count; i++) {
-        oc_open_order *o = &e->order[i];
-        if (o->instrument == instrument && (side == OC_SIDE_NONE || o->side == side)) return o;
     }
     return NULL;
 }

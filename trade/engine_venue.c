@@ -3,7 +3,7 @@
  * venue's word on what was traded is the truth. */
 #include "trade/engine_internal.h"
 
-static const int64_t ask_again_ns = INT64_C(1000000000);
+static const int64_t ask_again_ns = INT64_C(1000000000); /* messages that are missing, and cancels that were refused */
 
 static void mismatch(engine_run *r, oc_reason reason, const oc_venue_message *v)
 {
@@ -14,6 +14,15 @@ static void mismatch(engine_run *r, oc_reason reason, const oc_venue_message *v)
         oc_run_escalate(r, OC_TRADING_HALTED, reason, (int64_t)v->order_id, v->kind);
 }
 
+/* While reducing only what makes the position smaller may stand; while halted nothing. */
+static bool may_stand(const oc_engine *e, const oc_open_order *o)
+{
+    int64_t held = e->market[o->instrument].position.lots, left = o->lots - o->filled_lots;
+    if (e->totals.state != OC_TRADING_REDUCING) return e->totals.state == OC_TRADING_ACTIVE;
+    return o->side == OC_SIDE_BUY ? held < 0 && held <= -left : held > 0 && held >= left;
+}
+
+/* A refused cancel has its time in until_ns: not again at once, or it would be a loop at the speed of the line. */
 static void on_ack(engine_run *r, const oc_venue_message *v, oc_open_order *o)
 {
     if (!o || v->lots != o->lots - o->filled_lots) {
@@ -21,7 +30,7 @@ static void on_ack(engine_run *r, const oc_venue_message *v, oc_open_order *o)
         return;
     }
     o->state = OC_ORDER_LIVE;
-    if (r->e->totals.state == OC_TRADING_HALTED) oc_run_cancel(r, o, OC_REASON_STATE);
+    if (!may_stand(r->e, o) && o->until_ns - r->e->now_ns > ask_again_ns) oc_run_cancel(r, o, OC_REASON_STATE);
 }
 
 static void on_reject(engine_run *r, const oc_venue_message *v, oc_open_order *o)
@@ -94,13 +103,16 @@ static void on_cancelled(engine_run *r, const oc_venue_message *v, oc_open_order
         oc_run_alert(r, OC_REASON_CANCELLED, instrument, v->order_id, v->lots, 0);
 }
 
-/* Usual where the fill was faster; else the order stands and we must know how. */
+/* Usual where the fill was faster; else the order stands, we must know how, and it is cancelled again a little later.
+ */
 static void on_cancel_reject(engine_run *r, const oc_venue_message *v, oc_open_order *o)
 {
     oc_run_alert(r, OC_REASON_CANCEL_REJECTED, v->instrument, v->order_id, 0, 0);
     if (!o) return;
     o->cancelling = 0;
+    o->until_ns = r->e->now_ns + ask_again_ns; /* time_accept bounds the sum */
     oc_run_query(r, o->id, OC_REASON_CANCEL_REJECTED);
+    oc_run_timer(r, o->until_ns);
 }
 
 static void on_not_found(engine_run *r, const oc_venue_message *v, oc_open_order *o)
@@ -119,9 +131,11 @@ static void on_connected(engine_run *r, const oc_venue_message *v, oc_open_order
     e->totals.connected = true;
     oc_run_query(r, 0, OC_REASON_RECOVERY);
     for (uint32_t i = 0; i < e->order_count; i++) {
+        e->order[i].cancelling = 0; /* what was sent while the line was broken did not arrive */
         if (e->order[i].state == OC_ORDER_SENT_UNKNOWN) oc_run_query(r, e->order[i].id, OC_REASON_RECOVERY);
     }
     if (e->totals.state != OC_TRADING_ACTIVE) oc_run_cancel_all(r, UINT32_MAX, OC_REASON_STATE);
+    oc_run_timer_next(r); /* lifetimes that ended meanwhile */
 }
 
 static void on_disconnected(engine_run *r, const oc_venue_message *v, oc_open_order *o)

@@ -93,12 +93,12 @@ static bool probability(float p)
     return p >= 0 && p <= 1;
 }
 
-oc_reason oc_prediction_check(const oc_prediction *p, int64_t now_ns, int64_t stale_ns, bool predicted,
+oc_reason oc_prediction_check(const oc_prediction *p, int64_t now_ns, int64_t stale_ns, bool sequenced,
                               uint64_t last_sequence)
 {
     double off = (double)p->buy + (double)p->sell + (double)p->hold - 1;
     int64_t age;
-    if (predicted && p->sequence <= last_sequence) return OC_REASON_PREDICTION_ORDER;
+    if (sequenced && p->sequence <= last_sequence) return OC_REASON_PREDICTION_ORDER;
     if (!oc_money_subtract(now_ns, p->input_ns, &age) || age < 0) return OC_REASON_PREDICTION_ORDER;
     if (age > stale_ns) return OC_REASON_PREDICTION_STALE;
     if (p->state != OC_PREDICTION_OK) return OC_REASON_PREDICTION_HOLD;

@@ -71,8 +71,8 @@ oc_decision oc_policy_decide(const oc_policy_view *view);
 const char *oc_policy_name(unsigned kind);
 const char *oc_fallback_name(unsigned kind);
 
-/* OC_REASON_NONE, or why this prediction is not believed. last_sequence counts only where `predicted`. */
-oc_reason oc_prediction_check(const oc_prediction *prediction, int64_t now_ns, int64_t stale_ns, bool predicted,
+/* OC_REASON_NONE, or why this prediction is not believed. last_sequence counts only where `sequenced`. */
+oc_reason oc_prediction_check(const oc_prediction *prediction, int64_t now_ns, int64_t stale_ns, bool sequenced,
                               uint64_t last_sequence);
 
 void oc_cross_add(oc_cross *cross, int64_t *ring, const oc_policy_config *config, int64_t bid_plus_ask_ticks);

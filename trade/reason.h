@@ -56,7 +56,8 @@ extern "C" {
     X(OVERFILL, "overfill", "more was filled than was ordered")                                                        \
     X(DISCONNECTED, "disconnected", "the venue is not connected")                                                      \
     X(OVERFLOW, "overflow", "a sum of money does not fit")                                                             \
-    X(JOURNAL, "journal", "the journal cannot be written")
+    X(JOURNAL, "journal", "the journal cannot be written")                                                             \
+    X(ANSWER_LATE, "answer-late", "the venue has not answered an order")
 
 typedef enum oc_reason {
 #define OC_REASON_ENUM(code, name, text) OC_REASON_##code,

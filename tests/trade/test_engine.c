@@ -92,7 +92,9 @@ static void bad_predictions_are_held(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         r.now_ns += cases[i].later_ns;
         uint64_t bad = oc_engine_totals_of(r.engine).bad_inputs + oc_engine_totals_of(r.engine).refusals;
-        rig_apply(&r, (oc_input){.kind = OC_INPUT_PREDICTION, .as.prediction = cases[i].p});
+        oc_prediction p = cases[i].p;
+        p.sequence += 2 * i; /* each is refused for its own fault, not for its place */
+        rig_apply(&r, (oc_input){.kind = OC_INPUT_PREDICTION, .as.prediction = p});
         if (rig_count(&r, OC_ACTION_NEW) || rig_alert(&r) != cases[i].expected)
             fail_msg("%s: %s", cases[i].name, oc_reason_name(rig_alert(&r)));
         assert_int_equal(oc_engine_totals_of(r.engine).bad_inputs + oc_engine_totals_of(r.engine).refusals, bad + 1);
