@@ -90,7 +90,7 @@ def window_of(market_, row):
 
 
 class Pusher:
-    """One instrument's session: rows in order; now and then the session is lost or a row is bad, and stored rows go in."""
+    """One instrument's session: its rows in order; now and then a row that is none, or stored rows in between."""
 
     def __init__(self, client, index, market_, draw):
         self.client, self.index, self.market, self.draw, self.row, self.sequence = client, index, market_, draw, 0, 0
