@@ -25,4 +25,33 @@ typedef struct oc_prediction_table { /* borrowed columns */
 
 OC_MUST oc_prediction_table_save(const oc_prediction_table *t, const char *path);
 
+/* ---- reading: 20 bytes a row, whatever else is in the file ---- */
+
+enum { OC_PREDICTION_HORIZONS_MAX = 8 };
+
+typedef struct oc_prediction_symbol {
+    char name[OC_SYMBOL_BYTES];
+    uint64_t first, count; /* its rows, in order of time */
+} oc_prediction_symbol;
+
+typedef struct oc_prediction_seen {
+    char symbol[OC_SYMBOL_BYTES];
+    int64_t first_ns, last_ns;
+} oc_prediction_seen;
+
+typedef struct oc_prediction_file {
+    size_t count, horizons, symbol_count, seen_count; /* seen_count 0: nobody says what was seen */
+    oc_prediction_symbol *symbols;
+    int64_t *time_ns;     /* [count] symbol by symbol, rising within each */
+    float *probabilities; /* [count,3] of the label that was asked for */
+    oc_prediction_seen *seen;
+    oc_hash bundle, dataset, content; /* content: of the file's bytes */
+    char split[32], labels[1024];
+} oc_prediction_file;
+
+/* horizon: which label's answers are kept. OC_EDATA names what is absent, of another type or shape, and the row that is
+ * not finite, no probability, repeated or out of order within its symbol. */
+OC_MUST oc_prediction_file_open(oc_prediction_file **out, const char *path, size_t horizon);
+void oc_prediction_file_close(oc_prediction_file *f);
+
 #endif

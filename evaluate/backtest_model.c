@@ -7,10 +7,13 @@
 
 oc_status backtest_model_load(backtest_model *m, const oc_config *c)
 {
-    const char *folder = oc_config_text(c, "model.bundle");
+    const char *folder = oc_config_text(c, "model.bundle"), *made = oc_config_text(c, "model.predictions");
     bool wanted = strcmp(oc_config_text(c, "policy.kind"), "model") == 0;
-    if (wanted && !*folder)
-        return oc_config_refuse(c, "model.bundle", "policy model needs the folder of a bundle: RUN/model");
+    if (*folder && *made) return oc_config_refuse(c, "model.predictions", "model.bundle is given too: which?");
+    if (wanted && !*folder && !*made)
+        return oc_config_refuse(c, "model.bundle",
+                                "policy model needs the folder of a bundle, RUN/model, or model.predictions");
+    if (wanted && *made) return backtest_file_load(&m->made, c);
     if (!wanted || !*folder) return OC_OK;
     OC_TRY(oc_bundle_load(&m->bundle, folder));
     m->horizon = (size_t)oc_config_int(c, "model.horizon");
@@ -38,6 +41,7 @@ void backtest_model_close(backtest_model *m)
     if (m->bundle) oc_bundle_close(m->bundle);
     oc_memory_free(m->past);
     oc_memory_free(m->past_count);
+    backtest_file_close(&m->made);
     memset(m, 0, sizeof *m);
 }
 
@@ -93,6 +97,7 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
 
 oc_predictor backtest_model_predictor(backtest_model *m)
 {
+    if (m->made.file) return backtest_file_predictor(&m->made);
     return m->sliding ? (oc_predictor){m, predict, history} : (oc_predictor){0};
 }
 
@@ -123,13 +128,64 @@ oc_status backtest_features_open(oc_features **out, const backtest_model *m, con
                    oc_hash_text(schema, have));
 }
 
-static oc_status seen_refuse(const oc_seen *s, const backtest_span *span, const oc_config *c)
+/* ---- what was seen ---- */
+
+const oc_hash *backtest_model_dataset(const backtest_model *m)
+{
+    if (m->made.file) return &m->made.file->dataset;
+    return m->bundle ? &m->bundle->dataset : NULL;
+}
+
+const oc_hash *backtest_model_weights(const backtest_model *m)
+{
+    if (m->made.file) return &m->made.file->bundle;
+    return m->bundle ? &m->bundle->weights : NULL;
+}
+
+const char *backtest_model_name(const backtest_model *m, const oc_config *c)
+{
+    return oc_config_text(c, m->made.file ? "model.predictions" : "model.bundle");
+}
+
+bool backtest_model_provenance(const backtest_model *m)
+{
+    if (m->made.file) return m->made.file->seen_count > 0;
+    return !m->bundle || m->bundle->seen_count > 0;
+}
+
+json_t *backtest_model_json(const backtest_model *m, const oc_config *c)
+{
+    char weights[OC_HASH_TEXT] = "", dataset[OC_HASH_TEXT] = "", content[OC_HASH_TEXT] = "";
+    if (!m->bundle && !m->made.file) return json_pack("{s:s}", "kind", "rule");
+    oc_hash_text(*backtest_model_weights(m), weights);
+    oc_hash_text(*backtest_model_dataset(m), dataset);
+    if (m->made.file) oc_hash_text(m->made.file->content, content);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:I}", "kind", m->made.file ? "predictions" : "bundle", "path",
+                     backtest_model_name(m, c), "bundle_hash", weights, "dataset_hash", dataset, "file_hash",
+                     m->made.file ? content : NULL, "joined", (json_int_t)m->made.joined);
+}
+
+static size_t seen_count(const backtest_model *m)
+{
+    return m->made.file ? m->made.file->seen_count : m->bundle ? m->bundle->seen_count : 0;
+}
+
+static oc_seen seen_at(const backtest_model *m, size_t i)
+{
+    if (!m->made.file) return m->bundle->seen[i];
+    const oc_prediction_seen *s = &m->made.file->seen[i];
+    oc_seen seen = {.first_ns = s->first_ns, .last_ns = s->last_ns};
+    memcpy(seen.symbol, s->symbol, sizeof seen.symbol);
+    return seen;
+}
+
+static oc_status seen_refuse(const backtest_model *m, const oc_seen *s, const backtest_span *span, const oc_config *c)
 {
     char first[OC_TIME_TEXT], last[OC_TIME_TEXT], from[OC_TIME_TEXT], to[OC_TIME_TEXT];
     return OC_FAIL(OC_EDATA,
                    "%s has seen %s from %s to %s in training or validation; the backtest goes from %s to %s. Set "
                    "data.unseen=true or data.first_ns, or say --in-sample to run it all the same and have it stamped",
-                   oc_config_text(c, "model.bundle"), s->symbol, oc_time_text(s->first_ns, first),
+                   backtest_model_name(m, c), s->symbol, oc_time_text(s->first_ns, first),
                    oc_time_text(s->last_ns, last), oc_time_text(span->first_ns, from), oc_time_text(span->last_ns, to));
 }
 
@@ -146,17 +202,18 @@ oc_status backtest_span_choose(backtest_span *span, const backtest_model *m, con
     }
     if (first > span->first_ns) span->first_ns = first;
     if (last != 0 && last < span->last_ns) span->last_ns = last;
-    size_t seen = m->bundle ? m->bundle->seen_count : 0;
+    size_t seen = seen_count(m);
     for (size_t i = 0; oc_config_bool(c, "data.unseen") && i < seen; i++) {
-        if (m->bundle->seen[i].last_ns >= span->first_ns) span->first_ns = m->bundle->seen[i].last_ns + 1;
+        oc_seen s = seen_at(m, i);
+        if (s.last_ns >= span->first_ns && s.last_ns < INT64_MAX) span->first_ns = s.last_ns + 1;
     }
     if (!(span->first_ns <= span->last_ns))
         return OC_FAIL(OC_EDATA, "%s: no event lies within data.first_ns, data.last_ns and data.unseen",
                        oc_config_item(c, "data.events", 0));
     for (size_t i = 0; i < seen; i++) {
-        const oc_seen *s = &m->bundle->seen[i];
-        if (s->first_ns > span->last_ns || s->last_ns < span->first_ns) continue;
-        if (!allowed) return seen_refuse(s, span, c);
+        oc_seen s = seen_at(m, i);
+        if (s.first_ns > span->last_ns || s.last_ns < span->first_ns) continue;
+        if (!allowed) return seen_refuse(m, &s, span, c);
         span->in_sample = true;
     }
     return OC_OK;

@@ -52,6 +52,7 @@ typedef struct oc_bootstrap_result {
     oc_interval_of accuracy, macro_f1, mcc, log_loss, skill;
 } oc_bootstrap_result; /* skill 1 - loss / baseline */
 OC_MUST oc_bootstrap(oc_bootstrap_result *out, const oc_bootstrap_input *in, const oc_bootstrap_rule *rule);
+OC_MUST oc_bootstrap_sum(oc_interval_of *out, const double *x, size_t count, const oc_bootstrap_rule *rule);
 size_t oc_bootstrap_block(size_t count, size_t horizon_rows); /* max(2 horizon, count^(1/3)), at most count / 4 */
 
 #endif

@@ -1,5 +1,5 @@
 /* report.c - the page: opens inputs, checks them, writes head, sections, foot. The sections of one result are in
- * report_result.c, those of a study in report_study.c. */
+ * report_result.c, those of a study in report_study.c, those of a backtest in report_backtest.c. */
 #include "evaluate/report.h"
 
 #include <string.h>
@@ -47,16 +47,14 @@ static void head(oc_text *t, size_t inputs)
         "<title>Outcry report</title><style>%s</style></head><body>\n<h1>Outcry report</h1>\n",
         STYLE);
     oc_text_add(t,
-                "<p class=\"soft\">%zu %s, written %.19s UTC. Every figure is computed from predictions whose hash was "
-                "checked; intervals are 95 %% block bootstrap.</p>\n",
+                "<p class=\"soft\">%zu %s, written %.19s UTC. Every figure is computed from predictions or journals "
+                "whose hash was checked; intervals are 95 %% block bootstrap.</p>\n",
                 inputs, inputs == 1 ? "input" : "inputs", oc_time_text(oc_clock_wall_ns(), when));
 }
 
 /* metrics.json of a result, whose predictions must still be those that were judged. */
-static oc_status result_open(const char *folder, json_t **out)
+static oc_status result_open(const char *folder, const char *path, json_t **out)
 {
-    char path[OC_PATH_MAX];
-    OC_TRY(oc_path_join(path, sizeof path, folder, "metrics.json"));
     OC_TRY(oc_json_load(path, INPUT_BYTES_MAX, out));
     return oc_report_predictions_check(folder, *out);
 }
@@ -81,15 +79,33 @@ static oc_status study_open(const char *folder, const char *path, json_t **out)
     return OC_OK;
 }
 
+/* results.json of a run, whose journal must still be the one. */
+static oc_status run_open(const char *folder, const char *path, json_t **out)
+{
+    OC_TRY(oc_json_load(path, INPUT_BYTES_MAX, out));
+    return oc_report_journal_check(folder, *out);
+}
+
+/* An input is known by the file that lies in it. */
+static const struct {
+    const char *file;
+    oc_status (*open)(const char *folder, const char *path, json_t **out);
+    oc_status (*write)(oc_text *t, const char *folder, const json_t *input);
+} kinds[] = {{"study.json", study_open, oc_report_study},
+             {"results.json", run_open, oc_report_backtest},
+             {"metrics.json", result_open, oc_report_result}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
 static oc_status input_write(oc_text *t, const char *folder, json_t *all)
 {
     char path[OC_PATH_MAX];
     json_t *input = NULL;
-    OC_TRY(oc_path_join(path, sizeof path, folder, "study.json"));
-    bool study = oc_path_exists(path);
-    oc_status status = study ? study_open(folder, path, &input) : result_open(folder, &input);
+    size_t k = 0;
+    OC_TRY(oc_path_join(path, sizeof path, folder, kinds[0].file));
+    while (k + 1 < KINDS && !oc_path_exists(path)) OC_TRY(oc_path_join(path, sizeof path, folder, kinds[++k].file));
+    oc_status status = kinds[k].open(folder, path, &input);
     if (status == OC_OK) {
-        status = study ? oc_report_study(t, folder, input) : oc_report_result(t, folder, input);
+        status = kinds[k].write(t, folder, input);
         if (json_array_append(all, input) != 0) status = OC_FAIL(OC_EMEMORY, "no memory for the report");
     }
     json_decref(input);

@@ -7,9 +7,13 @@
 
 OC_MUST oc_report_result(oc_text *t, const char *folder, const json_t *metrics);
 OC_MUST oc_report_study(oc_text *t, const char *folder, const json_t *study);
+OC_MUST oc_report_backtest(oc_text *t, const char *folder, const json_t *results);
 
 /* OC_EDATA unless FOLDER/predictions.h5 is still the file that the figures of `judged` were computed from. */
 OC_MUST oc_report_predictions_check(const char *folder, const json_t *judged);
+
+/* OC_EDATA unless the journal in FOLDER is undamaged and still the one of results.json. */
+OC_MUST oc_report_journal_check(const char *folder, const json_t *results);
 
 /* Reads that never fail: NaN or "" where a key is absent; paths with dots. */
 double oc_report_real(const json_t *root, const char *path);

@@ -1,6 +1,7 @@
 /* cmd_backtest.c - outcry backtest: a model or a rule over recorded events, through the trading loop. */
 #include "base/log.h"
 #include "evaluate/backtest.h"
+#include "evaluate/report.h"
 #include "tools/commands.h"
 
 static const oc_cli_option options[] = {
@@ -9,26 +10,13 @@ static const oc_cli_option options[] = {
     {NULL, NULL, NULL, false, NULL},
 };
 
-static double units(const json_t *r, const char *key)
+static oc_status print(const oc_cli *cli, const json_t *results)
 {
-    return (double)json_integer_value(json_object_get(r, key)) / 1e6;
-}
-
-static void print(const oc_cli *cli, const json_t *r)
-{
-    const json_t *sharpe = json_object_get(r, "sharpe");
-    oc_cli_say(cli, "%s%lld events, %lld orders, %lld fills, %lld trades\n",
-               json_is_true(json_object_get(r, "in_sample")) ? "IN SAMPLE: the model has seen this. " : "",
-               (long long)json_integer_value(json_object_get(r, "events")),
-               (long long)json_integer_value(json_object_get(r, "orders")),
-               (long long)json_integer_value(json_object_get(r, "fills")),
-               (long long)json_integer_value(json_object_get(r, "trades")));
-    oc_cli_say(cli, "net P&L %.2f after fees %.2f (before fees %.2f; the spread is in both), drawdown %.2f, "
-               "turnover %.2f",
-               units(r, "pnl_micros"), units(r, "fees_micros"), units(r, "gross_micros"), units(r, "max_drawdown"),
-               units(r, "turnover_micros"));
-    if (json_is_real(sharpe)) oc_cli_say(cli, ", Sharpe %.2f", json_real_value(sharpe));
-    oc_cli_say(cli, "\njournal %s\n", json_string_value(json_object_get(r, "journal_hash")));
+    oc_text text = {0};
+    oc_status status = oc_report_backtest_plain(results, &text);
+    if (status == OC_OK) oc_cli_say(cli, "%s", text.data);
+    oc_text_free(&text);
+    return status;
 }
 
 static oc_status run(oc_cli *cli)
@@ -43,10 +31,12 @@ static oc_status run(oc_cli *cli)
         oc_backtest_run(config, oc_cli_text(cli, "out"), oc_cli_flag(cli, "in-sample"), &results);
     oc_config_close(config);
     OC_TRY(status);
-    print(cli, results);
+    status = print(cli, results);
+    (void)json_object_del(results, "curve"); /* results.json has them */
+    (void)json_object_del(results, "settings");
     int failed = json_object_update(cli->result, results);
     json_decref(results);
-    return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;
+    return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : status;
 }
 
 const oc_command oc_command_backtest = {

@@ -18,13 +18,15 @@ static oc_status run(oc_cli *cli)
 
 const oc_command oc_command_report = {
     .name = "report",
-    .arguments = "RESULT|STUDY...",
+    .arguments = "RESULT|STUDY|RUN...",
     .arguments_min = 1,
     .arguments_max = 256,
-    .summary = "Writes one self-contained HTML page about results and studies",
-    .description = "Each input is a folder of `outcry evaluate` (metrics.json, predictions.h5) or of `outcry study` "
-                   "(study.json). Predictions are hashed\n"
-                   "again: a result whose predictions have changed is refused. Intervals are 95 % block bootstrap.\n"
+    .summary = "Writes one self-contained HTML page about results, studies and paper trades",
+    .description = "Each input is a folder of `outcry evaluate` (metrics.json, predictions.h5), of `outcry study` "
+                   "(study.json), or of `outcry\n"
+                   "backtest` or `outcry trade` (results.json and its journal). Predictions and journals are hashed again: "
+                   "what has\n"
+                   "changed since is refused. Intervals are 95 % block bootstrap.\n"
                    "Example: outcry report result study --out report.html",
     .options = options,
     .run = run,

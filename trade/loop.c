@@ -42,17 +42,11 @@ static oc_status input_give(loop *l, oc_input *input, int64_t now_ns)
 {
     size_t count;
     const oc_engine *engine = oc_desk_engine(l->setup->desk);
-    oc_tally *tally = l->setup->tally;
-    bool fill = tally && input->kind == OC_INPUT_VENUE && input->as.venue.kind == OC_VENUE_FILL;
-    oc_position before = fill ? oc_engine_position(engine, input->as.venue.instrument) : (oc_position){0};
-    uint64_t fills = fill ? oc_engine_totals_of(engine).fills : 0;
     input->time_ns = now_ns;
+    oc_tally_mark mark = oc_tally_before(engine, input);
     oc_status decided = oc_desk_apply(l->setup->desk, input, l->action, OC_ACTIONS_MAX, &count);
-    if (decided == OC_OK && tally) {
-        oc_engine_totals totals = oc_engine_totals_of(engine);
-        if (fill && totals.fills > fills) oc_tally_fill(tally, &before, &input->as.venue);
-        oc_tally_equity(tally, now_ns, totals.equity_micros);
-    }
+    if (decided == OC_OK && l->setup->tally)
+        oc_tally_after(l->setup->tally, engine, input, &mark, l->action, count);
     oc_status sent = actions_send(l, count, now_ns);
     return decided == OC_OK ? sent : decided;
 }

@@ -68,6 +68,17 @@ static inline bool oc_money_micros(oc_wide half_ticks_lots, oc_money_scale scale
     return oc_money_narrow(up ? -oc_money_floor(-product, divisor) : oc_money_floor(product, divisor), micros);
 }
 
+/* A fee of so many millionths of the value, rounded against us; saturated where it does not fit, which the sums that it
+ * enters then refuse. */
+static inline int64_t oc_money_fee(int64_t price_ticks, int64_t lots, oc_money_scale scale, int64_t ppm)
+{
+    oc_wide value = (oc_wide)price_ticks * lots, product;
+    int64_t fee;
+    if (__builtin_mul_overflow(value * scale.numerator, (oc_wide)ppm, &product)) return INT64_MAX;
+    oc_wide divisor = (oc_wide)scale.denominator * 1000000;
+    return oc_money_narrow(-oc_money_floor(-product, divisor), &fee) ? fee : INT64_MAX;
+}
+
 #ifdef __cplusplus
 }
 #endif

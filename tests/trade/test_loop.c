@@ -98,12 +98,12 @@ static oc_status run(const char *folder, int64_t delay_ns, int64_t first_ns, oc_
     oc_features *features;
     oc_simulated *v;
     oc_desk *desk;
-    oc_tally tally;
+    static oc_tally tally;
     rig_defaults(&r, 1);
     must(oc_features_open(&features, &spec, &instrument, 1));
     must(oc_simulated_open(&v, &venue));
     must(oc_desk_open(&desk, &r.config, &(oc_desk_options){.folder = folder}));
-    oc_tally_open(&tally, SECOND, &r.config);
+    oc_tally_open(&tally, &(oc_tally_setup){.engine = &r.config, .interval_ns = SECOND});
     const oc_loop_setup setup = {
         {&a, feed_next}, features, {&a, predict, history}, desk, oc_simulated_venue(v), &tally, delay_ns,
         first_ns,        INT64_MAX};
@@ -166,10 +166,10 @@ static void test_delays(void **state)
 static void test_tally(void **state)
 {
     rig r;
-    oc_tally t;
+    static oc_tally t, nothing;
     (void)state;
     rig_defaults(&r, 1);
-    oc_tally_open(&t, 10, &r.config);
+    oc_tally_open(&t, &(oc_tally_setup){.engine = &r.config, .interval_ns = 10});
     oc_venue_message buy = {.lots = 2, .price_ticks = 100, .fee_micros = 4, .side = OC_SIDE_BUY};
     oc_venue_message sell = {.lots = 3, .price_ticks = 110, .fee_micros = 6, .side = OC_SIDE_SELL};
     oc_venue_message back = {.lots = 1, .price_ticks = 111, .fee_micros = 1, .side = OC_SIDE_BUY};
@@ -183,7 +183,7 @@ static void test_tally(void **state)
     for (int i = 0; i < 4; i++) oc_tally_equity(&t, i * 10, equity[i]);
     assert_int_equal(t.drawdown_micros, 15);
     assert_int_equal(t.intervals, 3);
-    assert_true(isnan(oc_tally_profit_factor(&(oc_tally){0})));
+    assert_true(isnan(oc_tally_profit_factor(&nothing)));
 }
 
 int main(void)

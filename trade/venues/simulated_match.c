@@ -26,16 +26,6 @@ static void cancelled(oc_simulated *v, uint64_t id, uint32_t instrument, uint8_t
                .order_id = id, .lots = lots, .instrument = instrument, .kind = OC_VENUE_CANCELLED, .side = side});
 }
 
-/* Rounded against us; saturated where it does not fit, which the account's own sums then refuse. */
-static int64_t fee_of(const simulated_market *m, int64_t price_ticks, int64_t lots, bool maker)
-{
-    oc_wide value = (oc_wide)price_ticks * lots, rate = maker ? m->config.maker_ppm : m->config.taker_ppm, product;
-    if (__builtin_mul_overflow(value * m->config.scale.numerator, rate, &product)) return INT64_MAX;
-    int64_t fee;
-    oc_wide divisor = (oc_wide)m->config.scale.denominator * ppm;
-    return oc_money_narrow(-oc_money_floor(-product, divisor), &fee) ? fee : INT64_MAX;
-}
-
 typedef struct own {
     uint64_t id;
     uint32_t instrument;
@@ -45,7 +35,8 @@ typedef struct own {
 static void fill(oc_simulated *v, own o, int64_t price_ticks, int64_t lots, bool maker)
 {
     simulated_market *m = &v->market[o.instrument];
-    int64_t fee = fee_of(m, price_ticks, lots, maker), sign = o.side == OC_SIDE_BUY ? 1 : -1;
+    int64_t rate = maker ? m->config.maker_ppm : m->config.taker_ppm;
+    int64_t fee = oc_money_fee(price_ticks, lots, m->config.scale, rate), sign = o.side == OC_SIDE_BUY ? 1 : -1;
     m->account.position_lots += sign * lots;
     m->account.cash_ticks_lots -= sign * lots * price_ticks;
     m->account.fees_micros += fee;
