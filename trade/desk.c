@@ -2,6 +2,7 @@
 #include "trade/desk.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "trade/desk_internal.h"
@@ -22,6 +23,7 @@ oc_status oc_desk_make(oc_desk **out, const oc_engine_config *config, const oc_d
     OC_TRY(oc_engine_config_check(config));
     OC_TRY(oc_memory_new(&d, sizeof *d, "desk"));
     d->options = *options;
+    d->lock = -1;
     oc_status status = storage_take(d, config);
     if (status == OC_OK)
         *out = d;
@@ -36,6 +38,7 @@ void oc_desk_free(oc_desk *d)
     if (d->journal && oc_journal_close(d->journal, false) != OC_OK) d->failed = true;
     oc_memory_free(d->storage);
     oc_memory_free(d->snapshot);
+    if (d->lock >= 0) close(d->lock);
     oc_memory_free(d);
 }
 
@@ -72,7 +75,8 @@ oc_status oc_desk_open(oc_desk **out, const oc_engine_config *config, const oc_d
     *out = NULL;
     OC_TRY(oc_path_make_folders(options->folder));
     OC_TRY(oc_desk_make(&d, config, options));
-    oc_status status = oc_desk_segment(d, config, (oc_journal_start){.epoch = config->account.epoch});
+    oc_status status = oc_journal_lock(options->folder, &d->lock);
+    if (status == OC_OK) status = oc_desk_segment(d, config, (oc_journal_start){.epoch = config->account.epoch});
     if (status == OC_OK)
         *out = d;
     else

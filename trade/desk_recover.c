@@ -203,20 +203,26 @@ static oc_status go_on(oc_desk *d, const oc_engine_config *config, const scan *s
     return oc_desk_apply(d, &input, actions, cap, count);
 }
 
+static oc_status recover(oc_desk *d, const oc_engine_config *config, oc_desk_report *report, oc_action *actions,
+                         size_t cap, size_t *count)
+{
+    scan s;
+    const char *folder = d->options.folder;
+    OC_TRY(oc_journal_lock(folder, &d->lock));
+    OC_TRY(folder_scan(folder, &s));
+    if (s.closed) return OC_FAIL(OC_EFAILED, "%s: the journal was closed; there is nothing to recover", folder);
+    OC_TRY(play(d, config, &s, false, report));
+    return go_on(d, config, &s, actions, cap, count);
+}
+
 oc_status oc_desk_recover(oc_desk **out, const oc_engine_config *config, const oc_desk_options *options,
                           oc_desk_report *report, oc_action *actions, size_t cap, size_t *count)
 {
-    scan s;
     oc_desk *d;
     *out = NULL;
     *count = 0;
-    OC_TRY(folder_scan(options->folder, &s));
-    if (s.closed)
-        return OC_FAIL(OC_EFAILED, "%s: the journal was closed; there is nothing to recover", options->folder);
-    if (s.any) OC_TRY(oc_journal_unlocked(options->folder, s.last));
     OC_TRY(oc_desk_make(&d, config, options));
-    oc_status status = play(d, config, &s, false, report);
-    if (status == OC_OK) status = go_on(d, config, &s, actions, cap, count);
+    oc_status status = recover(d, config, report, actions, cap, count);
     if (status == OC_OK)
         *out = d;
     else

@@ -21,6 +21,7 @@ struct oc_journal {
     size_t used, capacity, payload_max;
     uint64_t number, check, unsynced;
     oc_durability durability;
+    uint8_t state; /* OC_TRADING_* of the last action */
     bool failed;
 };
 
@@ -66,19 +67,19 @@ static oc_status file_make(oc_journal *j)
 {
     j->fd = open(j->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
     if (j->fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot create: %s", j->path, strerror(errno));
-    if (flock(j->fd, LOCK_EX | LOCK_NB) != 0) return OC_FAIL(OC_EAGAIN, "%s: another process writes it", j->path);
     return OC_OK;
 }
 
-oc_status oc_journal_unlocked(const char *folder, uint32_t segment)
+oc_status oc_journal_lock(const char *folder, int *fd)
 {
-    char path[OC_PATH_MAX];
-    OC_TRY(oc_journal_path(path, sizeof path, folder, segment));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot open: %s", path, strerror(errno));
-    int taken = flock(fd, LOCK_EX | LOCK_NB);
-    close(fd);
-    return taken == 0 ? OC_OK : OC_FAIL(OC_EAGAIN, "%s: another process writes it", path);
+    *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot open: %s", folder, strerror(errno));
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0) return OC_OK;
+    int reason = errno;
+    close(*fd);
+    *fd = -1;
+    if (reason == EWOULDBLOCK) return OC_FAIL(OC_EAGAIN, "%s: another process writes this journal", folder);
+    return OC_FAIL(OC_EFAILED, "%s: cannot lock: %s", folder, strerror(reason));
 }
 
 /* A new name in a folder is durable once the folder is synced. */
@@ -207,12 +208,14 @@ oc_status oc_journal_add_input(oc_journal *j, const oc_input *input, const oc_ac
     memcpy(at + sizeof h, &input->as, h.body_bytes);
     if (count) memcpy(at + sizeof h + h.body_bytes, actions, actions_bytes);
     record_end(j, OC_JOURNAL_INPUT, sizeof h + h.body_bytes + actions_bytes);
-    bool now = input->kind == OC_INPUT_VENUE || input->kind == OC_INPUT_OPERATOR, order = false;
+    bool person = input->kind == OC_INPUT_OPERATOR, now = person || input->kind == OC_INPUT_VENUE, safe = person;
     for (size_t i = 0; i < count; i++) {
-        now |= leaves(&actions[i]);
-        order |= actions[i].kind == OC_ACTION_NEW;
+        bool latch = actions[i].state != j->state; /* no order may tell of it, yet a restart must find it */
+        j->state = actions[i].state;
+        now |= latch || leaves(&actions[i]);
+        safe |= latch || actions[i].kind == OC_ACTION_NEW;
     }
-    if (order && j->durability == OC_DURABILITY_ORDER) return oc_journal_sync(j);
+    if (safe && j->durability == OC_DURABILITY_ORDER) return oc_journal_sync(j);
     return now || j->used >= BUFFER_BYTES ? oc_journal_write(j) : OC_OK;
 }
 

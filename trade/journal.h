@@ -4,7 +4,8 @@
  *
  * A record of an input holds the actions it led to, and is written before any of them leaves. `write` survives the
  * death of the process; power loss needs fdatasync, and the durability says when it is asked for:
- *     order   before every order that leaves           group   at least every GROUP_BYTES of records, and at close
+ *     order   before every order that leaves, at an operator's command and where the trading state changes
+ *     group   at least every GROUP_BYTES of records, and at close
  * A failed write or sync is final (the kernel may have dropped the pages): every later call fails, the caller halts. */
 #ifndef OC_TRADE_JOURNAL_H
 #define OC_TRADE_JOURNAL_H
@@ -70,7 +71,10 @@ typedef struct oc_journal_start {
     oc_durability durability;
 } oc_journal_start;
 
-/* Creates the segment, which must not exist, writes its header and locks it against a second process. */
+/* One process at a time writes in a folder or recovers it: OC_EAGAIN where another one does. The lock is the open
+ * file's, so it goes with the process; it is taken before the first byte is read that a recovery goes by. */
+OC_MUST oc_journal_lock(const char *folder, int *fd);
+/* Creates the segment, which must not exist, and writes its header. The folder is locked. */
 OC_MUST oc_journal_create(oc_journal **out, const char *folder, const oc_journal_start *start);
 /* Buffered: leaves with the next write. OC_ELIMIT where the payload is over the planned size. */
 OC_MUST oc_journal_add(oc_journal *j, oc_journal_kind kind, const void *payload, size_t bytes);
@@ -81,9 +85,6 @@ OC_MUST oc_journal_sync(oc_journal *j);        /* write, then fdatasync */
 OC_MUST oc_journal_close(oc_journal *j, bool complete);
 uint64_t oc_journal_records(const oc_journal *j);                /* number of the next record */
 oc_hash oc_journal_hash(const oc_journal *j);  /* of all records up to here, whatever their segments and build */
-
-/* OC_EAGAIN where another process still writes this segment. */
-OC_MUST oc_journal_unlocked(const char *folder, uint32_t segment);
 
 /* ---- reading ---- */
 
