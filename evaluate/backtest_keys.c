@@ -23,6 +23,8 @@ const oc_config_key oc_backtest_keys[] = {
     {"model.predictions", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
      "instead of a bundle: a file predictions.h5 of outcry evaluate, or one made elsewhere (docs/formats.md)"},
     {"model.horizon", OC_CONFIG_INT, 0, OC_HORIZONS_MAX - 1, "0", NULL, "", "which of its labels is traded"},
+    {"features", OC_CONFIG_LIST, 0, OC_FEATURES_MAX, "", NULL, "",
+     "columns of a run without a bundle, made at every row; a bundle brings its own"},
     {"sample", OC_CONFIG_TEXT, 0, 0, "packet", NULL, "", "as the dataset was built: packet, packet:N, bar, trade:N"},
     {"row_ns", OC_CONFIG_INT, 0, DAY * 31, "0", NULL, "ns", "as the dataset was built"},
     {"bar_spread", OC_CONFIG_REAL, 0, 1e9, "0", NULL, "price", "as the dataset was built"},

@@ -111,6 +111,10 @@ oc_status backtest_features_open(oc_features **out, const backtest_model *m, con
                             .sample = oc_config_text(c, "sample"),
                             .bar_spread = oc_config_real(c, "bar_spread"),
                             .row_ns = oc_config_int(c, "row_ns")};
+    if (!m->bundle && oc_config_count(c, "features") > 0) {
+        spec.feature_count = oc_config_count(c, "features");
+        for (size_t i = 0; i < spec.feature_count; i++) names[i] = oc_config_item(c, "features", i);
+    }
     if (m->bundle) {
         spec.feature_count = (size_t)m->bundle->shape.inputs;
         if (spec.feature_count > OC_FEATURES_MAX)

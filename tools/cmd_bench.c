@@ -33,9 +33,18 @@ static const oc_cli_option options[] = {
     {"peers", "FOLDER", NULL, false,
      "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
     {"python", "FILE", NULL, false, "Python with the peers' packages (environment: OUTCRY_PYTHON)"},
+    {"trading-python", "FILE", NULL, false,
+     "Python with the packages of the trading peers (requirements-trading.txt), where it is another one (environment: "
+     "OUTCRY_TRADING_PYTHON)"},
+    {"data", "FOLDER", NULL, false, "folder of recorded market data (environment: OUTCRY_DATA)"},
     {"tiny", NULL, NULL, false, "a fraction of the work, no peer: only to see that the bench still runs"},
     {NULL, NULL, NULL, false, NULL},
 };
+
+static const char *text_or(const oc_cli *cli, const char *option, const char *variable)
+{
+    return oc_cli_text(cli, option) ? oc_cli_text(cli, option) : getenv(variable);
+}
 
 static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
 {
@@ -55,10 +64,13 @@ static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
     }
     OC_TRY(oc_cli_real(cli, "seconds", 0.001, 3600, &o->seconds));
     o->tiny = oc_cli_flag(cli, "tiny");
-    o->peers = oc_cli_text(cli, "peers") ? oc_cli_text(cli, "peers") : getenv("OUTCRY_PEERS");
-    o->python = oc_cli_text(cli, "python") ? oc_cli_text(cli, "python") : getenv("OUTCRY_PYTHON");
+    o->peers = text_or(cli, "peers", "OUTCRY_PEERS");
+    o->python = text_or(cli, "python", "OUTCRY_PYTHON");
+    o->trading_python = text_or(cli, "trading-python", "OUTCRY_TRADING_PYTHON");
+    o->data = text_or(cli, "data", "OUTCRY_DATA");
+    if (!o->trading_python) o->trading_python = o->python;
     if (o->tiny) {
-        o->peers = NULL;
+        o->peers = o->data = NULL;
         o->seconds = 0.02;
         o->repeats = 1;
     }
@@ -120,7 +132,8 @@ const oc_command oc_command_bench = {
     .description = "Prints one line a figure: value, unit, the peer's value and value / peer. The JSON object holds "
                    "the first figure's\n"
                    "keys and all of them under `figures`. Absolute times belong to one machine; only ratios travel.\n"
-                   "Example: outcry bench latency-window --peers PEERS --python VENV/bin/python",
+                   "Example: outcry bench latency-window --peers PEERS --python VENV/bin/python\n"
+                   "         outcry bench backtest --peers PEERS --trading-python VENV-TRADING/bin/python --data DATA",
     .options = options,
     .run = run,
 };

@@ -13,6 +13,8 @@ typedef struct oc_bench_options {
     double seconds;                            /* length of each timed part */
     int repeats, threads, hidden, steps, inputs, layers, heads, batch;   /* 0: the bench's own default */
     const char *peers, *python;                /* folder of the peer scripts; interpreter; NULL: no peer */
+    const char *trading_python;                /* of the trading peers, which want other versions; NULL: python */
+    const char *data;                          /* folder of recorded market data; NULL: none */
     bool tiny;                                 /* CI: a fraction of the work, to keep it from rotting */
 } oc_bench_options;
 
@@ -27,9 +29,20 @@ typedef struct oc_bench_report { oc_bench_figure figure[OC_BENCH_FIGURES_MAX]; i
 /* ratio = value / peer_value as it stands; peer "" and peer_value NaN where there is none. */
 void oc_bench_add(oc_bench_report *r, const char *figure, double value, const char *unit, const char *peer,
                   double peer_value, const char *note);
-/* Runs `python script arguments…` (arguments end with NULL) in the peers' folder and reads `value` of the JSON line
- * whose metric is `metric`; the best of options->repeats runs. *value NaN and OC_OK where there is no peer. */
+/* One number of a peer's JSON lines: of the last line with this metric whose workload begins so (NULL: any). */
+typedef struct oc_bench_want {
+    const char *workload, *metric, *key;
+    double value;                              /* NaN: not found */
+} oc_bench_want;
+
+/* Runs `python script arguments…` (arguments end with NULL), options->repeats times, and keeps the numbers of the
+ * run with the best want[0]. NaN and OC_OK where interpreter or script is not there, or the run failed (said in the log). */
+OC_MUST oc_bench_peer_run(const oc_bench_options *o, const char *python, const char *script,
+                          const char *const *arguments, oc_bench_want *want, size_t wants, bool lower_is_better);
+/* The same for a script of the peers' folder and the `value` of one metric, with o->python. */
 OC_MUST oc_bench_peer(const oc_bench_options *o, const char *script, const char *const *arguments, const char *metric,
                       bool lower_is_better, double *value);
+
+extern const char *const oc_bench_forty[40];   /* features: what a row of 40 is in every bench */
 
 #endif

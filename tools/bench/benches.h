@@ -12,6 +12,7 @@
     X("serve", serve, "what the server adds over the rings to the same answer called directly, pushes and windows")    \
     X("train-rate", train_rate, "windows a second of whole training steps at H = 64 and 128, beside PyTorch eager")    \
     X("dataset-load", dataset_load, "opening a dataset with every hash and value checked, against memcpy and h5py") \
+    X("backtest", backtest, "messages a second of whole backtests, one core, beside hftbacktest and nautilus_trader")  \
     X("risk", risk, "time from a prediction to an order through the whole risk gate, one core")
 
 #define OC_BENCH_DECLARE(name, function, text)                                                                         \
