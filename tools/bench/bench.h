@@ -36,7 +36,8 @@ typedef struct oc_bench_want {
 } oc_bench_want;
 
 /* Runs `python script arguments…` (arguments end with NULL), options->repeats times, and keeps the numbers of the
- * run with the best want[0]. NaN and OC_OK where interpreter or script is not there, or the run failed (said in the log). */
+ * run with the best want[0]. NaN and OC_OK where interpreter or script is not there, or the run failed (the log says
+ * so). */
 OC_MUST oc_bench_peer_run(const oc_bench_options *o, const char *python, const char *script,
                           const char *const *arguments, oc_bench_want *want, size_t wants, bool lower_is_better);
 /* The same for a script of the peers' folder and the `value` of one metric, with o->python. */
