@@ -14,7 +14,8 @@ typedef enum {
     OC_RANDOM_MARKET,
     OC_RANDOM_VERIFY,
     OC_RANDOM_TEST,
-    OC_RANDOM_VENUE
+    OC_RANDOM_VENUE,
+    OC_RANDOM_DELAY
 } oc_random_use;
 
 /* Two 32-bit words for one 64-bit counter. */

@@ -31,6 +31,13 @@ static oc_status events_open(backtest *b)
     return OC_OK;
 }
 
+static oc_status delay_read(backtest *b)
+{
+    const char *path = oc_config_text(b->config, "decision_delay_file");
+    b->delay.fixed_ns = oc_config_int(b->config, "decision_delay_ns");
+    return *path ? oc_delay_load(&b->delay, path, (uint64_t)oc_config_int(b->config, "seed")) : OC_OK;
+}
+
 /* Everything that can be refused is refused before the folder is made. */
 oc_status backtest_prepare(backtest *b, bool in_sample)
 {
@@ -44,6 +51,7 @@ oc_status backtest_prepare(backtest *b, bool in_sample)
     OC_TRY(backtest_ledger_open(b));
     OC_TRY(backtest_features_open(&b->features, &b->model, c, b->universe, b->instruments));
     OC_TRY(backtest_setup_read(&b->setup, c, b->universe, b->instruments));
+    OC_TRY(delay_read(b));
     const oc_tally_setup tally = {&b->setup.engine, oc_config_int(c, "report.interval_ns"),
                                   oc_config_int(c, "costs.taker_ppm"), oc_config_int(c, "costs.bar_half_spread_ticks")};
     oc_tally_open(&b->tally, &tally);
@@ -87,8 +95,8 @@ void backtest_close(backtest *b)
     if (b->merge) oc_event_merge_close(b->merge);
     oc_memory_free(b->paths);
     oc_memory_free(b->ledger);
+    json_decref(b->more);
     free(b->yaml);
-    oc_memory_free(b);
 }
 
 /* ---- the run ---- */
@@ -110,7 +118,8 @@ oc_loop_setup backtest_loop_setup(backtest *b)
                            .desk = b->desk,
                            .venue = b->venue ? oc_simulated_venue(b->venue) : (oc_venue){0},
                            .tally = &b->tally,
-                           .decision_delay_ns = oc_config_int(b->config, "decision_delay_ns"),
+                           .decision_delay_ns = b->delay.fixed_ns,
+                           .delay = &b->delay,
                            .first_ns = b->span.first_ns,
                            .last_ns = b->span.last_ns};
 }
@@ -124,6 +133,8 @@ oc_status backtest_loop(backtest *b, const oc_loop_setup *setup, const char *wha
     if (b->model.made.file) OC_TRY(backtest_file_joined(&b->model.made, b->config));
     oc_tally_finish(&b->tally, oc_desk_engine(b->desk));
     b->took_ns = oc_clock_monotonic_ns() - start;
+    if (b->loop.stopped)
+        return OC_FAIL(OC_EAGAIN, "%s: stopped at a signal; everything is saved, --resume goes on", b->out);
     return oc_desk_end(b->desk);
 }
 
@@ -139,6 +150,7 @@ oc_status oc_backtest_run(const oc_config *config, const char *out, bool in_samp
     if (status == OC_OK) status = backtest_loop(b, &setup, "backtest");
     if (status == OC_OK) status = backtest_results(b, results);
     backtest_close(b);
+    oc_memory_free(b);
     return status;
 }
 

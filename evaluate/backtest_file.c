@@ -101,5 +101,5 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
 
 oc_predictor backtest_file_predictor(backtest_file *f)
 {
-    return (oc_predictor){f, predict, NULL};
+    return (oc_predictor){.context = f, .predict = predict};
 }

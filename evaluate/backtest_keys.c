@@ -57,6 +57,9 @@ const oc_config_key oc_backtest_keys[] = {
     {"costs.bar_half_spread_ticks", OC_CONFIG_INT, 0, 7e13, "1", NULL, "ticks", "of bars, which have no book"},
     {"costs.bar_lots", OC_CONFIG_INT, 0, LOTS, "1000000", NULL, "lots", "displayed a side beside a bar"},
     {"decision_delay_ns", OC_CONFIG_INT, 0, MINUTE, "1000000", NULL, "ns", "from a row's event to its prediction"},
+    {"decision_delay_file", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
+     "delays that were measured (delays.json of a live session): one is drawn for each prediction, "
+     "decision_delay_ns is not looked at; empty: none"},
     {"latency.to_ns", OC_CONFIG_INT, 1, MINUTE, "1000000", NULL, "ns", "from us to the venue"},
     {"latency.to_jitter_ns", OC_CONFIG_INT, 0, MINUTE, "0", NULL, "ns", "drawn on top, from 0 to this"},
     {"latency.back_ns", OC_CONFIG_INT, 1, MINUTE, "1000000", NULL, "ns", "from the venue to us"},

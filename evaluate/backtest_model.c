@@ -98,7 +98,7 @@ static oc_status predict(void *context, const oc_feature_row *row, oc_prediction
 oc_predictor backtest_model_predictor(backtest_model *m)
 {
     if (m->made.file) return backtest_file_predictor(&m->made);
-    return m->sliding ? (oc_predictor){m, predict, history} : (oc_predictor){0};
+    return m->sliding ? (oc_predictor){.context = m, .predict = predict, .history = history} : (oc_predictor){0};
 }
 
 oc_status backtest_features_open(oc_features **out, const backtest_model *m, const oc_config *c,

@@ -101,6 +101,8 @@ typedef struct backtest {
     oc_progress progress;
     uint64_t events;
     int64_t took_ns;
+    oc_delay delay; /* of decisions */
+    json_t *more;   /* what goes into the results besides; NULL: nothing */
 } backtest;
 
 OC_MUST backtest_prepare(backtest *b, bool in_sample); /* all that can be refused; writes nothing */

@@ -303,6 +303,7 @@ oc_status backtest_results(const backtest *b, json_t **results)
     json_t *out = json_object();
     if (!out) return OC_FAIL(OC_EMEMORY, "no memory for the results");
     oc_status status = results_fill(b, out);
+    if (b->more) (void)json_object_update(out, b->more);
     if (status == OC_OK) status = oc_path_join(path, sizeof path, b->out, "results.json");
     if (status == OC_OK) status = oc_json_save(path, out);
     if (status == OC_OK)

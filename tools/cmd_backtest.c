@@ -1,8 +1,7 @@
 /* cmd_backtest.c - outcry backtest: a model or a rule over recorded events, through the trading loop. */
-#include "base/log.h"
 #include "evaluate/backtest.h"
-#include "evaluate/report.h"
 #include "tools/commands.h"
+#include "tools/paper.h"
 
 static const oc_cli_option options[] = {
     {"out", "RUN", NULL, true, "folder of the run: journal, config.yaml, results.json; must hold no journal yet"},
@@ -10,33 +9,17 @@ static const oc_cli_option options[] = {
     {NULL, NULL, NULL, false, NULL},
 };
 
-static oc_status print(const oc_cli *cli, const json_t *results)
-{
-    oc_text text = {0};
-    oc_status status = oc_report_backtest_plain(results, &text);
-    if (status == OC_OK) oc_cli_say(cli, "%s", text.data);
-    oc_text_free(&text);
-    return status;
-}
-
 static oc_status run(oc_cli *cli)
 {
     oc_config *config;
-    oc_log_level level;
     json_t *results = NULL;
-    OC_TRY(oc_config_open(&config, cli->arguments[0], oc_backtest_keys, oc_backtest_key_count, cli->sets,
-                          cli->set_count));
-    if (oc_log_level_parse(oc_config_text(config, "log.level"), &level)) oc_log_set_level(level);
-    oc_status status =
-        oc_backtest_run(config, oc_cli_text(cli, "out"), oc_cli_flag(cli, "in-sample"), &results);
+    OC_TRY(
+        oc_config_open(&config, cli->arguments[0], oc_backtest_keys, oc_backtest_key_count, cli->sets, cli->set_count));
+    oc_cli_log_level(cli, oc_config_text(config, "log.level"));
+    oc_status status = oc_backtest_run(config, oc_cli_text(cli, "out"), oc_cli_flag(cli, "in-sample"), &results);
     oc_config_close(config);
     OC_TRY(status);
-    status = print(cli, results);
-    (void)json_object_del(results, "curve"); /* results.json has them */
-    (void)json_object_del(results, "settings");
-    int failed = json_object_update(cli->result, results);
-    json_decref(results);
-    return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : status;
+    return oc_paper_give(cli, results);
 }
 
 const oc_command oc_command_backtest = {

@@ -18,6 +18,7 @@
     X(export)                                                                                                          \
     X(backtest)                                                                                                        \
     X(replay)                                                                                                          \
+    X(trade)                                                                                                           \
     X(serve)                                                                                                           \
     X(models)                                                                                                          \
     X(bench)

@@ -2,6 +2,7 @@
 #include "trade/loop.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/memory.h"
 #include "trade/quote.h"
@@ -15,13 +16,57 @@ typedef struct loop {
     const oc_loop_setup *setup;
     oc_loop_result *result;
     int64_t timer_ns;    /* INT64_MAX: none is set */
-    uint64_t head, tail; /* counters; the ring is modulo its size. The delay is fixed, so it is in order */
-    bool begun;
+    uint64_t head, tail; /* counters; the ring is modulo its size. In order: predictions do not overtake */
+    int64_t pending_last_ns;
+    bool begun, paced;
+    int64_t clock_ns, market_ns; /* the same moment on the clock and in the market */
     uint64_t sequence[OC_INSTRUMENTS_MAX];
     oc_quote_state quote[OC_INSTRUMENTS_MAX];
     oc_action action[OC_ACTIONS_MAX];
     pending_slot pending[OC_LOOP_PENDING_MAX];
 } loop;
+
+enum { NAP_MAX_NS = 20000000 }; /* so often a request to stop is looked at */
+
+/* ---- time ---- */
+
+static int64_t clock_now(const loop *l)
+{
+    const oc_clock *clock = &l->setup->pace.clock;
+    return clock->now_ns ? clock->now_ns(clock->context) : oc_clock_monotonic_ns();
+}
+
+static int64_t market_now(const loop *l)
+{
+    return l->market_ns + (int64_t)((double)(clock_now(l) - l->clock_ns) * l->setup->pace.speed);
+}
+
+/* The time of an input that is due at at_ns. */
+static int64_t stamp_ns(const loop *l, int64_t at_ns)
+{
+    if (!l->setup->pace.live) return at_ns;
+    int64_t now = market_now(l), last = oc_engine_time(oc_desk_engine(l->setup->desk));
+    if (now < at_ns) now = at_ns;
+    return now > last ? now : last;
+}
+
+static bool stop_asked(loop *l)
+{
+    if (l->setup->stop && *l->setup->stop) l->result->stopped = true;
+    return l->result->stopped;
+}
+
+static void nap(const loop *l, int64_t until_ns)
+{
+    double left = (double)(until_ns - market_now(l)) / l->setup->pace.speed;
+    int64_t left_ns = left > NAP_MAX_NS ? NAP_MAX_NS : (int64_t)left;
+    const oc_predictor *p = &l->setup->predictor;
+    if (left_ns <= 0) return;
+    if (l->setup->pace.live && p->wait)
+        p->wait(p->context, left_ns);
+    else
+        (void)nanosleep(&(struct timespec){0, (long)left_ns}, NULL);
+}
 
 /* ---- inputs and what they lead to ---- */
 
@@ -45,8 +90,7 @@ static oc_status input_give(loop *l, oc_input *input, int64_t now_ns)
     input->time_ns = now_ns;
     oc_tally_mark mark = oc_tally_before(engine, input);
     oc_status decided = oc_desk_apply(l->setup->desk, input, l->action, OC_ACTIONS_MAX, &count);
-    if (decided == OC_OK && l->setup->tally)
-        oc_tally_after(l->setup->tally, engine, input, &mark, l->action, count);
+    if (decided == OC_OK && l->setup->tally) oc_tally_after(l->setup->tally, engine, input, &mark, l->action, count);
     oc_status sent = actions_send(l, count, now_ns);
     return decided == OC_OK ? sent : decided;
 }
@@ -54,7 +98,7 @@ static oc_status input_give(loop *l, oc_input *input, int64_t now_ns)
 static oc_status market_input(loop *l, const oc_event *event)
 {
     oc_input input = {.kind = OC_INPUT_MARKET, .as.market = *event};
-    return input_give(l, &input, event->receive_ns);
+    return input_give(l, &input, stamp_ns(l, event->receive_ns));
 }
 
 /* ---- what is due ---- */
@@ -68,21 +112,21 @@ static int64_t due_ns(const loop *l)
     return due;
 }
 
-static oc_status due_give(loop *l, int64_t now_ns)
+static oc_status due_give(loop *l, int64_t due)
 {
     const oc_venue *venue = &l->setup->venue;
     oc_input input = {.kind = OC_INPUT_VENUE};
-    int64_t at_ns;
-    while (venue->poll(venue->context, now_ns, &input.as.venue, &at_ns)) {
+    int64_t at_ns, now_ns = stamp_ns(l, due);
+    while (venue->poll(venue->context, due, &input.as.venue, &at_ns)) {
         OC_TRY(input_give(l, &input, now_ns));
         input = (oc_input){.kind = OC_INPUT_VENUE};
     }
-    if (l->timer_ns <= now_ns) {
+    if (l->timer_ns <= due) {
         l->timer_ns = INT64_MAX;
         input = (oc_input){.kind = OC_INPUT_TIMER};
         OC_TRY(input_give(l, &input, now_ns));
     }
-    while (l->head < l->tail && l->pending[l->head % OC_LOOP_PENDING_MAX].at_ns <= now_ns) {
+    while (l->head < l->tail && l->pending[l->head % OC_LOOP_PENDING_MAX].at_ns <= due) {
         input = (oc_input){.kind = OC_INPUT_PREDICTION,
                            .as.prediction = l->pending[l->head++ % OC_LOOP_PENDING_MAX].prediction};
         OC_TRY(input_give(l, &input, now_ns));
@@ -98,6 +142,54 @@ static oc_status due_run(loop *l, int64_t before_ns)
         OC_TRY(due_give(l, at > now ? at : now));
     }
     return OC_OK;
+}
+
+/* ---- live ---- */
+
+static oc_status answers_take(loop *l)
+{
+    const oc_predictor *p = &l->setup->predictor;
+    bool came = p->poll != NULL;
+    while (came) {
+        oc_input input = {.kind = OC_INPUT_PREDICTION};
+        OC_TRY(p->poll(p->context, &input.as.prediction, &came));
+        if (!came) break;
+        int64_t now = stamp_ns(l, 0);
+        OC_TRY(input_give(l, &input, now));
+        l->result->predictions++;
+        double late = (double)(now - input.as.prediction.input_ns) / l->setup->pace.speed;
+        if (l->setup->delays) oc_delay_add(l->setup->delays, (int64_t)late);
+    }
+    return OC_OK;
+}
+
+/* Until the clock says until_ns; what is due before it, and what comes, is given meanwhile. */
+static oc_status live_until(loop *l, int64_t until_ns)
+{
+    while (!stop_asked(l)) {
+        OC_TRY(answers_take(l));
+        int64_t now = market_now(l), due = due_ns(l);
+        if (due < until_ns && due <= now)
+            OC_TRY(due_give(l, due));
+        else if (until_ns <= now)
+            break;
+        else
+            nap(l, due < until_ns ? due : until_ns);
+    }
+    return OC_OK;
+}
+
+/* Everything that lies before this time has been given behind it. */
+static oc_status pass_until(loop *l, int64_t until_ns)
+{
+    if (!l->paced) {
+        l->paced = true;
+        l->market_ns = until_ns;
+        l->clock_ns = clock_now(l);
+    }
+    if (l->setup->pace.live) return live_until(l, until_ns);
+    while (l->setup->pace.speed > 0 && market_now(l) < until_ns && !stop_asked(l)) nap(l, until_ns);
+    return stop_asked(l) ? OC_OK : due_run(l, until_ns);
 }
 
 /* ---- events ---- */
@@ -127,23 +219,47 @@ static oc_status remember(loop *l, const oc_feature_row *row)
     return row && p->predict && p->history ? p->history(p->context, row) : OC_OK;
 }
 
+static oc_status prediction_wait(loop *l, oc_prediction p)
+{
+    const oc_loop_setup *s = l->setup;
+    if (l->tail - l->head == OC_LOOP_PENDING_MAX)
+        return OC_FAIL(OC_ELIMIT, "%d predictions wait for decision_delay_ns %lld to pass: make it shorter",
+                       OC_LOOP_PENDING_MAX, (long long)s->decision_delay_ns);
+    int64_t delay = s->delay ? oc_delay_draw(s->delay, p.instrument, p.sequence) : s->decision_delay_ns;
+    int64_t at = p.input_ns + delay;
+    if (at < l->pending_last_ns) at = l->pending_last_ns;
+    l->pending_last_ns = at;
+    l->pending[l->tail++ % OC_LOOP_PENDING_MAX] = (pending_slot){at, p};
+    l->result->predictions++;
+    return OC_OK;
+}
+
 static oc_status predict(loop *l, const oc_feature_row *row)
 {
     bool made = false;
-    oc_prediction p = {0};
+    const oc_predictor *predictor = &l->setup->predictor;
+    const oc_prediction stamp = {
+        .input_ns = row->time_ns, .sequence = l->sequence[row->instrument], .instrument = row->instrument};
+    oc_prediction p = stamp;
     l->result->rows++;
-    if (!l->setup->predictor.predict) return OC_OK;
-    OC_TRY(l->setup->predictor.predict(l->setup->predictor.context, row, &p, &made));
-    if (!made) return OC_OK;
-    if (l->tail - l->head == OC_LOOP_PENDING_MAX)
-        return OC_FAIL(OC_ELIMIT, "%d predictions wait for decision_delay_ns %lld to pass: make it shorter",
-                       OC_LOOP_PENDING_MAX, (long long)l->setup->decision_delay_ns);
-    p.input_ns = row->time_ns;
-    p.instrument = row->instrument;
-    p.sequence = ++l->sequence[row->instrument];
-    l->pending[l->tail++ % OC_LOOP_PENDING_MAX] = (pending_slot){row->time_ns + l->setup->decision_delay_ns, p};
-    l->result->predictions++;
-    return OC_OK;
+    if (!predictor->predict) return OC_OK;
+    if (l->setup->pace.live) return predictor->send(predictor->context, row, &stamp);
+    OC_TRY(predictor->predict(predictor->context, row, &p, &made));
+    p.input_ns = stamp.input_ns;
+    p.sequence = stamp.sequence;
+    p.instrument = stamp.instrument;
+    return made ? prediction_wait(l, p) : OC_OK;
+}
+
+static oc_status begin(loop *l, int64_t now_ns)
+{
+    l->begun = true;
+    l->result->first_ns = now_ns;
+    if (l->setup->first_action_count > 0) {
+        memcpy(l->action, l->setup->first_actions, l->setup->first_action_count * sizeof *l->action);
+        OC_TRY(actions_send(l, l->setup->first_action_count, now_ns));
+    }
+    return l->setup->venue.connect(l->setup->venue.context, now_ns);
 }
 
 static oc_status event_take(loop *l, const oc_event *event)
@@ -151,16 +267,14 @@ static oc_status event_take(loop *l, const oc_event *event)
     const oc_feature_row *row;
     const oc_venue *venue = &l->setup->venue;
     bool traded = event->receive_ns >= l->setup->first_ns;
-    OC_TRY(due_run(l, event->receive_ns));
+    if (traded) OC_TRY(pass_until(l, event->receive_ns));
+    if (l->result->stopped) return OC_OK;
     l->result->events++;
     if (venue->market) venue->market(venue->context, event);
     OC_TRY(oc_features_apply(l->setup->features, event, &row));
+    if (row) l->sequence[row->instrument]++;
     if (!traded) return remember(l, row);
-    if (!l->begun) {
-        l->begun = true;
-        l->result->first_ns = event->receive_ns;
-        OC_TRY(venue->connect(venue->context, event->receive_ns));
-    }
+    if (!l->begun) OC_TRY(begin(l, stamp_ns(l, event->receive_ns)));
     l->result->traded_events++;
     l->result->last_ns = event->receive_ns;
     OC_TRY(market_give(l, event));
@@ -175,21 +289,38 @@ static oc_status events_run(loop *l)
         OC_TRY(l->setup->feed.next(l->setup->feed.context, &events, &count));
         if (count == 0) break;
         for (size_t i = 0; i < count; i++) {
-            if (events[i].receive_ns > l->setup->last_ns) return due_run(l, l->result->last_ns + 1);
+            if (events[i].receive_ns > l->setup->last_ns)
+                return l->begun ? pass_until(l, l->result->last_ns + 1) : OC_OK;
             OC_TRY(event_take(l, &events[i]));
+            if (l->result->stopped) return OC_OK;
         }
     }
-    return due_run(l, l->result->last_ns + 1);
+    return l->begun ? pass_until(l, l->result->last_ns + 1) : OC_OK;
+}
+
+static oc_status setup_check(const oc_loop_setup *s)
+{
+    const oc_loop_pace *pace = &s->pace;
+    if (!(pace->speed >= 0 && pace->speed <= OC_LOOP_SPEED_MAX) || (pace->live && !(pace->speed > 0)))
+        return OC_FAIL(OC_ECONFIG, "a feed at %g times its time: live time needs more than 0, and %g is the most",
+                       pace->speed, OC_LOOP_SPEED_MAX);
+    if (pace->live && s->predictor.predict && !(s->predictor.send && s->predictor.poll))
+        return OC_FAIL(OC_ECONFIG, "live time needs a predictor that answers when it can, such as a server");
+    if (s->first_action_count > OC_ACTIONS_MAX)
+        return OC_FAIL(OC_ELIMIT, "%zu first actions, at most %d", s->first_action_count, OC_ACTIONS_MAX);
+    return OC_OK;
 }
 
 oc_status oc_loop_run(const oc_loop_setup *setup, oc_loop_result *result)
 {
     loop *l;
     memset(result, 0, sizeof *result);
+    OC_TRY(setup_check(setup));
     OC_TRY(oc_memory_new(&l, sizeof *l, "trading loop"));
     l->setup = setup;
     l->result = result;
     l->timer_ns = INT64_MAX;
+    l->pending_last_ns = INT64_MIN;
     oc_features_begin(setup->features);
     oc_status status = events_run(l);
     oc_memory_free(l);

@@ -11,7 +11,7 @@ import tempfile
 
 OUTCRY, SOURCE = sys.argv[1:3]
 COMMANDS = ("doctor simulate import build verify train evaluate predict study report export backtest replay "
-            "serve models bench").split()
+            "trade serve models bench").split()
 faults = []
 
 
@@ -41,7 +41,7 @@ r = run("bench", "--list")
 check("bench --list", r.returncode == 0 and "latency-window" in r.stdout, r)
 
 with tempfile.TemporaryDirectory() as work:
-    for name in ("build-bars", "build-book", "train", "study", "backtest", "serve"):
+    for name in ("build-bars", "build-book", "train", "study", "backtest", "trade", "serve"):
         text = open(f"{SOURCE}/configs/{name}.yaml").read()
         command = {"build-bars": "build", "build-book": "build"}.get(name, name)
         out = () if name == "serve" else ("--out", f"{work}/out")

@@ -16,7 +16,8 @@ LINKS = {
     "nn": ["kernels"],
     "train": ["nn", "datasets"],
     "trade": ["market"],
-    "evaluate": ["train", "trade"],
+    "trade/predictors": ["trade", "serve/client"],     # a target of its own: the loop itself knows no server
+    "evaluate": ["train", "trade", "trade/predictors"],
     "serve": ["nn", "market", "serve/client"],   # HTTP is a client of the same rings as everyone else
     "serve/client": ["base"],
     "tools": ["evaluate", "serve"],
@@ -60,7 +61,8 @@ def closure(folder):
 
 
 def folder_of(path):
-    return "serve/client" if path.startswith("serve/client/") else path.split("/")[0]
+    inner = [name for name in LINKS if "/" in name and path.startswith(name + "/")]
+    return inner[0] if inner else path.split("/")[0]
 
 
 def check_include(path, line, target, quoted):
@@ -110,6 +112,8 @@ FAULTS = [
     ("nn/model.c", '#include "datasets/windows.h"'),
     ("trade/engine.c", '#include "nn/model.h"'),
     ("serve/http.c", '#include "base/config.h"'),
+    ("trade/loop.c", '#include "serve/client/client.h"'),
+    ("trade/predictors/server.c", '#include "serve/server.h"'),
     ("kernels/cpu/lstm.c", '#include "base/json.h"'),
     ("datasets/windows.c", "#include <hdf5.h>"),
     ("market/read.c", "#include <jansson.h>"),
@@ -123,6 +127,7 @@ GOOD = [
     ("train/loop.c", '#include "base/config.h"'),
     ("base/config.c", '#include "base/config.h"'),
     ("tools/cli.c", '#include "evaluate/report.h"'),
+    ("trade/predictors/server.c", '#include "serve/client/client.h"'),
     ("datasets/h5_write.c", "#include <hdf5.h>"),
     ("evaluate/study.c", '#include "base/json.h"'),
     ("train/comm_mpi.c", "#include <mpi.h>"),

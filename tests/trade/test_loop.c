@@ -104,9 +104,15 @@ static oc_status run(const char *folder, int64_t delay_ns, int64_t first_ns, oc_
     must(oc_simulated_open(&v, &venue));
     must(oc_desk_open(&desk, &r.config, &(oc_desk_options){.folder = folder}));
     oc_tally_open(&tally, &(oc_tally_setup){.engine = &r.config, .interval_ns = SECOND});
-    const oc_loop_setup setup = {
-        {&a, feed_next}, features, {&a, predict, history}, desk, oc_simulated_venue(v), &tally, delay_ns,
-        first_ns,        INT64_MAX};
+    const oc_loop_setup setup = {.feed = {&a, feed_next},
+                                 .features = features,
+                                 .predictor = {.context = &a, .predict = predict, .history = history},
+                                 .desk = desk,
+                                 .venue = oc_simulated_venue(v),
+                                 .tally = &tally,
+                                 .decision_delay_ns = delay_ns,
+                                 .first_ns = first_ns,
+                                 .last_ns = INT64_MAX};
     oc_status status = oc_loop_run(&setup, result);
     assert_int_equal((int64_t)a.remembered, (first_ns - SECOND) / STEP_NS);
     if (status == OC_OK) {
