@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
+#ifdef OC_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h> /* the same names, chosen by instruction set: 20 -> 57 GB/s with AVX2 */
+#endif
 
 #include "base/file.h"
 #include "base/memory.h"
