@@ -14,7 +14,7 @@
 #include "base/progress.h"
 #include "tools/commands.h"
 
-enum { KEY_FIRST = 0x1000, KEY_SET = 0x2000, KEY_JSON, KEY_QUIET, KEY_LOG_LEVEL };
+enum { KEY_FIRST = 0x1000, KEY_SET = 0x2000, KEY_JSON, KEY_QUIET, KEY_LOG_LEVEL, KEY_USAGE };
 
 static size_t option_count(const oc_cli_option *options)
 {
@@ -92,12 +92,27 @@ void oc_cli_log_level(const oc_cli *cli, const char *text)
     if (!cli->log_level_given && oc_log_level_parse(text, &level)) oc_log_set_level(level);
 }
 
+/* argp's own help, then what it would wrap: tables in columns. */
+static void help_print(const oc_command *command, struct argp_state *state)
+{
+    argp_state_help(state, stdout, ARGP_HELP_STD_HELP & ~(unsigned)ARGP_HELP_EXIT_OK);
+    if (command->config) printf("\nKeys of the configuration, for the file or --set KEY.PATH=VALUE [default]:\n");
+    if (command->help) command->help(stdout);
+    exit(fflush(stdout) == 0 ? 0 : 1);
+}
+
 static error_t parse_common(int key, char *argument, struct argp_state *state)
 {
     parse_state *s = state->input;
     oc_cli *cli = s->cli;
     oc_log_level level;
     switch (key) {
+    case '?':
+        help_print(s->command, state);
+        return 0;
+    case KEY_USAGE:
+        argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
+        return 0;
     case KEY_SET:
         if (!strchr(argument, '=')) argp_error(state, "--set takes key.path=value, not \"%s\"", argument);
         if (cli->set_count == OC_CLI_SETS_MAX) argp_error(state, "more than %d --set", OC_CLI_SETS_MAX);
@@ -166,13 +181,15 @@ static void options_fill(const oc_command *command, struct argp_option *out, cha
     out[n++] = (struct argp_option){"json", KEY_JSON, NULL, 0, "one JSON object on stdout as the last line", 2};
     out[n++] = (struct argp_option){"quiet", KEY_QUIET, NULL, 0, "no progress on stderr", 2};
     out[n++] = (struct argp_option){"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info or debug [info]", 2};
+    out[n++] = (struct argp_option){"help", '?', NULL, 0, "this text", -1};
+    out[n++] = (struct argp_option){"usage", KEY_USAGE, NULL, 0, "a short usage message", -1};
     out[n] = (struct argp_option){0};
 }
 
 static int command_run(const oc_command *command, int argc, char **argv)
 {
     static oc_cli cli; /* large tables: not on the stack */
-    struct argp_option options[OC_CLI_OPTIONS_MAX + 5];
+    struct argp_option options[OC_CLI_OPTIONS_MAX + 7];
     parse_state state = {&cli, command};
     char *doc = NULL, *helps[OC_CLI_OPTIONS_MAX] = {NULL}, name[64];
     if (asprintf(&doc, "%s\v%s", command->summary, command->description) < 0) return 1;
@@ -183,7 +200,7 @@ static int command_run(const oc_command *command, int argc, char **argv)
     argv[0] = name;
     struct argp argp = {options, parse, command->arguments, doc, NULL, NULL, NULL};
     argp_err_exit_status = 64;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &state)) return 64;
+    if (argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, &state)) return 64;
     oc_progress_set_quiet(cli.quiet);
     cli.result = json_object();
     oc_status status = cli.result ? command->run(&cli) : OC_FAIL(OC_EMEMORY, "no memory for the result");

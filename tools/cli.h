@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "base/json.h"
 #include "base/status.h"
 
@@ -41,6 +42,7 @@ typedef struct oc_command {
     const char *description;     /* what it reads and writes, units, an example */
     const oc_cli_option *options;               /* ends with a row whose name is NULL; may be NULL */
     bool config;                 /* reads a config: --set is offered */
+    void (*help)(FILE *out);     /* more of --help, as it stands: a config's keys (oc_config_help); may be NULL */
     oc_status (*run)(oc_cli *cli);
 } oc_command;
 

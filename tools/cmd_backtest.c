@@ -22,6 +22,11 @@ static oc_status run(oc_cli *cli)
     return oc_paper_give(cli, results);
 }
 
+static void help(FILE *out)
+{
+    oc_config_help(oc_backtest_keys, oc_backtest_key_count, out);
+}
+
 const oc_command oc_command_backtest = {
     .name = "backtest",
     .arguments = "CONFIG",
@@ -37,5 +42,6 @@ const oc_command oc_command_backtest = {
         "data.unseen=true --out paper",
     .options = options,
     .config = true,
+    .help = help,
     .run = run,
 };

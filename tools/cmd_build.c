@@ -40,6 +40,11 @@ static oc_status run(oc_cli *cli)
     return status;
 }
 
+static void help(FILE *out)
+{
+    oc_config_help(oc_build_keys, oc_build_key_count, out);
+}
+
 const oc_command oc_command_build = {
     .name = "build",
     .arguments = "CONFIG",
@@ -55,5 +60,6 @@ const oc_command oc_command_build = {
                    "  outcry build configs/build-bars.yaml --set data.events=eurusd.events --out eurusd.h5",
     .options = options,
     .config = true,
+    .help = help,
     .run = run,
 };

@@ -139,6 +139,13 @@ static oc_status run(oc_cli *cli)
     return status;
 }
 
+static void help(FILE *out)
+{
+    fprintf(out, "\nFormats:\n");
+    for (size_t i = 0; i < oc_import_format_count(); i++)
+        fprintf(out, "  %-12s %s\n", oc_import_format_name(i), oc_import_format_help(i));
+}
+
 const oc_command oc_command_import = {
     .name = "import",
     .arguments = "INPUT...",
@@ -162,5 +169,6 @@ const oc_command oc_command_import = {
                    "  outcry import --format binance --symbol BTCUSDT --out btc.events btcusdt_20240808.jsonl.xz "
                    "btcusdt_20240809.jsonl.xz",
     .options = options,
+    .help = help,
     .run = run,
 };

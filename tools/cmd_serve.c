@@ -116,6 +116,11 @@ static oc_status run(oc_cli *cli)
     return status;
 }
 
+static void help(FILE *out)
+{
+    oc_config_help(keys, sizeof keys / sizeof keys[0], out);
+}
+
 const oc_command oc_command_serve = {
     .name = "serve",
     .arguments = "CONFIG",
@@ -130,5 +135,6 @@ const oc_command oc_command_serve = {
         "out rings to clients of the same user (serve/client/client.h). configs/serve.yaml explains every key.\n"
         "Example: outcry serve configs/serve.yaml --set model.bundle=run/model --set serve.http=127.0.0.1:8000",
     .config = true,
+    .help = help,
     .run = run,
 };

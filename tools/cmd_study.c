@@ -30,6 +30,13 @@ static oc_status run(oc_cli *cli)
     return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;
 }
 
+static void help(FILE *out)
+{
+    const oc_config_key *keys;
+    size_t count;
+    if (oc_study_keys(&keys, &count) == OC_OK) oc_config_help(keys, count, out);
+}
+
 const oc_command oc_command_study = {
     .name = "study",
     .arguments = "CONFIG",
@@ -43,5 +50,6 @@ const oc_command oc_command_study = {
         "Example: outcry study configs/study.yaml --set data.dataset=eurusd.h5 --out study",
     .options = options,
     .config = true,
+    .help = help,
     .run = run,
 };

@@ -74,6 +74,11 @@ static oc_status run(oc_cli *cli)
     return OC_OK;
 }
 
+static void help(FILE *out)
+{
+    oc_config_help(oc_train_keys, oc_train_key_count, out);
+}
+
 const oc_command oc_command_train = {
     .name = "train",
     .arguments = "CONFIG",
@@ -87,5 +92,6 @@ const oc_command oc_command_train = {
         "Example: outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json",
     .options = options,
     .config = true,
+    .help = help,
     .run = run,
 };

@@ -30,6 +30,37 @@ for command in COMMANDS:
     check(f"{command} --help", r.returncode == 0 and len(r.stdout.splitlines()) >= 5, r)
     r = run(command, "--no-such-flag")
     check(f"{command} --no-such-flag", r.returncode == 64, r)
+
+
+def keys_of(text):
+    """Dotted keys of a config file as ours are written: sections of two spaces, no sequences of mappings."""
+    section, keys = "", []
+    for line in text.splitlines():
+        found = re.match(r"( *)([a-z_0-9]+):( +[^#\s].*)?", line)
+        if found and not found.group(3):
+            section = found.group(2) + "."
+        elif found:
+            keys.append((section if found.group(1) else "") + found.group(2))
+    return keys
+
+
+for command in COMMANDS:
+    said = run(command, "--help").stdout
+    if "--set=" not in said:
+        continue
+    table = said.partition("Keys of the configuration")[2]
+    names = ("build-bars", "build-book") if command == "build" else (command,)
+    missing = [k for n in names for k in keys_of(open(f"{SOURCE}/configs/{n}.yaml").read())
+               if not re.search(rf"^  {re.escape(k)} +\S", table, re.M)]
+    check(f"{command} --help: keys not told: {missing}", table and not missing)
+    rows = re.findall(r"^  [a-z_]+[a-z_.0-9]* +.*", table, re.M)
+    check(f"{command} --help: kind and default of each key", rows and all(
+        re.search(r" (an? |one of |true or false).*(\[.*\]| \(required\))$", row) for row in rows))
+said = run("train", "--help").stdout
+check("train --help: unit", re.search(r"^  threads +an integer from 0 to 256 threads \[0\]$", said, re.M))
+said = run("import", "--help").stdout.partition("Formats:")[2]
+for name in ("csv", "metatrader", "lobster", "binance"):
+    check(f"import --help: {name}", re.search(rf"^  {name} +\S", said, re.M))
 check("no command", run().returncode == 64)
 check("unknown command", run("frobnicate").returncode == 64)
 r = run("doctor", "--json")
