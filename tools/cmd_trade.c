@@ -47,6 +47,13 @@ static oc_status run(oc_cli *cli)
     return oc_paper_give(cli, results);
 }
 
+static void help(FILE *out)
+{
+    const oc_config_key *keys;
+    size_t count;
+    if (oc_trade_keys(&keys, &count) == OC_OK) oc_config_help(keys, count, out);
+}
+
 const oc_command oc_command_trade = {
     .name = "trade",
     .arguments = "CONFIG",
@@ -65,5 +72,6 @@ const oc_command oc_command_trade = {
         "data.unseen=true --out paper",
     .options = options,
     .config = true,
+    .help = help,
     .run = run,
 };
