@@ -26,7 +26,7 @@
 #include "serve/client/client.h"
 #include "serve/http/infer.h"
 
-enum { CONNECTION_BYTES = 32768, BACKLOG = 128, REPLIES = 64, THREADS_MAX = 256, CODES = 600 };
+enum { CONNECTION_BYTES = 131072, BACKLOG = 128, REPLIES = 64, THREADS_MAX = 256, CODES = 600 };
 
 typedef struct asker {
     oc_client *client;

@@ -1,14 +1,15 @@
 /* scan.c - one pass over the text outside strings; numbers by JSON's grammar, then strtof, which rounds correctly.
- * Small decimals (up to 2^24 with a power of ten up to 10, both exact in f32) need one division only [Clinger90]. */
+ * Almost all numbers need one product or division in f64 only [Clinger90]. */
 #include "serve/http/scan.h"
 
-#include <ctype.h>
+#include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NESTED_MAX = 8, DEPTH_OF_DATA = 3 };
+enum { NESTED_MAX = 8, DEPTH_OF_DATA = 3, DIGITS_MAX = 19, TENS_MAX = 22, POWER_FAR = 1000 };
 
 static const char *blanks(const char *c, const char *end)
 {
@@ -16,45 +17,64 @@ static const char *blanks(const char *c, const char *end)
     return c;
 }
 
-static const char *digits(const char *c, const char *end, uint64_t *mantissa, int *n)
+/* More than 19 digits do not fit: the caller looks at how many there were. */
+static const char *digits(const char *c, const char *end, uint64_t *mantissa)
 {
-    while (c < end && isdigit((unsigned char)*c)) {
-        if (*n < 19) *mantissa = *mantissa * 10 + (uint64_t)(*c - '0');
-        (*n)++;
-        c++;
-    }
+    uint64_t m = *mantissa;
+    unsigned digit;
+    for (; c < end && (digit = (unsigned char)*c - (unsigned)'0') <= 9; c++) m = m * 10 + digit;
+    *mantissa = m;
     return c;
+}
+
+/* mantissa * 10^power rounded to f32 as if exactly, or false where this way cannot tell. In f64 it is off by at most
+ * two units of the last place: rounding again gives the same f32 unless the f64 lies that close to the middle of two.
+ */
+static bool exact(uint64_t mantissa, int power, float *out)
+{
+    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                  1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    const int64_t below_f32 = (INT64_C(1) << 29) - 1, middle = INT64_C(1) << 28, near = 4;
+    if (power < -TENS_MAX || power > TENS_MAX) return false;
+    const double value = power < 0 ? (double)mantissa / tens[-power] : (double)mantissa * tens[power];
+    int64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const int64_t off = (bits & below_f32) - middle;
+    *out = (float)value;
+    return mantissa == 0 || (value >= (double)FLT_MIN && value <= 1e38 && (off > near || off < -near));
 }
 
 /* The end of the number at c, or NULL where it is none: -?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)? */
 static const char *number(const char *c, const char *end, float *out)
 {
-    static const float tens[] = {1e0f, 1e1f, 1e2f, 1e3f, 1e4f, 1e5f, 1e6f, 1e7f, 1e8f, 1e9f, 1e10f};
     const char *start = c;
-    uint64_t mantissa = 0;
-    int whole = 0, all, ignored = 0;
-    bool exponent = false;
+    uint64_t mantissa = 0, exponent = 0;
+    ptrdiff_t fraction = 0;
+    int power = 0;
     if (c < end && *c == '-') c++;
     const char *first = c;
-    c = digits(c, end, &mantissa, &whole);
-    if (whole == 0 || (whole > 1 && *first == '0')) return NULL;
-    all = whole;
+    c = digits(c, end, &mantissa);
+    ptrdiff_t all = c - first;
+    if (all == 0 || (all > 1 && *first == '0')) return NULL;
     if (c < end && *c == '.') {
         const char *point = ++c;
-        c = digits(c, end, &mantissa, &all);
-        if (c == point) return NULL;
+        c = digits(c, end, &mantissa);
+        fraction = c - point;
+        all += fraction;
+        if (fraction == 0) return NULL;
     }
     if (c < end && (*c == 'e' || *c == 'E')) {
-        uint64_t power = 0;
-        exponent = true;
         c++;
+        const bool negative = c < end && *c == '-';
         if (c < end && (*c == '+' || *c == '-')) c++;
-        c = digits(c, end, &power, &ignored);
-        if (ignored == 0) return NULL;
+        const char *from = c;
+        c = digits(c, end, &exponent);
+        if (c == from) return NULL;
+        power = c - from > 2 ? POWER_FAR : (int)exponent;
+        power = negative ? -power : power;
     }
-    if (!exponent && all <= 19 && mantissa <= 1u << 24 && all - whole <= 10) {
-        const float value = (float)mantissa / tens[all - whole];
-        *out = *start == '-' ? -value : value;
+    if (all <= DIGITS_MAX && exact(mantissa, power - (int)fraction, out)) {
+        *out = *start == '-' ? -*out : *out;
         return c;
     }
     char *stop;

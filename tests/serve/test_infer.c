@@ -163,6 +163,34 @@ static void bits(void **state)
     assert_true(plain > 30000);
 }
 
+/* Numbers next to the middle of two f32, where one rounding too many would show: in as many digits as f64 prints. */
+static void middles(void **state)
+{
+    const uint32_t key = oc_random_key(6, OC_RANDOM_TEST, 0, 0);
+    size_t hard = 0;
+    (void)state;
+    for (uint64_t i = 0; i < 120000; i++) {
+        char text[128], number[80];
+        float value, got[1];
+        uint32_t word = (uint32_t)oc_random_philox(key, i) & 0x7fffffffu;
+        bool found;
+        size_t count, bytes;
+        if (i % 2) word = 0x3a000000u + (word >> 6); /* 0.0005 to 1e6: the short way */
+        memcpy(&value, &word, sizeof value);
+        const float next = nextafterf(value, HUGE_VALF);
+        if (!isfinite(next)) continue;
+        double middle = ((double)value + (double)next) / 2;
+        for (uint64_t k = 0; k < i / 2 % 7; k++) middle = nextafter(middle, i % 3 ? HUGE_VAL : 0);
+        snprintf(number, sizeof number, "%.*g", 15 + (int)(i % 5), middle);
+        bytes = (size_t)snprintf(text, sizeof text, "{\"x\":[{\"data\":[%s]}]}", number);
+        assert_int_equal(oc_scan_data(text, &bytes, got, 1, &count, &found), OC_OK);
+        const float want = strtof(number, NULL);
+        assert_memory_equal(got, &want, sizeof want);
+        hard += want != (float)strtod(number, NULL); /* two roundings are not one */
+    }
+    assert_true(hard > 100);
+}
+
 /* Answers: nine digits come back as the same bits; a flipped bit would not. */
 static void answers(void **state)
 {
@@ -195,6 +223,6 @@ static void answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(bodies), cmocka_unit_test(binary), cmocka_unit_test(bits),
-                                       cmocka_unit_test(answers)};
+                                       cmocka_unit_test(middles), cmocka_unit_test(answers)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

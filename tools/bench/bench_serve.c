@@ -1,6 +1,6 @@
 /* bench_serve.c - what the server adds: round trip over the rings, both sides spinning, less the same work called
  * directly. One client and one batcher, a core each. Rows come 200 us apart, so that the advance behind a row is done
- * before the next. */
+ * before the next. Then one client over HTTP, beside MLServer (bench_serve_http.c). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "serve/client/client.h"
 #include "serve/client/ring.h"
 #include "serve/server.h"
-#include "tools/bench/bench_model.h"
+#include "tools/bench/bench_http.h"
 #include "tools/bench/benches.h"
 
 static const int64_t period_ns = 200000;
@@ -187,6 +187,11 @@ oc_status oc_bench_serve(const oc_bench_options *o, oc_bench_report *report)
     serve_bench s = {.sequence = 0};
     oc_status status = bench_open(&s, &shape);
     if (status == OC_OK) status = measure(&s, o, report);
+    oc_client_close(s.client); /* its server spins: it goes before the next is measured */
+    oc_server_close(s.server);
+    s.client = NULL;
+    s.server = NULL;
+    if (status == OC_OK) status = bench_serve_http(&s.b, s.folder, o, report);
     bench_close(&s);
     return status;
 }

@@ -9,7 +9,7 @@
     X("latency-window", latency_window, "time of one answer to a whole window, one core")                              \
     X("latency-push", latency_push, "time of the answer to one pushed row, and of the advance behind it, one core")    \
     X("throughput-window", throughput_window, "whole windows a second in batches of 256, one and two threads")         \
-    X("serve", serve, "what the server adds over the rings to the same answer called directly, pushes and windows")    \
+    X("serve", serve, "what the server adds over the rings to an answer called directly; HTTP beside MLServer")    \
     X("train-rate", train_rate, "windows a second of whole training steps at H = 64 and 128, beside PyTorch eager")    \
     X("dataset-load", dataset_load, "opening a dataset with every hash and value checked, against memcpy and h5py") \
     X("backtest", backtest, "messages a second of whole backtests, one core, beside hftbacktest and nautilus_trader")  \

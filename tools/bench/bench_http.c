@@ -1,0 +1,119 @@
+/* bench_http.c - the client: connect, a request in one piece, an answer by its Content-Length. */
+#include "tools/bench/bench_http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+enum { ANSWER_BYTES = 65536, ANSWER_SECONDS = 20 };
+
+static OC_MUST address_connect(bench_http *h, const char *address)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET};
+    const struct timeval patience = {.tv_sec = ANSWER_SECONDS};
+    char host[64];
+    const char *colon = strrchr(address, ':');
+    const int one = 1;
+    if (!colon || colon - address >= (ptrdiff_t)sizeof host) return OC_FAIL(OC_EUSAGE, "bench: address %s", address);
+    memcpy(host, address, (size_t)(colon - address));
+    host[colon - address] = 0;
+    name.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
+    if (inet_pton(AF_INET, host, &name.sin_addr) != 1) return OC_FAIL(OC_EUSAGE, "bench: address %s", address);
+    h->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (h->socket < 0 || connect(h->socket, (struct sockaddr *)&name, sizeof name) != 0)
+        return OC_FAIL(OC_EAGAIN, "bench: %s: %s", address, strerror(errno));
+    setsockopt(h->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(h->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return OC_OK;
+}
+
+static OC_MUST request_make(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
+                            const float *rows, bool binary)
+{
+    const size_t cells = (size_t)shape->steps * (size_t)shape->inputs, raw = binary ? cells * sizeof *rows : 0;
+    oc_text json = {0}, head = {0};
+    oc_text_add(&json, "{\"inputs\":[{\"name\":\"window\",\"shape\":[1,%d,%d],\"datatype\":\"FP32\",", shape->steps,
+                shape->inputs);
+    if (binary) {
+        oc_text_add(&json, "\"parameters\":{\"binary_data_size\":%zu}}],\"parameters\":{\"binary_data_output\":true}}",
+                    raw);
+    } else {
+        oc_text_add(&json, "\"data\":[");
+        for (size_t i = 0; i < cells; i++) oc_text_add(&json, "%s%.7g", i ? "," : "", (double)rows[i]);
+        oc_text_add(&json, "]}]}");
+    }
+    oc_text_add(&head, "POST /v2/models/%s/infer HTTP/1.1\r\nHost: %s\r\nContent-Type: application/%s\r\n", model,
+                address, binary ? "octet-stream" : "json");
+    if (binary) oc_text_add(&head, "Inference-Header-Content-Length: %zu\r\n", json.bytes);
+    oc_text_add(&head, "Content-Length: %zu\r\n\r\n", json.bytes + raw);
+    oc_status status = oc_text_finish(&json, "a request");
+    if (status == OC_OK) status = oc_text_finish(&head, "a request");
+    h->request_bytes = head.bytes + json.bytes + raw;
+    if (status == OC_OK) status = oc_memory_new(&h->request, h->request_bytes, "a request");
+    if (status == OC_OK) {
+        memcpy(h->request, head.data, head.bytes);
+        memcpy(h->request + head.bytes, json.data, json.bytes);
+        if (raw) memcpy(h->request + head.bytes + json.bytes, rows, raw);
+    }
+    oc_text_free(&json);
+    oc_text_free(&head);
+    return status;
+}
+
+oc_status bench_http_open(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
+                          const float *rows, bool binary)
+{
+    *h = (bench_http){.socket = -1};
+    OC_TRY(request_make(h, address, model, shape, rows, binary));
+    OC_TRY(address_connect(h, address));
+    return OC_OK;
+}
+
+void bench_http_close(bench_http *h)
+{
+    if (h->socket >= 0) close(h->socket);
+    oc_memory_free(h->request);
+    *h = (bench_http){.socket = -1};
+}
+
+/* Bytes of the whole answer once its head is there; 0: not yet. */
+static size_t answer_bytes(const char *text)
+{
+    static const char name[] = "\r\ncontent-length:";
+    const char *end = strstr(text, "\r\n\r\n");
+    for (const char *at = text; end && at < end; at++)
+        if (strncasecmp(at, name, sizeof name - 1) == 0)
+            return (size_t)(end + 4 - text) + (size_t)strtoul(at + sizeof name - 1, NULL, 10);
+    return 0;
+}
+
+oc_status bench_http_call(bench_http *h)
+{
+    char answer[ANSWER_BYTES];
+    size_t have = 0, want = 0;
+    for (size_t sent = 0; sent < h->request_bytes;) {
+        const ssize_t n = send(h->socket, h->request + sent, h->request_bytes - sent, MSG_NOSIGNAL);
+        if (n <= 0) return OC_FAIL(OC_EFAILED, "bench: send: %s", strerror(errno));
+        sent += (size_t)n;
+    }
+    while (want == 0 || have < want) {
+        const ssize_t n = recv(h->socket, answer + have, sizeof answer - 1 - have, 0);
+        if (n <= 0) return OC_FAIL(OC_EFAILED, "bench: the server closed the connection or says nothing");
+        have += (size_t)n;
+        answer[have] = 0;
+        want = want ? want : answer_bytes(answer);
+        if (want >= sizeof answer) return OC_FAIL(OC_ELIMIT, "bench: an answer of %zu bytes", want);
+    }
+    if (strncmp(answer, "HTTP/1.1 200", 12) != 0) return OC_FAIL(OC_EFAILED, "bench: the server said %.200s", answer);
+    return OC_OK;
+}
