@@ -101,7 +101,9 @@ typedef struct oc_engine_totals {
 
 oc_trading_state oc_engine_trading_state(const oc_engine *e);
 oc_engine_totals oc_engine_totals_of(const oc_engine *e);
-oc_position oc_engine_position(const oc_engine *e, uint32_t instrument);
+uint32_t oc_engine_markets(const oc_engine *e);
+oc_position oc_engine_position(const oc_engine *e, uint32_t instrument);    /* instrument < markets, here and below */
+int64_t oc_engine_stale_ns(const oc_engine *e, uint32_t instrument);
 uint32_t oc_engine_order_count(const oc_engine *e);
 const oc_open_order *oc_engine_order(const oc_engine *e, uint32_t index);   /* oldest first; until the next apply */
 uint64_t oc_engine_next_sequence(const oc_engine *e);

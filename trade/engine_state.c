@@ -292,6 +292,17 @@ oc_position oc_engine_position(const oc_engine *e, uint32_t instrument)
     return e->market[instrument].position;
 }
 
+uint32_t oc_engine_markets(const oc_engine *e)
+{
+    return e->markets;
+}
+
+int64_t oc_engine_stale_ns(const oc_engine *e, uint32_t instrument)
+{
+    assert(instrument < e->markets);
+    return e->market[instrument].config.risk.stale_ns;
+}
+
 uint32_t oc_engine_order_count(const oc_engine *e)
 {
     return e->order_count;

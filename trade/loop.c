@@ -194,11 +194,13 @@ static oc_status pass_until(loop *l, int64_t until_ns)
 
 /* ---- events ---- */
 
-/* The engine keeps no book: it is told of the best prices when they change, and of a break as it comes. */
+/* The engine keeps no book: it is told of the best prices when they change or are confirmed, and of a break as it
+ * comes. */
 static oc_status market_give(loop *l, const oc_event *event)
 {
     oc_event quote;
     oc_quote_state *state = &l->quote[event->instrument];
+    if (event->kind == OC_EVENT_STATUS) state->known = false; /* to the engine too: the same prices are news again */
     if (event->kind == OC_EVENT_BAR || event->kind == OC_EVENT_STATUS) return market_input(l, event);
     const oc_book *book = oc_features_book(l->setup->features, event->instrument);
     if (!book) return OC_OK;
@@ -311,6 +313,13 @@ static oc_status setup_check(const oc_loop_setup *s)
     return OC_OK;
 }
 
+/* Half of the time after which the engine calls a quote stale: then one that still stands is given again. */
+static void quotes_begin(loop *l)
+{
+    const oc_engine *engine = oc_desk_engine(l->setup->desk);
+    for (uint32_t i = 0; i < oc_engine_markets(engine); i++) l->quote[i].repeat_ns = oc_engine_stale_ns(engine, i) / 2;
+}
+
 oc_status oc_loop_run(const oc_loop_setup *setup, oc_loop_result *result)
 {
     loop *l;
@@ -320,7 +329,11 @@ oc_status oc_loop_run(const oc_loop_setup *setup, oc_loop_result *result)
     l->setup = setup;
     l->result = result;
     l->timer_ns = INT64_MAX;
+<<<<<<< HEAD
     l->pending_last_ns = INT64_MIN;
+=======
+    quotes_begin(l);
+>>>>>>> 8a4a200 (trade/loop: a book that is confirmed is not stale (its unchanged best prices were told once, then orders refused after stale_ns); told again after a STATUS; predictions count on after a restart; a fill of an instrument we do not trade halts, where it read beyond the markets)
     oc_features_begin(setup->features);
     oc_status status = events_run(l);
     oc_memory_free(l);

@@ -13,6 +13,15 @@ static oc_event event_like(const oc_event *event, oc_event_kind kind)
     return e;
 }
 
+/* A change of the book, wherever, is word from the market that the best prices stand; a trade is not, nor a quote
+ * beside a book that says something else. */
+static bool confirms(const oc_quote_state *s, const oc_event *e)
+{
+    if (e->kind == OC_EVENT_QUOTE)
+        return e->as.quote.bid_ticks == s->bid_ticks && e->as.quote.ask_ticks == s->ask_ticks;
+    return e->kind == OC_EVENT_LEVEL || e->kind == OC_EVENT_SNAPSHOT;
+}
+
 bool oc_quote_next(oc_quote_state *state, const oc_book *book, const oc_event *event, oc_event *quote)
 {
     if (!(event->flags & OC_EVENT_LAST)) return false;
@@ -25,8 +34,9 @@ bool oc_quote_next(oc_quote_state *state, const oc_book *book, const oc_event *e
     oc_book_level bid = book->bid.level[0], ask = book->ask.level[0];
     bool same = state->known && bid.ticks == state->bid_ticks && bid.lots == state->bid_lots &&
                 ask.ticks == state->ask_ticks && ask.lots == state->ask_lots;
-    if (same) return false;
-    *state = (oc_quote_state){bid.ticks, bid.lots, ask.ticks, ask.lots, true};
+    bool old = state->repeat_ns > 0 && event->receive_ns - state->given_ns >= state->repeat_ns;
+    if (same && !(old && confirms(state, event))) return false;
+    *state = (oc_quote_state){bid.ticks, bid.lots, ask.ticks, ask.lots, event->receive_ns, state->repeat_ns, true};
     *quote = event_like(event, OC_EVENT_QUOTE);
     quote->as.quote.bid_ticks = bid.ticks;
     quote->as.quote.bid_lots = bid.lots;

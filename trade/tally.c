@@ -151,7 +151,10 @@ void oc_tally_equity(oc_tally *t, int64_t now_ns, int64_t equity_micros)
 oc_tally_mark oc_tally_before(const oc_engine *e, const oc_input *input)
 {
     if (input->kind != OC_INPUT_VENUE || input->as.venue.kind != OC_VENUE_FILL) return (oc_tally_mark){0};
-    return (oc_tally_mark){oc_engine_position(e, input->as.venue.instrument), oc_engine_totals_of(e).fills};
+    oc_tally_mark mark = {.fills = oc_engine_totals_of(e).fills};
+    uint32_t instrument = input->as.venue.instrument; /* the venue's word: the engine has not looked at it yet */
+    if (instrument < oc_engine_markets(e)) mark.position = oc_engine_position(e, instrument);
+    return mark;
 }
 
 /* A fill counts where the engine has booked it. */
