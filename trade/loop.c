@@ -329,11 +329,8 @@ oc_status oc_loop_run(const oc_loop_setup *setup, oc_loop_result *result)
     l->setup = setup;
     l->result = result;
     l->timer_ns = INT64_MAX;
-<<<<<<< HEAD
     l->pending_last_ns = INT64_MIN;
-=======
     quotes_begin(l);
->>>>>>> 8a4a200 (trade/loop: a book that is confirmed is not stale (its unchanged best prices were told once, then orders refused after stale_ns); told again after a STATUS; predictions count on after a restart; a fill of an instrument we do not trade halts, where it read beyond the markets)
     oc_features_begin(setup->features);
     oc_status status = events_run(l);
     oc_memory_free(l);
