@@ -24,8 +24,8 @@ const oc_command oc_command_report = {
     .summary = "Writes one self-contained HTML page about results, studies and paper trades",
     .description = "Each input is a folder of `outcry evaluate` (metrics.json, predictions.h5), of `outcry study` "
                    "(study.json), or of `outcry\n"
-                   "backtest` or `outcry trade` (results.json and its journal). Predictions and journals are hashed again: "
-                   "what has\n"
+                   "backtest` or `outcry trade` (results.json and its journal). Predictions and journals are hashed "
+                   "again: what has\n"
                    "changed since is refused. Intervals are 95 % block bootstrap.\n"
                    "Example: outcry report result study --out report.html",
     .options = options,

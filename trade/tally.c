@@ -43,28 +43,28 @@ static void cost_add(oc_tally *t, const oc_venue_message *fill)
     t->slippage_micros += (worse - spread) * value;
 }
 
-void oc_tally_fill(oc_tally *t, const oc_position *before, const oc_venue_message *fill)
+static void trip_end(oc_tally *t, oc_tally_market *m)
 {
-    oc_tally_market *m = &t->market[fill->instrument];
-    double scale = m->micros, lots = (double)fill->lots, price = (double)fill->price_ticks;
-    double held = fabs((double)before->lots), fee = (double)fill->fee_micros;
-    bool buy = fill->side == OC_SIDE_BUY;
-    t->turnover_micros += price * lots * scale;
-    if (before->lots == 0 || (before->lots > 0) == buy) {
-        m->fees_micros += fee;
-        return;
-    }
-    double closed = lots < held ? lots : held, entry = fabs((double)before->entry_ticks_lots) * closed / held;
-    double fee_of_entry = m->fees_micros * closed / held, fee_of_exit = fee * closed / lots;
-    double gain = (before->lots > 0 ? 1 : -1) * (closed * price - entry) * scale;
-    m->trip_micros += gain - fee_of_entry - fee_of_exit;
-    m->fees_micros -= fee_of_entry;
-    if (closed < held) return;
     t->trades++;
     t->wins += m->trip_micros > 0;
     *(m->trip_micros > 0 ? &t->gains_micros : &t->losses_micros) += fabs(m->trip_micros);
     m->trip_micros = 0;
-    m->fees_micros = fee - fee_of_exit;
+}
+
+/* What a round trip earns is what was paid and got, fees and all, until nothing is held; a fill beyond that begins the
+ * next with its share. No average price is needed, and none is rounded. */
+void oc_tally_fill(oc_tally *t, const oc_position *before, const oc_venue_message *fill)
+{
+    oc_tally_market *m = &t->market[fill->instrument];
+    double lots = (double)fill->lots, held = fabs((double)before->lots);
+    double paid = (double)fill->price_ticks * m->micros * (fill->side == OC_SIDE_BUY ? 1 : -1);
+    double a_lot = paid + (double)fill->fee_micros / lots;
+    t->turnover_micros += fabs(paid) * lots;
+    bool against = before->lots != 0 && (before->lots > 0) != (fill->side == OC_SIDE_BUY);
+    double closed = against ? (lots < held ? lots : held) : 0;
+    m->trip_micros -= closed * a_lot;
+    if (against && lots >= held) trip_end(t, m);
+    m->trip_micros -= (lots - closed) * a_lot;
 }
 
 static bool order_open(const oc_engine *e, uint64_t id)

@@ -35,7 +35,7 @@ typedef struct oc_tally_market {
     double micros;                             /* a tick x lot */
     int64_t hold_lots, bid_ticks, ask_ticks;   /* the last good quote; 0: none yet */
     int64_t beyond_ticks;                      /* what is paid beyond them: half the spread that a bar lacks */
-    double trip_micros, fees_micros;           /* of the round trip under way */
+    double trip_micros;                        /* of the round trip under way: got minus paid, after fees */
     bool held;
 } oc_tally_market;
 

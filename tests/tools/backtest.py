@@ -1,15 +1,20 @@
 """Backtests from outside: same run, same journal; it replays; what was seen is refused; a changed journal is found.
 
 usage: backtest.py OUTCRY SOURCE            seconds: a model of no worth on a small market
-       backtest.py OUTCRY SOURCE planted    minutes: a model trained at Q = 0.5 earns after costs on five markets and at
-                                            times that it has not seen; at Q = 0 their mean is not above 0
-Harness checks: another seed of the market gives another journal, and a journal with one changed bit must be refused.
+       backtest.py OUTCRY SOURCE planted    minutes: a model trained at Q = 0.5 earns after costs on five markets, at
+                                            times that it has not seen; at Q = 0 nobody does
+       backtest.py OUTCRY SOURCE real       seconds: recorded markets, where they are (OUTCRY_DATA, ../shared/data)
+Harness checks: another seed of the market gives another journal, a journal with one changed bit must be refused, and
+figures computed from a journal without one of its fills must differ.
 """
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+
+import paper_oracle
 
 OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 RECIPE = ("window.steps=48", "model.hidden=32", "model.dropout=0.1", "model.head_dropout=0.1", "train.rate=0.004",
@@ -81,6 +86,97 @@ def journal_faults(work):
     check("results of another journal", r.returncode == 65 and "journal_hash" in r.stderr, r)
 
 
+def figures_check(work, name, scale=10000):
+    """results.json against the oracle's own reading of the journal."""
+    wrong = paper_oracle.faults(f"{work}/{name}", scale)
+    check(f"figures of {name}", not wrong, wrong)
+
+
+def rules(work, events):
+    """Other policies, orders that rest, latencies that scatter, a rebate: all figures by the oracle."""
+    cases = {"limit": ("policy.kind=cross", "policy.order_type=limit", "latency.to_jitter_ns=2000000"),
+             "quote": ("policy.kind=quote", "costs.maker_ppm=-20", "risk.message_ns=1000000",
+                       "report.interval_ns=1000000000", "report.capital_micros=50000000"),
+             "flat": ("policy.kind=cross", "risk.order_lots_max=0")}
+    for name, sets in cases.items():
+        r = result("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/{name}",
+                   sets=(f"data.events={events}", *sets))
+        if name == "flat":
+            check("nothing traded", r["fills"] == 0 and r["pnl_micros"] == 0 and r["win_rate"] is None, r)
+            check("nothing shown", r["verdict"] == {"text": "It did not trade.", "shown": False}, r)
+        figures_check(work, name)
+
+
+def predictions(work, events):
+    """A file of `outcry evaluate` in the bundle's place: the same bytes of journal over the same rows."""
+    result("evaluate", "--model", f"{work}/run/model", "--data", f"{work}/m.h5", "--split", "test", "--out",
+           f"{work}/result")
+    sets = (f"data.events={events}", "policy.buy_threshold=0.2", "policy.sell_threshold=0.2",
+            f"model.predictions={work}/result/predictions.h5")
+
+    def file_run(name, *more):
+        return run("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/{name}", sets=(*sets, *more))
+
+    refused = file_run("no")
+    check("seen times of a file", refused.returncode == 65 and "--in-sample" in refused.stderr, refused)
+    whole = file_run("whole", "data.unseen=true")
+    answers = [body for _, kind, body, _ in paper_oracle.inputs(f"{work}/whole") if kind == 2]
+    times = [struct.unpack_from("<q", body)[0] for body in answers]
+    count = json.load(open(f"{work}/result/metrics.json"))["fold"]["judged"]["samples"]
+    check("every answer of the file was asked for", whole.returncode == 0 and len(times) == count, (count, len(times)))
+    span = (f"data.first_ns={times[0]}", f"data.last_ns={times[-1] + 1000000}")
+    file = json.loads(file_run("file", *span).stdout.splitlines()[-1])
+    check("each is of a row", file["predictions"] == count, (file, count))
+    bundle = paper(work, "bundle", events, sets=(*span, *sets[1:3]))
+    same = [open(f"{work}/{name}/journal-000000.ocj", "rb").read() for name in ("bundle", "file")]
+    check("the same journal, byte for byte", same[0] == same[1] and bundle["fills"] > 10, bundle)
+    check("provenance", file["provenance"] == "known" and file["predictor"]["kind"] == "predictions", file)
+    damaged(work, file_run)
+
+
+def damaged(work, file_run):
+    """Of another result, or changed since: the hash beside it says so; of nothing that is traded."""
+    path = f"{work}/result/predictions.h5"
+    good = open(path, "rb").read()
+    with open(path, "wb") as file:
+        file.write(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+    r = file_run("no", "data.unseen=true")
+    check("a changed file", r.returncode == 65 and not os.path.exists(f"{work}/no"), r)
+    with open(path, "wb") as file:
+        file.write(good)
+    r = file_run("no", "data.last_ns=1704186001000000000")
+    check("nothing predicted there", r.returncode == 65 and "predicts nothing" in r.stderr, r)
+
+
+def ledger_faults(work, unseen):
+    """A look at unseen times is a trial, with dated returns that are the curve's; one in sample is none."""
+    ledgers = [open(os.path.join(work, f)).read() for f in os.listdir(work) if f.endswith(".ledger")]
+    lines = [json.loads(line) for text in ledgers for line in text.splitlines()]
+    mine = [line for line in lines if line["command"] == "backtest"]
+    curve = json.load(open(f"{work}/d/results.json"))["curve"]
+    change = [(b - a) / unseen["capital_micros"] for a, b in zip([0] + curve["equity_micros"], curve["equity_micros"])]
+    returns, mean = mine[-1]["returns"], sum(change) / len(change)
+    deviation = (sum((c - mean)**2 for c in change) / (len(change) - 1))**0.5
+    check("one line in the ledger", len(mine) == 1 and mine[0]["split"] == "test", mine)
+    check("trials", unseen["trials"] == sum(line.get("split") == "test" for line in lines), unseen)
+    check("dated returns", returns["count"] == len(change) and abs(returns["mean"] - mean) <= 1e-9 * abs(mean) + 1e-15
+          and abs(returns["deviation"] - deviation) <= 1e-7 * deviation, (returns, mean, deviation))
+    check("their time", returns["first_ns"] == curve["start_ns"] + curve["step_ns"], returns)
+
+
+def page(work):
+    """One page about all of them; stamped, and refused once a journal has changed."""
+    runs = [f"{work}/{name}" for name in ("a", "d", "limit", "quote")]
+    r = run("report", *runs, f"{work}/result", "--out", f"{work}/r.html")
+    html = open(f"{work}/r.html", encoding="utf-8").read() if r.returncode == 0 else ""
+    check("page", r.returncode == 0 and html.count("<svg") >= 8, r)
+    check("stamped page", html.count("IN SAMPLE") == 1 and html.count("trials unknown") == 3, html.count("IN SAMPLE"))
+    shown = [json.load(open(f"{name}/results.json"))["verdict"]["shown"] for name in runs]
+    check("the word", ("profit" in html.lower()) == any(shown), shown)
+    kept = json.load(open(f"{work}/r.json"))["inputs"]
+    check("its figures", [i["format"] for i in kept] == ["outcry-backtest"] * 4 + ["outcry-metrics"], kept)
+
+
 def quick(work):
     loose = ("policy.buy_threshold=0.2", "policy.sell_threshold=0.2", "latency.to_jitter_ns=2000000",
              "venue.reject_ppm=50000", "risk.message_ns=1000000")
@@ -110,19 +206,26 @@ def quick(work):
     check("unseen", unseen["in_sample"] is False and unseen["fills"] > 0, unseen)
     check("unseen is later", unseen["first_ns"] > a["first_ns"] and unseen["last_ns"] == a["last_ns"], unseen)
     check("windows are full at the first row", unseen["predictions"] == unseen["rows"] > 1000, unseen)
-    ledger = [open(os.path.join(work, f)).read() for f in os.listdir(work) if f.endswith(".ledger")]
-    check("ledger", any('"backtest"' in text for text in ledger), ledger)
+    ledger_faults(work, unseen)
     r = backtest(work, "a", events, "--in-sample")
     check("a run is not written over", r.returncode == 1, r)
     r = backtest(work, "e", events, "--in-sample", sets=("sample=packet:2",))
     check("other features", r.returncode == 65 and "schema" in r.stderr, r)
     r = run("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/f", sets=(f"data.events={events}",))
     check("no bundle", r.returncode == 78 and "model.bundle" in r.stderr, r)
+    r = run("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/f",
+            sets=(f"data.events={events}", f"model.bundle={work}/run/model", "model.predictions=x.h5"))
+    check("two predictors", r.returncode == 78 and "model.predictions" in r.stderr, r)
     cross = result("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/g",
                    sets=(f"data.events={events}", "policy.kind=cross"))
     check("a rule needs no bundle", cross["orders"] > 0, cross)
     r = run("replay", f"{work}/nothing")
     check("no journal", r.returncode != 0 and "nothing" in r.stderr, r)
+    figures_check(work, "a")
+    check("a fill forgotten is seen", len(paper_oracle.faults(f"{work}/a", 10000, "fill")) > 5)
+    rules(work, events)
+    predictions(work, events)
+    page(work)
     journal_faults(work)
     print("\n".join(faults) or f"{a['orders']} orders, {a['fills']} fills: repeated, replayed; refusals kept")
 
