@@ -85,7 +85,7 @@ static void answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_repl
     }
     const oc_ring_state put = oc_ring_put(&p->channel->replies, &reply, sizeof reply, NULL, 0);
     if (put == OC_RING_DONE)
-        oc_ring_wake(&p->channel->replies.shared->asleep);
+        e->woke |= oc_ring_wake(&p->channel->replies.shared->asleep);
     else
         count(&e->stats.dropped, 1);
     count(&e->stats.replies[q->kind < OC_BATCHER_KINDS ? q->kind : 0][state], 1);
@@ -441,7 +441,10 @@ static void *batcher_main(void *argument)
             if (!any || now - stopped_ns > drain_max_ns) return NULL;
         }
         if (any) {
-            since_ns = oc_clock_monotonic_ns();
+            /* Who sleeps for its answer wakes, on busy cores, on this very core and would wait for the spinning to end:
+             * measured 60 us of a request over HTTP. */
+            since_ns = oc_clock_monotonic_ns() - (e->woke ? e->spin_ns : 0);
+            e->woke = false;
             yields = 0;
         } else {
             idle(e, since_ns, &yields);
@@ -522,7 +525,7 @@ void oc_batcher_deinit(oc_batcher *e)
 {
     __atomic_store_n(&e->stop, 1u, __ATOMIC_RELEASE);
     if (e->started) {
-        oc_ring_wake(&e->bell->asleep);
+        (void)oc_ring_wake(&e->bell->asleep);
         pthread_join(e->thread, NULL);
     }
     if (e->bell) munmap(e->bell, OC_WIRE_REGION_OFFSET);

@@ -61,8 +61,8 @@ typedef struct oc_batcher {
     float *window_rows, *push_rows, *answers;
     uint32_t *slots;
     uint8_t *full;
-    uint32_t stop; /* by __atomic */
-    bool started;
+    uint32_t stop;      /* by __atomic */
+    bool started, woke; /* woke: a client slept until its answer of this round came */
     pthread_t thread;
     oc_batcher_stats stats;
 } oc_batcher;

@@ -92,8 +92,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                  .connections_max = (int)oc_config_int(c, "serve.http_connections"),
                                  .body_max = (size_t)oc_config_int(c, "serve.http_body_kb") << 10,
                                  .batch_max = (int)oc_config_int(c, "serve.http_batch_max"),
-                                 .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000),
-                                 .spin_ns = server.spin_ns};
+                                 .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000)};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
     if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)

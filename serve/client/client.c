@@ -175,7 +175,7 @@ static OC_MUST send_request(oc_client *c, oc_wire_request *request, const void *
     default:
         return OC_FAIL(OC_EFAILED, "%s: the server broke the ring's protocol", c->address);
     }
-    oc_ring_wake(&c->bell->asleep);
+    (void)oc_ring_wake(&c->bell->asleep);
     return OC_OK;
 }
 
@@ -246,7 +246,7 @@ void oc_client_wait(oc_client *c, int64_t spin_ns, int64_t timeout_ns)
          oc_ring_peek(&c->replies, header, sizeof(oc_wire_reply)) == OC_RING_EMPTY && now - start < timeout_ns;) {
         if (now - start < spin_ns) {
             oc_ring_pause();
-        } else if (yields < YIELDS) {
+        } else if (spin_ns >= 0 && yields < YIELDS) {
             sched_yield();
             yields++;
         } else {

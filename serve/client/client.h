@@ -49,7 +49,8 @@ OC_MUST oc_client_push(oc_client *c, uint32_t session, oc_stamp stamp, const flo
 OC_MUST oc_client_history(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows,
                           uint32_t run_length);
 size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap); /* returns how many; copies */
-/* Sleeps until a reply is there or the time is over: spin_ns of spinning, then yields, then the kernel. */
+/* Sleeps until a reply is there or the time is over: spin_ns of spinning, then yields, then the kernel; spin_ns below
+ * 0: the kernel at once. */
 void oc_client_wait(oc_client *c, int64_t spin_ns, int64_t timeout_ns);
 /* Whether the server is still there; asks the kernel, so not for every request. */
 int oc_client_alive(const oc_client *c);

@@ -125,12 +125,13 @@ void oc_ring_sleep(uint32_t *asleep, int64_t timeout_ns)
     syscall(SYS_futex, asleep, FUTEX_WAIT, 1u, &timeout, NULL, 0); /* any return: the caller looks again */
 }
 
-void oc_ring_wake(uint32_t *asleep)
+bool oc_ring_wake(uint32_t *asleep)
 {
     fence();
-    if (__atomic_load_n(asleep, __ATOMIC_SEQ_CST) == 0) return;
+    if (__atomic_load_n(asleep, __ATOMIC_SEQ_CST) == 0) return false;
     __atomic_store_n(asleep, 0u, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, asleep, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+    return true;
 }
 
 void oc_ring_pause(void)

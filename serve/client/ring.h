@@ -40,7 +40,7 @@ void oc_ring_take(oc_ring *r, uint32_t bytes);                /* bytes: the size
 /* Sleep of a consumer on a shared word. Before: oc_ring_nod (sets the word), then look once more, then sleep. */
 void oc_ring_nod(uint32_t *asleep, bool sleeping);
 void oc_ring_sleep(uint32_t *asleep, int64_t timeout_ns);
-void oc_ring_wake(uint32_t *asleep); /* a system call only where the word says that somebody sleeps */
+bool oc_ring_wake(uint32_t *asleep); /* a system call, and true, only where the word says that somebody sleeps */
 void oc_ring_pause(void);            /* the processor's hint for a spinning loop */
 
 #ifdef __cplusplus

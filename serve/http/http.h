@@ -13,7 +13,6 @@ typedef struct oc_http_config {
     size_t body_max;    /* bytes of a request's body */
     int batch_max;      /* windows of a request */
     int64_t timeout_ns; /* of a request, from its first byte to its answer, and of idle connections */
-    int64_t spin_ns;    /* a thread that waits for an answer spins so long, then yields, then sleeps */
 } oc_http_config;
 
 typedef struct oc_http oc_http;

@@ -1,7 +1,8 @@
 /* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json,
- * weights.safetensors, model.onnx, windows.f32, answers.f32}. */
+ * weights.safetensors, model.onnx, windows.f32, answers.f32}. make_bundle FOLDER S: one of shape S, as FOLDER/S. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -42,13 +43,14 @@ static oc_status answers_write(const char *folder, const oc_bundle *b)
     return OC_OK;
 }
 
-static oc_status make(const char *root, size_t i)
+static const oc_model_shape shape_s = {OC_TRUNK_LSTM, 100, 40, 2, 64, 4, 1};
+
+static oc_status make(const char *root, const char *name, const oc_model_shape *shape, uint64_t i)
 {
-    char folder[OC_PATH_MAX], name[16], path[OC_PATH_MAX];
+    char folder[OC_PATH_MAX], path[OC_PATH_MAX];
     oc_bundle *b;
-    snprintf(name, sizeof name, "%zu", i);
     OC_TRY(oc_path_join(folder, sizeof folder, root, name));
-    OC_TRY(sample_bundle(&b, &shapes[i], 3.0f, i == 1 ? 0 : 2.5, 42 + i));
+    OC_TRY(sample_bundle(&b, shape, 3.0f, i == 1 ? 0 : 2.5, 42 + i));
     OC_TRY(oc_bundle_save(b, folder));
     OC_TRY(oc_path_join(path, sizeof path, folder, "model.onnx"));
     OC_TRY(oc_onnx_write(b, path));
@@ -59,12 +61,14 @@ static oc_status make(const char *root, size_t i)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) return 64;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        if (make(argv[1], i) != OC_OK) {
-            fprintf(stderr, "make_bundle: %s\n", oc_status_message());
-            return 1;
-        }
+    oc_status status = OC_OK;
+    if (argc != 2 && !(argc == 3 && strcmp(argv[2], "S") == 0)) return 64;
+    if (argc == 3) status = make(argv[1], "S", &shape_s, 0);
+    for (size_t i = 0; argc == 2 && i < sizeof shapes / sizeof *shapes && status == OC_OK; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%zu", i);
+        status = make(argv[1], name, &shapes[i], i);
     }
-    return 0;
+    if (status != OC_OK) fprintf(stderr, "make_bundle: %s\n", oc_status_message());
+    return status != OC_OK;
 }

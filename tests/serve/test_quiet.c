@@ -1,7 +1,8 @@
 /* test_quiet.c - the ring's hot path makes no system call: a child process opens a client, then gives up every system
  * call but its end by seccomp, and exchanges windows and rows with a spinning server. A system call would kill it,
- * which the planted run shows. clock_gettime is answered by the vDSO. Skipped where the kernel has no seccomp, and
- * under sanitizers. */
+ * which the planted run shows. Then the other side: a thread of the test's own runs the batcher's rounds behind the
+ * same filter. Neither takes memory. clock_gettime is answered by the vDSO. Skipped where the kernel has no seccomp,
+ * and under sanitizers. */
 #include "base/cmocka_all.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -13,8 +14,8 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/memory.h"
-#include "nn/sample_bundle.h"
 #include "serve/client/client.h"
+#include "serve/rig.h"
 #include "serve/server.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -113,8 +114,94 @@ static void no_system_call(void **state)
     assert_true(WIFSIGNALED(planted)); /* the planted system call is found */
 }
 
+/* ---- the batcher's side: its rounds behind the filter, requests of every kind from the thread beside it
+ * ---------------------------------------------------------------------------------------------------------------- */
+typedef struct sealed {
+    rig *r;
+    bool planted;
+    uint32_t rounds, refused; /* refused: no filter here; both by __atomic */
+} sealed;
+
+static void *rounds_run(void *argument)
+{
+    sealed *s = argument;
+    if (!seal_system_calls()) __atomic_store_n(&s->refused, 1u, __ATOMIC_RELEASE);
+    for (;;) { /* the process ends it: a thread's own end would be a system call */
+        if (!oc_batcher_round(&s->r->batcher)) oc_ring_pause();
+        if (s->planted && s->rounds == ROUNDS / 2) (void)getppid();
+        __atomic_store_n(&s->rounds, s->rounds + 1, __ATOMIC_RELEASE);
+    }
+    return NULL;
+}
+
+static bool answer_take(rig *r, oc_wire_reply *reply)
+{
+    const int64_t end = oc_clock_monotonic_ns() + 5 * OC_SECOND_NS;
+    while (!rig_poll(r, 0, reply))
+        if (oc_clock_monotonic_ns() > end) return false;
+    return true;
+}
+
+/* One request of each kind in turn: row, window, history, a row that is none, a kind that is none. */
+static oc_wire_request request_of(uint64_t i, uint32_t session, size_t *rows)
+{
+    static const struct {
+        uint32_t kind, run;
+        size_t rows;
+    } turns[] = {{OC_REQUEST_PUSH, RIG_T + 1, 1},        {OC_REQUEST_WINDOW, 0, RIG_T}, {OC_REQUEST_PUSH, 0, 1},
+                 {OC_REQUEST_HISTORY, RIG_T, RIG_T - 1}, {OC_REQUEST_PUSH, 7, 1},       {77, 0, 0},
+                 {OC_REQUEST_HISTORY, RIG_T, RIG_T - 1}};
+    const size_t turn = i % (sizeof turns / sizeof turns[0]);
+    *rows = turns[turn].rows;
+    return (oc_wire_request){
+        .kind = turns[turn].kind, .session = session, .sequence = i, .run_length = turns[turn].run};
+}
+
+/* The exit code of a child that lets a sealed thread answer ROUNDS requests. */
+static int batcher_exchange(bool planted)
+{
+    static rig r;
+    float window[RIG_T * RIG_F];
+    size_t ok = 0;
+    rig_open(&r);
+    rig_rows(window, 1, 0, RIG_T);
+    const uint32_t session = rig_session(&r, 0);
+    sealed s = {.r = &r, .planted = planted};
+    pthread_t thread;
+    const size_t before = oc_memory_count();
+    if (pthread_create(&thread, NULL, rounds_run, &s) != 0) return LOST;
+    while (__atomic_load_n(&s.rounds, __ATOMIC_ACQUIRE) == 0) oc_ring_pause();
+    if (__atomic_load_n(&s.refused, __ATOMIC_ACQUIRE)) return NO_SECCOMP;
+    for (uint64_t i = 1; i <= ROUNDS; i++) {
+        oc_wire_reply reply;
+        size_t rows;
+        const oc_wire_request q = request_of(i, session, &rows);
+        rig_send(&r, 0, q, window, rows * RIG_F * sizeof *window);
+        if (!answer_take(&r, &reply)) return LOST;
+        if (reply.sequence != i || reply.kind != q.kind) return WRONG;
+        ok += reply.state == OC_REPLY_OK;
+    }
+    if (ok < ROUNDS / 2) return WRONG;
+    return oc_memory_count() == before ? 0 : GREW;
+}
+
+static void batcher_no_system_call(void **state)
+{
+    int codes[2];
+    (void)state;
+    if (SANITIZED) skip();
+    for (int planted = 0; planted < 2; planted++) {
+        const pid_t pid = fork();
+        if (pid == 0) syscall(SYS_exit_group, batcher_exchange(planted));
+        assert_int_equal(waitpid(pid, &codes[planted], 0), pid);
+    }
+    if (WIFEXITED(codes[0]) && WEXITSTATUS(codes[0]) == NO_SECCOMP) skip();
+    if (!(WIFEXITED(codes[0]) && WEXITSTATUS(codes[0]) == 0)) fail_msg("it ended with %x", (unsigned)codes[0]);
+    assert_true(WIFSIGNALED(codes[1])); /* the planted system call is found */
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(no_system_call)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(no_system_call), cmocka_unit_test(batcher_no_system_call)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
