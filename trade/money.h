@@ -74,7 +74,8 @@ static inline int64_t oc_money_fee(int64_t price_ticks, int64_t lots, oc_money_s
 {
     oc_wide value = (oc_wide)price_ticks * lots, product;
     int64_t fee;
-    if (__builtin_mul_overflow(value * scale.numerator, (oc_wide)ppm, &product)) return INT64_MAX;
+    if (__builtin_mul_overflow(value, (oc_wide)scale.numerator, &product)) return INT64_MAX;
+    if (__builtin_mul_overflow(product, (oc_wide)ppm, &product)) return INT64_MAX;
     oc_wide divisor = (oc_wide)scale.denominator * 1000000;
     return oc_money_narrow(-oc_money_floor(-product, divisor), &fee) ? fee : INT64_MAX;
 }

@@ -38,6 +38,7 @@ typedef struct naive_venue {
     naive_flight flying[FLYING];
     oc_venue_message answer[ANSWERS];
     int64_t answer_at[ANSWERS], now, position, cash, fees;
+    uint64_t id; /* the highest so far */
     int levels, orders, flights, answers;
     bool in_snapshot;
 } naive_venue;
@@ -119,8 +120,8 @@ static void naive_new(naive_venue *n, const oc_action *a)
     naive_level *best = level_best(n, other, NULL);
     bool market = a->type == OC_ORDER_MARKET;
     bool cross = best && (market || good_for(a->side, a->price_ticks, best->ticks));
-    bool known = false;
-    for (int i = 0; i < n->orders; i++) known |= n->order[i].id == a->order_id;
+    bool known = a->order_id <= n->id;
+    if (!known) n->id = a->order_id;
     bool priced = a->price_ticks >= 1 && a->price_ticks % n->m.order_tick_ticks == 0;
     if (a->lots < 1 || known || (market ? !best : !priced) || (a->type == OC_ORDER_POST && cross)) {
         m.kind = OC_VENUE_REJECT;
@@ -214,15 +215,24 @@ static void naive_packet_end(naive_venue *n, bool whole_book)
     }
     naive_level *bid = level_best(n, OC_SIDE_BUY, NULL), *ask = level_best(n, OC_SIDE_SELL, NULL);
     if (bid && ask && bid->ticks >= ask->ticks) return;
-    for (int i = 0; i < n->orders; i++) {
-        naive_order *o = &n->order[i];
+    bool seen[ORDERS] = {false};
+    for (int k = 0; k < 2 * n->orders; k++) { /* bids, then asks; the best price first, of equal ones the first */
+        int side = k < n->orders ? OC_SIDE_BUY : OC_SIDE_SELL, pick = -1;
+        for (int i = 0; i < n->orders; i++) {
+            int64_t better = pick < 0 ? 1 : n->order[i].ticks - n->order[pick].ticks;
+            if (seen[i] || n->order[i].side != side) continue;
+            if (pick < 0 || (side == OC_SIDE_BUY ? better > 0 : better < 0)) pick = i;
+        }
+        if (pick < 0) continue;
+        seen[pick] = true;
+        naive_order *o = &n->order[pick];
         int other = o->side == OC_SIDE_BUY ? OC_SIDE_SELL : OC_SIDE_BUY;
         for (naive_level *l = level_best(n, other, NULL); l && o->left > 0; l = level_best(n, other, l)) {
             if (!good_for(o->side, o->ticks, l->ticks)) break;
             int64_t there = n->c.partial ? l->lots - l->taken : o->left, lots = there < o->left ? there : o->left;
             if (lots <= 0) continue;
             if (n->c.partial) l->taken += lots;
-            order_part(n, i, lots);
+            order_part(n, pick, lots);
         }
     }
     orders_sweep(n);
@@ -502,6 +512,33 @@ static const scene scenes[] = {
      true,
      {{'L', BUY, 99, 4, 0}, {'L', BUY, 98, 7, 0}, {'Q', 97, 98, 1, 0}, {'N', MKT, SELL, 98, 12}},
      "ack1x12 fill1x4@99 fill1x7@98 cancelled1x1"},
+    {"price before time where the market comes too",
+     true,
+     {{'N', LMT, BUY, 101, 2}, {'N', LMT, BUY, 103, 2}, {'L', SELL, 100, 3, 0}},
+     "ack1x2 ack2x2 fill2x2@103 fill1x1@101"},
+    {"no price below 1 out of a bar", true, {{'B', 1, 3, 1, 0}, {'N', MKT, SELL, 1, 5}}, "reject1x5"},
+    {"a bar that closes beyond its bounds is none",
+     true,
+     {{'B', 90, 110, 200, 0}, {'N', MKT, BUY, 200, 5}},
+     "reject1x5"},
+    {"a bar upside down is none", true, {{'B', 110, 90, 100, 0}, {'N', MKT, BUY, 100, 5}}, "reject1x5"},
+    {"a quote that is beyond bounds is none",
+     true,
+     {{'Q', OC_TRADE_PRICE_MAX + 1, 101, 4, 0}, {'N', MKT, SELL, 101, 5}},
+     "reject1x5"},
+    {"a quote of less than nothing", true, {{'Q', 99, -5, 4, 0}, {'N', MKT, BUY, 99, 5}}, "reject1x5"},
+    {"what no account can hold is not filled",
+     true,
+     {{'L', SELL, OC_TRADE_PRICE_MAX, OC_TRADE_LOTS_MAX, 0}, {'N', MKT, BUY, OC_TRADE_PRICE_MAX, OC_TRADE_LOTS_MAX}},
+     "ack1x70368744177664 cancelled1x70368744177664"},
+    {"nor what rests",
+     true,
+     {{'N', LMT, BUY, OC_TRADE_PRICE_MAX, OC_TRADE_LOTS_MAX}, {'T', SELL, 99, OC_TRADE_LOTS_MAX, 0}},
+     "ack1x70368744177664 cancelled1x70368744177664"},
+    {"an id that was filled is not used again",
+     true,
+     {{'N', LMT, BUY, 99, 2}, {'T', SELL, 98, 3, 0}, {'I', LMT, BUY, 99, 2}},
+     "ack1x2 fill1x2@99 reject1x2"},
     {"an id is used once", true, {{'N', LMT, BUY, 95, 5}, {'I', LMT, BUY, 95, 5}}, "ack1x5 reject1x5"},
 };
 

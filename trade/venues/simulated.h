@@ -16,6 +16,8 @@
  *           orders share it in price-time order. off: an order whose turn comes is filled whole.
  * Bars      the book is close -+ bar_half_spread_ticks with bar_lots a side; an order that rested since the last bar is
  *           filled where high or low went through its price.
+ * Bounds    ids rise: an order with one that was used is refused. Own orders never meet each other. Events beyond the
+ *           bounds of trade/money.h are ignored, fills that no account can hold do not happen: the order is cancelled.
  * Fees      ppm of the value, rounded against us; negative: a rebate. */
 #ifndef OC_TRADE_VENUES_SIMULATED_H
 #define OC_TRADE_VENUES_SIMULATED_H

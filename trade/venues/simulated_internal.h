@@ -32,7 +32,7 @@ struct oc_simulated {
     int64_t now_ns, flight_last_ns, out_last_ns;
     uint64_t flight_head, flight_tail;         /* counters; the ring is modulo its size */
     uint64_t out_head, out_tail;
-    uint64_t message_id, drawn, ignored;
+    uint64_t message_id, drawn, ignored, last_id;      /* last_id: the highest order id so far */
     uint32_t key_to, key_back, key_reject, order_count;
     resting_order order[OC_SIMULATED_ORDERS_MAX];      /* in the order of their arrival */
     flight_slot flight[OC_SIMULATED_FLIGHT_MAX];

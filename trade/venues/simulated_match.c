@@ -32,16 +32,27 @@ typedef struct own {
     uint8_t side;
 } own;
 
-static void fill(oc_simulated *v, own o, int64_t price_ticks, int64_t lots, bool maker)
+/* False where the account's sums do not fit: then nothing has happened. */
+static bool account_add(simulated_market *m, own o, int64_t price_ticks, int64_t lots, int64_t fee, bool maker)
+{
+    oc_simulated_account after = m->account;
+    int64_t signed_lots = o.side == OC_SIDE_BUY ? lots : -lots, value;
+    bool fits = oc_money_multiply(signed_lots, price_ticks, &value) &&
+                oc_money_subtract(after.cash_ticks_lots, value, &after.cash_ticks_lots) &&
+                oc_money_add(after.position_lots, signed_lots, &after.position_lots) &&
+                oc_money_add(after.fees_micros, fee, &after.fees_micros);
+    after.fills++;
+    after.maker_fills += maker;
+    if (fits) m->account = after;
+    return fits;
+}
+
+static bool fill(oc_simulated *v, own o, int64_t price_ticks, int64_t lots, bool maker)
 {
     simulated_market *m = &v->market[o.instrument];
     int64_t rate = maker ? m->config.maker_ppm : m->config.taker_ppm;
-    int64_t fee = oc_money_fee(price_ticks, lots, m->config.scale, rate), sign = o.side == OC_SIDE_BUY ? 1 : -1;
-    m->account.position_lots += sign * lots;
-    m->account.cash_ticks_lots -= sign * lots * price_ticks;
-    m->account.fees_micros += fee;
-    m->account.fills++;
-    m->account.maker_fills += maker;
+    int64_t fee = oc_money_fee(price_ticks, lots, m->config.scale, rate);
+    if (!account_add(m, o, price_ticks, lots, fee, maker)) return false;
     oc_simulated_say(v, (oc_venue_message){.order_id = o.id,
                                            .price_ticks = price_ticks,
                                            .lots = lots,
@@ -50,6 +61,7 @@ static void fill(oc_simulated *v, own o, int64_t price_ticks, int64_t lots, bool
                                            .kind = OC_VENUE_FILL,
                                            .side = o.side,
                                            .maker = maker});
+    return true;
 }
 
 static void order_remove(oc_simulated *v, uint32_t at)
@@ -58,13 +70,14 @@ static void order_remove(oc_simulated *v, uint32_t at)
     v->order_count--;
 }
 
-/* True where the order is gone, and the next one has its place. */
+/* True where the order is gone, and the next one has its place. One that cannot be booked is cancelled. */
 static bool order_fill(oc_simulated *v, uint32_t at, int64_t lots)
 {
     resting_order *o = &v->order[at];
-    fill(v, (own){o->id, o->instrument, o->side}, o->price_ticks, lots, true);
-    o->left_lots -= lots;
-    if (o->left_lots > 0) return false;
+    bool booked = fill(v, (own){o->id, o->instrument, o->side}, o->price_ticks, lots, true);
+    if (booked) o->left_lots -= lots;
+    if (booked && o->left_lots > 0) return false;
+    if (!booked) cancelled(v, o->id, o->instrument, o->side, o->left_lots);
     order_remove(v, at);
     return true;
 }
@@ -133,7 +146,7 @@ static int64_t take(oc_simulated *v, const oc_action *a)
     for (uint32_t i = 0; i < other->count && left > 0 && reaches(a, other->level[i].ticks); i++) {
         int64_t there = available(taken, other->level[i]), lots = there < left ? there : left;
         if (lots <= 0 || !taken_add(taken, other->level[i].ticks, lots)) continue;
-        fill(v, (own){a->order_id, a->instrument, a->side}, other->level[i].ticks, lots, false);
+        if (!fill(v, (own){a->order_id, a->instrument, a->side}, other->level[i].ticks, lots, false)) break;
         left -= lots;
     }
     return left;
@@ -159,14 +172,6 @@ static void rest(oc_simulated *v, const oc_action *a, int64_t left)
                          v->now_ns,   a->instrument,  a->side, {0}};
 }
 
-static bool known(const oc_simulated *v, uint64_t id)
-{
-    for (uint32_t i = 0; i < v->order_count; i++) {
-        if (v->order[i].id == id) return true;
-    }
-    return false;
-}
-
 static bool acceptable(const oc_simulated *v, const oc_action *a)
 {
     if (a->instrument >= v->config.markets || (a->side != OC_SIDE_BUY && a->side != OC_SIDE_SELL)) return false;
@@ -178,13 +183,15 @@ static bool acceptable(const oc_simulated *v, const oc_action *a)
     if (a->type != OC_ORDER_MARKET && !priced) return false;
     if (a->type == OC_ORDER_MARKET && other_side(m, a->side)->count == 0) return false;
     if (a->type == OC_ORDER_POST && crosses(m, a)) return false;
-    if (v->order_count == OC_SIMULATED_ORDERS_MAX || known(v, a->order_id)) return false;
+    if (v->order_count == OC_SIMULATED_ORDERS_MAX) return false;
     return (int64_t)oc_random_below(v->key_reject, a->order_id, (uint64_t)ppm) >= v->config.reject_ppm;
 }
 
 void oc_simulated_new(oc_simulated *v, const oc_action *a)
 {
-    if (!acceptable(v, a)) {
+    bool fresh = a->order_id > v->last_id; /* ids rise: one that was used is known by that, whatever became of it */
+    if (fresh) v->last_id = a->order_id;
+    if (!fresh || !acceptable(v, a)) {
         reject(v, a);
         return;
     }
@@ -274,24 +281,32 @@ static void level_shrink(oc_simulated *v, uint32_t instrument, uint8_t side, int
     }
 }
 
-/* The other side's best price reached ours: the record would have traded with us. */
+/* Lots that are displayed at a price which reaches this order. True where it is gone. */
+static bool order_meet(oc_simulated *v, uint32_t at, taken_side *taken, const oc_book_side *other)
+{
+    const resting_order *o = &v->order[at];
+    oc_action as = {.side = o->side, .type = OC_ORDER_LIMIT, .price_ticks = o->price_ticks};
+    if (!v->config.partial) return order_fill(v, at, o->left_lots);
+    for (uint32_t k = 0; k < other->count && reaches(&as, other->level[k].ticks); k++) {
+        int64_t there = available(taken, other->level[k]), lots = there < o->left_lots ? there : o->left_lots;
+        if (lots > 0 && taken_add(taken, other->level[k].ticks, lots) && order_fill(v, at, lots)) return true;
+    }
+    return false;
+}
+
+/* The other side's best price reached ours: the record would have traded with us. Best price first; where one of ours
+ * is not filled nothing is left for worse ones. */
 static void crossed(oc_simulated *v, uint32_t instrument)
 {
     simulated_market *m = &v->market[instrument];
-    for (uint32_t i = 0; i < v->order_count;) {
-        resting_order *o = &v->order[i];
-        const oc_book_side *other = other_side(m, o->side);
-        oc_action as = {.side = o->side, .type = OC_ORDER_LIMIT, .price_ticks = o->price_ticks};
-        bool gone = false;
-        bool met = o->instrument == instrument && other->count > 0 && reaches(&as, other->level[0].ticks);
-        if (met && !v->config.partial) gone = order_fill(v, i, o->left_lots);
-        taken_side *taken = &m->taken[o->side == OC_SIDE_BUY];
-        for (uint32_t k = 0; met && v->config.partial && !gone && k < other->count; k++) {
-            if (!reaches(&as, other->level[k].ticks)) break;
-            int64_t there = available(taken, other->level[k]), lots = there < o->left_lots ? there : o->left_lots;
-            if (lots > 0 && taken_add(taken, other->level[k].ticks, lots)) gone = order_fill(v, i, lots);
+    for (uint8_t side = OC_SIDE_BUY; side <= OC_SIDE_SELL; side++) {
+        const oc_book_side *other = other_side(m, side);
+        bool gone = other->count > 0;
+        while (gone) {
+            int64_t beyond = other->level[0].ticks + (side == OC_SIDE_BUY ? -1 : 1);
+            uint32_t i = best_through(v, instrument, side, beyond);
+            gone = i < v->order_count && order_meet(v, i, &m->taken[side == OC_SIDE_BUY], other);
         }
-        if (!gone) i++;
     }
 }
 
@@ -351,9 +366,9 @@ static void on_bar(oc_simulated *v, const oc_event *e)
     }
     m->bar_ns = e->receive_ns;
     m->bar_seen = true;
-    int64_t half = m->config.bar_half_spread_ticks, close = e->as.bar.close_ticks;
-    book_of_two(v, e->instrument, (oc_book_level){close - half, m->config.bar_lots},
-                (oc_book_level){close + half, m->config.bar_lots});
+    int64_t half = m->config.bar_half_spread_ticks, close = e->as.bar.close_ticks, lots = m->config.bar_lots;
+    book_of_two(v, e->instrument, (oc_book_level){close - half, close > half ? lots : 0},
+                (oc_book_level){close + half, close + half <= OC_TRADE_PRICE_MAX ? lots : 0});
     if (e->flags & OC_EVENT_LAST) packet_end(v, e->instrument, true);
 }
 
@@ -363,14 +378,23 @@ static void on_level(oc_simulated *v, const oc_event *e)
     if (e->flags & OC_EVENT_LAST) packet_end(v, e->instrument, e->kind == OC_EVENT_SNAPSHOT);
 }
 
+static bool within(int64_t value, int64_t least, int64_t most)
+{
+    return value >= least && value <= most;
+}
+
 static bool usable(const oc_simulated *v, const oc_event *e)
 {
     bool priced = e->kind == OC_EVENT_TRADE || e->kind == OC_EVENT_LEVEL || e->kind == OC_EVENT_SNAPSHOT;
     if (e->instrument >= v->config.markets) return false;
-    if (e->kind == OC_EVENT_BAR) return e->as.bar.low_ticks >= 1 && e->as.bar.high_ticks <= OC_TRADE_PRICE_MAX;
-    if (e->kind == OC_EVENT_QUOTE) return e->as.quote.bid_ticks >= 1 && e->as.quote.ask_ticks <= OC_TRADE_PRICE_MAX;
-    return priced && e->as.price.ticks >= 1 && e->as.price.ticks <= OC_TRADE_PRICE_MAX && e->as.price.lots >= 0 &&
-           e->as.price.lots <= OC_TRADE_LOTS_MAX;
+    if (e->kind == OC_EVENT_BAR)
+        return within(e->as.bar.low_ticks, 1, e->as.bar.close_ticks) &&
+               within(e->as.bar.high_ticks, e->as.bar.close_ticks, OC_TRADE_PRICE_MAX);
+    if (e->kind == OC_EVENT_QUOTE)
+        return within(e->as.quote.bid_ticks, 1, OC_TRADE_PRICE_MAX) &&
+               within(e->as.quote.ask_ticks, 1, OC_TRADE_PRICE_MAX) &&
+               within(e->as.quote.bid_lots, 0, OC_TRADE_LOTS_MAX) && within(e->as.quote.ask_lots, 0, OC_TRADE_LOTS_MAX);
+    return priced && within(e->as.price.ticks, 1, OC_TRADE_PRICE_MAX) && within(e->as.price.lots, 0, OC_TRADE_LOTS_MAX);
 }
 
 static void on_trade(oc_simulated *v, const oc_event *e)
