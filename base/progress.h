@@ -11,7 +11,7 @@ typedef struct oc_progress {
     uint64_t total, done, base;                /* total 0: unknown; base: done before this run (resume) */
     int64_t start_ns, shown_ns;
     bool quiet, terminal;
-    char extra[96];                            /* free text at the end: "loss 0.98" */
+    char extra[160];                           /* free text at the end: "loss 0.98" */
 } oc_progress;
 
 void oc_progress_set_quiet(bool quiet);        /* of the process; --quiet */

@@ -5,6 +5,7 @@
 #include "kernels/ops.h"
 #include "market/features.h"
 #include "tools/commands.h"
+#include "train/comm.h"
 
 static const oc_cli_option options[] = {
     {"features", NULL, NULL, false,
@@ -31,13 +32,15 @@ static oc_status run(oc_cli *cli)
     }
     OC_TRY(oc_backend_open(&backend, &config));
     const oc_backend_info *info = oc_backend_describe(backend);
-    json_t *result = json_pack("{s:[s], s:s, s:{s:s, s:s}, s:o, s:s, s:I}", "backends", "cpu", "chosen", "cpu",
-                               "reasons", "cpu", info->reason, "cuda", "this build has no CUDA module", "features",
-                               isas(), "device", info->device, "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN));
+    json_t *result =
+        json_pack("{s:[s], s:s, s:{s:s, s:s}, s:o, s:s, s:I, s:s}", "backends", "cpu", "chosen", "cpu", "reasons",
+                  "cpu", info->reason, "cuda", "this build has no CUDA module", "features", isas(), "device",
+                  info->device, "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "ranks", oc_comm_about());
     oc_cli_say(
         cli,
-        "backends   cpu\nchosen     cpu (%s): %s\ndevice     %s, %ld cores\ncuda       this build has no CUDA module\n",
-        oc_isa_name(info->isa), info->reason, info->device, sysconf(_SC_NPROCESSORS_ONLN));
+        "backends   cpu\nchosen     cpu (%s): %s\ndevice     %s, %ld cores\ncuda       this build has no CUDA module\n"
+        "ranks      %s\n",
+        oc_isa_name(info->isa), info->reason, info->device, sysconf(_SC_NPROCESSORS_ONLN), oc_comm_about());
     oc_backend_close(backend);
     int failed = !result || json_object_update(cli->result, result) != 0;
     json_decref(result);

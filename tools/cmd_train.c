@@ -26,9 +26,10 @@ static void signals_catch(void)
     action.sa_flags = (int)SA_RESETHAND | SA_RESTART; /* a second signal ends the program at once */
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGUSR1, &action, NULL); /* Slurm's --signal=USR1@60, and what mpirun passes on */
 }
 
-static oc_status train(oc_cli *cli, const oc_config *config, oc_train_result *result)
+static oc_status train(oc_cli *cli, oc_comm *comm, const oc_config *config, oc_train_result *result)
 {
     oc_dataset *d;
     oc_folds *folds;
@@ -36,8 +37,8 @@ static oc_status train(oc_cli *cli, const oc_config *config, oc_train_result *re
     oc_status status =
         oc_folds_open(&folds, oc_config_text(config, "data.folds"), oc_config_int(config, "data.embargo_ns"), d);
     if (status == OC_OK) {
-        status = oc_train_run(config, d, folds, (size_t)oc_config_int(config, "data.fold"), oc_cli_text(cli, "out"),
-                              oc_cli_flag(cli, "resume"), result);
+        status = oc_train_run_ranks(comm, config, d, folds, (size_t)oc_config_int(config, "data.fold"),
+                                    oc_cli_text(cli, "out"), oc_cli_flag(cli, "resume"), result);
         oc_folds_close(folds);
     }
     oc_dataset_close(d);
@@ -60,18 +61,35 @@ static oc_status result_set(oc_cli *cli, const oc_train_result *r)
     return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;
 }
 
+/* One rank of the job, or all of it. Rank 0 alone speaks, but for failures, which carry the rank's name. */
+static oc_status rank_run(oc_cli *cli, const oc_config *config)
+{
+    oc_comm comm;
+    oc_train_result result;
+    char name[OC_COMM_NAME];
+    OC_TRY(oc_comm_open(&comm, oc_config_int(config, "comm.start_timeout_ns")));
+    bool first = comm.rank == 0, several = comm.ranks > 1;
+    memcpy(name, comm.name, sizeof name);
+    if (!first) {
+        oc_cli_log_level(cli, "error");
+        cli->json = false;
+    }
+    oc_status status = train(cli, &comm, config, &result);
+    oc_comm_close(&comm, status);
+    if (status != OC_OK && several) return oc_status_prefix(status, "%s", name);
+    if (status == OC_OK && first) status = result_set(cli, &result);
+    return status;
+}
+
 static oc_status run(oc_cli *cli)
 {
     oc_config *config;
-    oc_train_result result;
     OC_TRY(oc_config_open(&config, cli->arguments[0], oc_train_keys, oc_train_key_count, cli->sets, cli->set_count));
     oc_cli_log_level(cli, oc_config_text(config, "log.level"));
     signals_catch();
-    oc_status status = train(cli, config, &result);
+    oc_status status = rank_run(cli, config);
     oc_config_close(config);
-    OC_TRY(status);
-    OC_TRY(result_set(cli, &result));
-    return OC_OK;
+    return status;
 }
 
 static void help(FILE *out)
@@ -88,8 +106,10 @@ const oc_command oc_command_train = {
     .description =
         "Reads the dataset of data.dataset and writes RUN/config.yaml (resolved), RUN/log.jsonl (losses),\n"
         "RUN/checkpoints and RUN/model, the bundle of the best validation loss. Ctrl-C finishes the step, saves\n"
-        "and exits with 75; --resume goes on. configs/train.yaml explains every key.\n"
-        "Example: outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json",
+        "and exits with 75 (SIGTERM and SIGUSR1 too); --resume goes on. configs/train.yaml explains every key.\n"
+        "Started by mpirun or srun, the ranks share the work of train.shards: any number of them, the same weights.\n"
+        "Example: outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json\n"
+        "         mpirun -n 4 outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json",
     .options = options,
     .config = true,
     .help = help,

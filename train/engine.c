@@ -1,7 +1,10 @@
-/* engine.c - the parallel part. One graph a worker, each on its own backend; batch, partial gradients [S,P] and packed
- * weights are shared. Everything is taken in open; a step allocates nothing. */
+/* engine.c - the parallel part. One graph a worker, each on its own backend; batch, partial gradients and packed
+ * weights are shared. A rank has S / R neighbouring shards, which are a subtree of the fixed tree: it sums them, all
+ * ranks get all sums, and each sums those by the upper part of the same tree and takes the same step. Everything is
+ * taken in open; a step allocates nothing. */
 #include "train/engine.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,26 +20,39 @@ typedef struct worker {
     char message[MESSAGE_BYTES]; /* failures speak to their own thread only */
 } worker;
 
+typedef struct shard_loss {
+    double loss, weight;
+} shard_loss;
+
 struct train_engine {
     const train_plan *p;
+    oc_comm *comm;
+    int shards, shard_first; /* of this rank */
+    size_t valid_block;      /* validation windows of a rank; the last ones have fewer, or none */
     oc_team *team;
     worker *workers;
     int shard_windows; /* of the largest shard */
     void *packed;
-    float *partials, *gradient; /* [S,P] [P] */
-    double *loss, *weight;      /* [S] */
-    int64_t *index;             /* of the batch */
+    float *partials, *sums, *gradient; /* [S/R,P] [R,P] [P] */
+    shard_loss *losses;                /* [S] */
+    int64_t *index;                    /* of the batch */
     int32_t *target, *valid_target;
-    float *logits; /* [valid.count, horizons*3] */
-    int count;     /* windows in the batch */
+    float *logits;   /* [ranks * valid_block, horizons*3] */
+    oc_hash *hashes; /* [R] of the weights */
+    int count;       /* windows in the batch */
     int64_t step;
     atomic_size_t next; /* shard or piece that nobody has taken yet */
-    const float *flat; /* weights of the running call */
+    const float *flat;  /* weights of the running call */
 };
 
 static oc_tensor vector(const float *data, size_t count)
 {
     return oc_tensor_make((void *)(uintptr_t)data, OC_DTYPE_F32, (int64_t)count, 1, 1, 1);
+}
+
+static oc_tensor rows_of(float *data, int rows, size_t width)
+{
+    return oc_tensor_make(data, OC_DTYPE_F32, rows, (int64_t)width, 1, 1);
 }
 
 static oc_tensor all_rows(const train_plan *p)
@@ -81,16 +97,18 @@ static oc_status graphs_open(train_engine *e)
 static oc_status buffers_take(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    size_t total = e->p->parameters.total, shards = (size_t)o->shards, horizons = (size_t)o->shape.horizons;
+    size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, horizons = (size_t)o->shape.horizons;
     OC_TRY(oc_memory_new(&e->packed, oc_graph_packed_bytes(e->workers[0].graph), "packed weights"));
-    OC_TRY(oc_memory_new_array(&e->partials, total * shards, sizeof *e->partials, "partial gradients"));
+    OC_TRY(oc_memory_new_array(&e->partials, total * (size_t)e->shards, sizeof *e->partials, "partial gradients"));
+    if (ranks > 1) OC_TRY(oc_memory_new_array(&e->sums, total * ranks, sizeof *e->sums, "ranks' gradients"));
     OC_TRY(oc_memory_new_array(&e->gradient, total, sizeof *e->gradient, "gradient"));
-    OC_TRY(oc_memory_new_array(&e->loss, shards, sizeof *e->loss, "losses"));
-    OC_TRY(oc_memory_new_array(&e->weight, shards, sizeof *e->weight, "losses"));
+    OC_TRY(oc_memory_new_array(&e->losses, (size_t)o->shards, sizeof *e->losses, "losses"));
+    OC_TRY(oc_memory_new_array(&e->hashes, ranks, sizeof *e->hashes, "hashes"));
     OC_TRY(oc_memory_new_array(&e->index, (size_t)o->batch, sizeof *e->index, "batch"));
     OC_TRY(oc_memory_new_array(&e->target, (size_t)o->batch * horizons, sizeof *e->target, "batch"));
     OC_TRY(oc_memory_new_array(&e->valid_target, e->p->valid.count * horizons, sizeof *e->valid_target, "validation"));
-    OC_TRY(oc_memory_new_array(&e->logits, e->p->valid.count * horizons * OC_CLASSES, sizeof *e->logits, "validation"));
+    OC_TRY(oc_memory_new_array(&e->logits, e->valid_block * ranks * horizons * OC_CLASSES, sizeof *e->logits,
+                               "validation"));
     for (size_t i = 0; i < e->p->valid.count; i++)
         train_plan_target(e->p, e->p->valid.row[i], e->valid_target + i * horizons);
     return OC_OK;
@@ -98,7 +116,11 @@ static oc_status buffers_take(train_engine *e)
 
 static oc_status engine_fill(train_engine *e)
 {
+    const size_t ranks = (size_t)e->comm->ranks;
     e->shard_windows = (e->p->o.batch + e->p->o.shards - 1) / e->p->o.shards;
+    e->shards = e->p->o.shards / e->comm->ranks;
+    e->shard_first = e->comm->rank * e->shards;
+    e->valid_block = (e->p->valid.count + ranks - 1) / ranks;
     OC_TRY(oc_memory_new_array(&e->workers, (size_t)e->p->o.workers, sizeof *e->workers, "workers"));
     OC_TRY(oc_team_open(&e->team, e->p->o.workers));
     OC_TRY(graphs_open(e));
@@ -106,10 +128,12 @@ static oc_status engine_fill(train_engine *e)
     return OC_OK;
 }
 
-oc_status train_engine_open(train_engine **out, const train_plan *p)
+oc_status train_engine_open(train_engine **out, const train_plan *p, oc_comm *comm)
 {
+    assert(p->o.shards % comm->ranks == 0);
     OC_TRY(oc_memory_new(out, sizeof **out, "training"));
     (*out)->p = p;
+    (*out)->comm = comm;
     oc_status status = engine_fill(*out);
     if (status != OC_OK) {
         train_engine_close(*out);
@@ -125,8 +149,8 @@ void train_engine_close(train_engine *e)
     for (int i = 0; e->workers && i < e->p->o.workers; i++) {
         if (e->workers[i].graph) oc_graph_close(e->workers[i].graph);
     }
-    void *const blocks[] = {e->workers, e->packed, e->partials, e->gradient,     e->loss,
-                            e->weight,  e->index,  e->target,   e->valid_target, e->logits};
+    void *const blocks[] = {e->workers, e->packed, e->partials,     e->sums,   e->gradient, e->losses,
+                            e->index,   e->target, e->valid_target, e->logits, e->hashes};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) oc_memory_free(blocks[i]);
     oc_memory_free(e);
 }
@@ -157,9 +181,9 @@ const int64_t *train_engine_rows(const train_engine *e)
 static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
 {
     size_t first, last, total = e->p->parameters.total;
-    float *gradient = e->partials + (size_t)shard * total;
+    float *gradient = e->partials + (size_t)(shard - e->shard_first) * total;
     oc_team_split((size_t)e->count, shard, e->p->o.shards, &first, &last);
-    e->loss[shard] = e->weight[shard] = 0;
+    e->losses[shard] = (shard_loss){0};
     if (first == last) { /* the last batch of an epoch may leave shards without a window */
         memset(gradient, 0, total * sizeof *gradient);
         return OC_OK;
@@ -170,7 +194,8 @@ static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
                                   .count = (int)(last - first),
                                   .step = (uint64_t)e->step,
                                   .sample_first = first};
-    OC_TRY(oc_graph_train(graph, e->flat, e->packed, &batch, &e->loss[shard], &e->weight[shard], gradient));
+    OC_TRY(
+        oc_graph_train(graph, e->flat, e->packed, &batch, &e->losses[shard].loss, &e->losses[shard].weight, gradient));
     return OC_OK;
 }
 
@@ -186,10 +211,19 @@ static void shards_work(void *context, int index, int workers)
     train_engine *e = context;
     worker *w = &e->workers[index];
     (void)workers;
-    for (size_t shard = work_next(e); shard < (size_t)e->p->o.shards && w->status == OC_OK; shard = work_next(e)) {
-        oc_status status = shard_run(e, (int)shard, w->graph);
+    for (size_t own = work_next(e); own < (size_t)e->shards && w->status == OC_OK; own = work_next(e)) {
+        oc_status status = shard_run(e, e->shard_first + (int)own, w->graph);
         if (status != OC_OK) worker_fail(w, status);
     }
+}
+
+/* The ranks' losses and sums into losses and sums. */
+static oc_status ranks_exchange(train_engine *e)
+{
+    const int64_t timeout_ns = e->p->o.comm_timeout_ns;
+    OC_TRY(oc_comm_gather(e->comm, "losses", e->losses, (size_t)e->shards * sizeof *e->losses, timeout_ns));
+    OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums, e->p->parameters.total * sizeof *e->sums, timeout_ns));
+    return OC_OK;
 }
 
 /* Sum of the shards' gradients in a fixed tree; loss and weight in shard order. */
@@ -198,13 +232,19 @@ static oc_status gradient_sum(train_engine *e, oc_backend *b, train_step_result 
     const oc_ops *ops = oc_backend_ops(b);
     size_t total = e->p->parameters.total;
     double squares = 0;
-    oc_tensor partials = oc_tensor_make(e->partials, OC_DTYPE_F32, e->p->o.shards, (int64_t)total, 1, 1);
+    bool alone = e->comm->ranks == 1;
+    float *own = alone ? e->gradient : e->sums + (size_t)e->comm->rank * total;
+    OC_TRY(ops->tree_sum(b, rows_of(e->partials, e->shards, total), vector(own, total)));
+    if (!alone) {
+        OC_TRY(oc_backend_wait(b));
+        OC_TRY(ranks_exchange(e));
+        OC_TRY(ops->tree_sum(b, rows_of(e->sums, e->comm->ranks, total), vector(e->gradient, total)));
+    }
     *out = (train_step_result){0};
     for (int i = 0; i < e->p->o.shards; i++) {
-        out->loss_sum += e->loss[i];
-        out->weight_sum += e->weight[i];
+        out->loss_sum += e->losses[i].loss;
+        out->weight_sum += e->losses[i].weight;
     }
-    OC_TRY(ops->tree_sum(b, partials, vector(e->gradient, total)));
     OC_TRY(ops->square_sum(b, vector(e->gradient, total), &squares));
     OC_TRY(oc_backend_wait(b));
     out->norm = sqrt(squares) / out->weight_sum;
@@ -268,12 +308,31 @@ static void valid_work(void *context, int index, int workers)
 {
     train_engine *e = context;
     worker *w = &e->workers[index];
-    size_t count = e->p->valid.count, step = (size_t)e->shard_windows;
+    size_t first = (size_t)e->comm->rank * e->valid_block, count = first + e->valid_block;
+    size_t step = (size_t)e->shard_windows;
+    if (count > e->p->valid.count) count = e->p->valid.count;
     (void)workers;
-    for (size_t at = work_next(e) * step; at < count && w->status == OC_OK; at = work_next(e) * step) {
+    for (size_t at = first + work_next(e) * step; at < count && w->status == OC_OK; at = first + work_next(e) * step) {
         oc_status status = piece_run(e, at, at + step < count ? at + step : count, w->graph);
         if (status != OC_OK) worker_fail(w, status);
     }
+}
+
+/* Ranks that took the same steps hold the same bits; where not, memory or processor of one is at fault, and going on
+ * would hide it. */
+static oc_status weights_compare(train_engine *e)
+{
+    if (e->comm->ranks == 1) return OC_OK;
+    e->hashes[e->comm->rank] = oc_hash_bytes(e->flat, e->p->parameters.total * sizeof *e->flat);
+    OC_TRY(oc_comm_gather(e->comm, "weights", e->hashes, sizeof *e->hashes, e->p->o.comm_timeout_ns));
+    for (int r = 1; r < e->comm->ranks; r++) {
+        if (oc_hash_equal(e->hashes[r], e->hashes[0])) continue;
+        return OC_FAIL(OC_EFAILED,
+                       "after step %lld rank %d holds other weights than rank 0: a fault of memory or processor on one "
+                       "of their machines; the last checkpoint stands",
+                       (long long)e->step + 1, r);
+    }
+    return OC_OK;
 }
 
 oc_status train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target)
@@ -281,7 +340,11 @@ oc_status train_engine_validate(train_engine *e, const float *flat, const float 
     e->flat = flat;
     OC_TRY(oc_graph_pack(e->workers[0].graph, flat, e->packed));
     OC_TRY(oc_backend_wait(oc_graph_backend(e->workers[0].graph)));
+    OC_TRY(weights_compare(e));
     OC_TRY(team_run(e, valid_work));
+    OC_TRY(oc_comm_gather(e->comm, "validation", e->logits,
+                          e->valid_block * (size_t)e->p->o.shape.horizons * OC_CLASSES * sizeof *e->logits,
+                          e->p->o.comm_timeout_ns));
     *logits = e->logits;
     *target = e->valid_target;
     return OC_OK;

@@ -1,9 +1,11 @@
-/* engine.h - one optimiser step over S logical shards, and validation, by a team of threads. What is summed, and in
- * which order, depends on the shards alone: a worker only decides where a shard is computed. */
+/* engine.h - one optimiser step over S logical shards, and validation, by the ranks of a job and a team of threads in
+ * each. What is summed, and in which order, depends on the shards alone: rank and worker only decide where a shard is
+ * computed. */
 #ifndef OC_TRAIN_ENGINE_H
 #define OC_TRAIN_ENGINE_H
 
 #include "base/team.h"
+#include "train/comm.h"
 #include "train/plan.h"
 
 typedef struct train_weights { /* [parameters.total] each, one block */
@@ -16,7 +18,8 @@ typedef struct train_step_result {
 } train_step_result;
 
 typedef struct train_engine train_engine;
-OC_MUST train_engine_open(train_engine **out, const train_plan *p);
+/* comm: of a rank count that divides the shards; it outlives the engine. */
+OC_MUST train_engine_open(train_engine **out, const train_plan *p, oc_comm *comm);
 void train_engine_close(train_engine *e);
 const oc_backend_info *train_engine_backend(const train_engine *e);
 /* The windows [position, position + count) of an epoch's order. */
@@ -25,8 +28,8 @@ const int64_t *train_engine_rows(const train_engine *e); /* of that batch: last 
 /* Forward, backward, tree sum, clip, AdamW, average. step: for dropout; update: AdamW's count, from 1. */
 OC_MUST train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,
                           train_step_result *out);
-/* Logits [valid.count, horizons*3] and targets of the validation windows with these weights; borrowed until the next
- * call. */
+/* Logits [valid.count, horizons*3] and targets of the validation windows with these weights, on every rank; borrowed
+ * until the next call. OC_EFAILED names the ranks whose weights are others. */
 OC_MUST train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target);
 
 #endif

@@ -60,5 +60,9 @@ const oc_config_key oc_train_keys[] = {
      "longest time between checkpoints; short jobs save sooner, as long as it costs under 2 %; 0: every step"},
     {"train.pause_after", OC_CONFIG_INT, 0, 1e12, "0", NULL, "steps",
      "save and exit with 75 after so many; 0: run to the end"},
+    {"comm.timeout_ns", OC_CONFIG_INT, 1e8, 3.6e12, "6000000000", NULL, "ns",
+     "how long a rank waits for another in a step; also the longest that rank 0 may take to save"},
+    {"comm.start_timeout_ns", OC_CONFIG_INT, 1e8, 3.6e12, "120000000000", NULL, "ns",
+     "the same until all ranks have read the dataset, and while rank 0 writes the model"},
 };
 const size_t oc_train_key_count = sizeof oc_train_keys / sizeof *oc_train_keys;

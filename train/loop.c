@@ -1,10 +1,11 @@
 /* loop.c - batches until the epochs are over or patience is. After every step, in this order: counters, log,
  * validation, checkpoint: so a checkpoint never lies between a step and what belongs to it. Nothing here depends on
  * time but when a checkpoint is written, and that changes no result. */
-#include "train/loop.h"
+#include "train/ranks.h"
 
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -28,7 +29,19 @@ static double rate_of_windows(const train_counters *c)
     return c->train_seconds > 0 ? (double)c->windows / c->train_seconds : 0;
 }
 
+static bool writes(const train_job *j)
+{
+    return j->comm->rank == 0;
+}
+
 /* --- log --- */
+
+static oc_status line_add(train_job *j, json_t *line, double windows_per_second)
+{
+    if (writes(j)) return train_log_add(&j->log, line, windows_per_second);
+    json_decref(line);
+    return OC_OK;
+}
 
 static oc_status start_log(train_job *j)
 {
@@ -38,7 +51,7 @@ static oc_status start_log(train_job *j)
                   (json_int_t)p->train.count, "valid_windows", (json_int_t)p->valid.count, "steps_total",
                   (json_int_t)p->steps_total, "weights", (json_int_t)p->parameters.weights, "fold", p->fold_name,
                   "class_weights", (double)p->class_weight[0], (double)p->class_weight[1], (double)p->class_weight[2]);
-    OC_TRY(train_log_add(&j->log, line, -1));
+    OC_TRY(line_add(j, line, -1));
     return OC_OK;
 }
 
@@ -51,7 +64,7 @@ static oc_status interval_log(train_job *j)
                       (json_int_t)c->epoch, "loss", c->interval_loss / c->interval_weight, "norm",
                       c->interval_norm / (double)c->interval_steps, "rate",
                       train_rate(&j->plan->o, c->step - 1, j->plan->steps_total), "skipped", (json_int_t)c->skipped);
-        OC_TRY(train_log_add(&j->log, line, rate_of_windows(c)));
+        OC_TRY(line_add(j, line, rate_of_windows(c)));
     }
     c->interval_steps = 0;
     c->interval_loss = c->interval_weight = c->interval_norm = 0;
@@ -63,7 +76,7 @@ static oc_status valid_log(train_job *j, double loss)
     json_t *line = json_pack("{s:s, s:I, s:I, s:o, s:b, s:I}", "kind", "valid", "step", (json_int_t)j->c.step, "epoch",
                              (json_int_t)j->c.epoch, "loss", isfinite(loss) ? json_real(loss) : json_null(), "best",
                              j->c.best_step == j->c.step, "best_step", (json_int_t)j->c.best_step);
-    OC_TRY(train_log_add(&j->log, line, -1));
+    OC_TRY(line_add(j, line, -1));
     return OC_OK;
 }
 
@@ -79,7 +92,7 @@ oc_status train_job_start(train_job *j)
     memset(j->w.v, 0, bytes);
     memcpy(j->w.average, j->w.weights, bytes);
     memcpy(j->w.best, j->w.weights, bytes);
-    OC_TRY(train_log_cut(&j->log, 0));
+    if (writes(j)) OC_TRY(train_log_cut(&j->log, 0));
     OC_TRY(start_log(j));
     return OC_OK;
 }
@@ -101,6 +114,7 @@ oc_status train_job_save(train_job *j)
 {
     int64_t start = oc_clock_monotonic_ns();
     OC_TRY(weights_finite(j));
+    if (!writes(j)) return OC_OK;
     OC_TRY(train_log_sync(&j->log));
     j->c.log_bytes = j->log.bytes;
     OC_TRY(train_checkpoint_save(j->checkpoints, &j->origin, &j->c, &j->w, j->plan->parameters.total));
@@ -203,31 +217,59 @@ static oc_status step_close(train_job *j)
 static oc_status stop_here(train_job *j, const char *why)
 {
     OC_TRY(train_job_save(j));
+    OC_TRY(train_ranks_end(j)); /* a launcher ends the others when the first of them goes */
     return OC_FAIL(OC_EAGAIN, "%s: %s after step %lld of %lld; all is saved: the same command with --resume goes on",
                    j->out, why, (long long)j->c.step, (long long)j->plan->steps_total);
 }
 
-static void progress_say(const train_counters *c, oc_progress *progress)
+/* ", 4 x 210 windows/s, 1.2 % communication": what the ranks do; nothing for one. */
+static void ranks_say(const train_job *j, const oc_progress *progress, char *text, size_t cap)
 {
+    double seconds = (double)(oc_clock_monotonic_ns() - progress->start_ns) * 1e-9;
+    double spoken = (double)(j->comm->wait_ns + j->comm->move_ns - j->spoken_ns) * 1e-9;
+    *text = '\0';
+    if (j->comm->ranks > 1 && seconds > 0)
+        snprintf(text, cap, ", %d x %.0f/s, %.1f %% communication", j->comm->ranks,
+                 (double)(progress->done - progress->base) / seconds / j->comm->ranks, 100 * spoken / seconds);
+}
+
+static void progress_say(const train_job *j, oc_progress *progress)
+{
+    const train_counters *c = &j->c;
+    char ranks[64];
     double loss = c->interval_loss / c->interval_weight; /* of the steps since the last line of the log */
     if (!(c->interval_weight > 0)) return;
+    ranks_say(j, progress, ranks, sizeof ranks);
     if (c->best_step == 0)
-        oc_progress_extra(progress, "loss %.4f", loss);
+        oc_progress_extra(progress, "loss %.4f%s", loss, ranks);
     else
-        oc_progress_extra(progress, "loss %.4f, best %.4f at %lld", loss, c->best_loss, (long long)c->best_step);
+        oc_progress_extra(progress, "loss %.4f, best %.4f at %lld%s", loss, c->best_loss, (long long)c->best_step,
+                          ranks);
+}
+
+/* A signal comes to one rank at any moment; all must stop after the same step. */
+static oc_status stop_agree(train_job *j, bool *stop)
+{
+    uint8_t asked[OC_COMM_RANKS_MAX];
+    asked[j->comm->rank] = stop_requested != 0;
+    OC_TRY(oc_comm_gather(j->comm, "stop?", asked, sizeof *asked, j->plan->o.comm_timeout_ns));
+    *stop = memchr(asked, 1, (size_t)j->comm->ranks) != NULL;
+    return OC_OK;
 }
 
 static oc_status loop(train_job *j, oc_progress *progress)
 {
     train_counters *c = &j->c;
     while (!c->ended) {
-        if (stop_requested) return stop_here(j, "stopped");
+        bool stop;
+        OC_TRY(stop_agree(j, &stop));
+        if (stop) return stop_here(j, "stopped");
         if (j->paused_at > 0 && c->step >= j->paused_at) return stop_here(j, "paused");
         OC_TRY(step_do(j));
         OC_TRY(step_close(j));
-        progress_say(c, progress);
+        progress_say(j, progress);
         oc_progress_update(progress, (uint64_t)c->windows);
-        if (!c->ended && save_due(j)) OC_TRY(train_job_save(j));
+        if (!c->ended && writes(j) && save_due(j)) OC_TRY(train_job_save(j));
     }
     return OC_OK;
 }
@@ -237,6 +279,8 @@ oc_status train_job_loop(train_job *j)
     oc_progress progress;
     oc_progress_start(&progress, "train", "windows", (uint64_t)(j->plan->epoch_windows * j->plan->o.epochs));
     progress.base = progress.done = (uint64_t)j->c.windows;
+    if (!writes(j)) progress.quiet = true;
+    j->spoken_ns = j->comm->wait_ns + j->comm->move_ns;
     j->paused_at = j->plan->o.pause_after > 0 ? j->c.step + j->plan->o.pause_after : 0;
     j->saved_ns = oc_clock_monotonic_ns();
     oc_status status = loop(j, &progress);

@@ -2,6 +2,7 @@
 #include "train/options.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,16 @@ static void train_read(train_options *o, const oc_config *c)
     o->label_smoothing = oc_config_real(c, "train.label_smoothing");
     o->average = oc_config_real(c, "train.average");
     o->checkpoint_seconds = oc_config_real(c, "train.checkpoint_seconds");
+    o->comm_timeout_ns = oc_config_int(c, "comm.timeout_ns");
+    o->comm_start_timeout_ns = oc_config_int(c, "comm.start_timeout_ns");
     o->balanced = strcmp(oc_config_text(c, "train.class_weights"), "balanced") == 0;
+}
+
+/* Cores that this process may use: a launcher may have bound it to some. */
+static int cores_count(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
 oc_status train_options_read(train_options *o, const oc_config *c)
@@ -67,14 +77,35 @@ oc_status train_options_read(train_options *o, const oc_config *c)
     o->backend = (oc_backend_kind)choice(oc_config_text(c, "backend"), backends, 3);
     model_read(o, c);
     train_read(o, c);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int cores = cores_count();
     o->threads = (int)oc_config_int(c, "threads");
-    if (o->threads == 0) o->threads = cores < 1 ? 1 : cores > 256 ? 256 : (int)cores;
+    o->threads_free = o->threads == 0;
+    if (o->threads_free) o->threads = cores > 256 ? 256 : cores;
     o->workers = o->threads < o->shards ? o->threads : o->shards;
     if ((o->shards & (o->shards - 1)) != 0) return oc_config_refuse(c, "train.shards", "it is not a power of two");
     if (strlen(o->name) > 63) return oc_config_refuse(c, "name", "it is longer than 63 bytes");
     if (strlen(o->folds) > 255) return oc_config_refuse(c, "data.folds", "it is longer than 255 bytes");
     OC_TRY(oc_model_shape_check(&o->shape));
+    return OC_OK;
+}
+
+oc_status train_options_share(train_options *o, int ranks, int local)
+{
+    char counts[64] = "";
+    size_t used = 0;
+    if (ranks > o->shards || o->shards % ranks != 0) {
+        for (int n = 1; n <= o->shards && used < sizeof counts - 8; n *= 2)
+            used += (size_t)snprintf(counts + used, sizeof counts - used, "%s%d", n > 1 ? ", " : "", n);
+        return OC_FAIL(OC_ECONFIG, "train.shards %d cannot be divided over %d ranks: %s are possible", o->shards, ranks,
+                       counts);
+    }
+    if (ranks > 1 && o->batch < o->shards)
+        return OC_FAIL(OC_ECONFIG, "train.batch %d is fewer windows than train.shards %d: a rank would have none",
+                       o->batch, o->shards);
+    int online = (int)sysconf(_SC_NPROCESSORS_ONLN) / local; /* bound to some cores or not, a host's ranks share it */
+    if (o->threads_free && o->threads > online) o->threads = online > 1 ? online : 1;
+    int shards = o->shards / ranks;
+    o->workers = o->threads < shards ? o->threads : shards;
     return OC_OK;
 }
 
@@ -92,9 +123,10 @@ double train_rate(const train_options *o, int64_t step, int64_t steps_total)
 
 /* --- identity --- */
 
-static const char *const neutral[] = {"threads",          "log.level", "data.dataset",
-                                      "data.folds",       "data.fold", "train.checkpoint_seconds",
-                                      "train.pause_after"}; /* the dataset and the fold count by their hashes */
+static const char *const neutral[] = {
+    "threads",           "log.level",       "data.dataset",
+    "data.folds",        "data.fold",       "train.checkpoint_seconds",
+    "train.pause_after", "comm.timeout_ns", "comm.start_timeout_ns"}; /* dataset and fold count by their hashes */
 
 static bool decides(const char *key)
 {

@@ -1,4 +1,5 @@
-/* run.c - oc_train_run: the folder RUN, a start or a resume, the loop, and the bundle at the end. */
+/* run.c - oc_train_run: the folder RUN, a start or a resume, the loop, and the bundle at the end. Files are rank 0's
+ * alone; whatever fails there ends the other ranks in their next exchange. */
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -13,7 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "datasets/ledger.h"
-#include "train/loop.h"
+#include "train/ranks.h"
 
 /* --- the folder --- */
 
@@ -94,20 +95,16 @@ static void bundle_describe(const train_job *j, oc_bundle *b)
         snprintf(b->labels[i], sizeof b->labels[i], "%s", p->labels[i]->rule.text);
 }
 
-static oc_status bundle_make(train_job *j, const char *folder, oc_train_result *result)
+static oc_status bundle_make(const train_job *j, const char *folder, const float *logits, const int32_t *target,
+                             oc_train_result *result)
 {
     const train_plan *p = j->plan;
-    const float *logits;
-    const int32_t *target;
     oc_bundle *b;
     OC_TRY(oc_bundle_new(&b, &p->o.shape, p->seen_count));
     bundle_describe(j, b);
-    oc_status status = train_engine_validate(j->engine, j->w.best, &logits, &target);
-    if (status == OC_OK) {
-        oc_temperature_fit(logits, target, p->valid.count, p->o.shape.horizons, b->temperature);
-        status = oc_bundle_save(b, folder);
-        result->temperature = b->temperature[0];
-    }
+    oc_temperature_fit(logits, target, p->valid.count, p->o.shape.horizons, b->temperature);
+    oc_status status = oc_bundle_save(b, folder);
+    result->temperature = b->temperature[0];
     oc_bundle_close(b);
     return status;
 }
@@ -159,7 +156,10 @@ static oc_status ledger_add(const train_job *j, const oc_train_result *result)
 static oc_status finish(train_job *j, oc_train_result *result)
 {
     char folder[OC_PATH_MAX];
+    const float *logits;
+    const int32_t *target;
     const train_counters *c = &j->c;
+    bool first = j->comm->rank == 0;
     if (!isfinite(c->best_loss))
         return OC_FAIL(OC_EFAILED, "%s: no validation gave a finite loss: there is no model to keep; lower train.rate",
                        j->out);
@@ -170,9 +170,13 @@ static oc_status finish(train_job *j, oc_train_result *result)
                                 .valid_loss = c->best_loss,
                                 .windows_per_second = c->train_seconds > 0 ? (double)c->windows / c->train_seconds : 0,
                                 .weights = oc_weights_hash(&j->plan->parameters, j->w.best)};
-    if (bundle_done(j, folder, result)) return OC_OK;
+    uint8_t done = first && bundle_done(j, folder, result);
+    OC_TRY(oc_comm_broadcast(j->comm, "model", &done, sizeof done, j->plan->o.comm_start_timeout_ns));
+    if (done) return OC_OK;
+    OC_TRY(train_engine_validate(j->engine, j->w.best, &logits, &target));
+    if (!first) return OC_OK;
     OC_TRY(ledger_add(j, result)); /* before the bundle: a kill in between doubles a record, never loses one */
-    OC_TRY(bundle_make(j, folder, result));
+    OC_TRY(bundle_make(j, folder, logits, target, result));
     return OC_OK;
 }
 
@@ -187,9 +191,11 @@ static oc_status vectors_take(train_weights *w, size_t total, float **block)
 
 static oc_status begin(train_job *j, const oc_config *config, bool resume)
 {
-    bool found = false;
-    if (resume)
+    bool found = false, first = j->comm->rank == 0;
+    if (resume && first)
         OC_TRY(train_checkpoint_load(j->checkpoints, &j->origin, &j->c, &j->w, j->plan->parameters.total, &found));
+    OC_TRY(train_ranks_share(j, &found));
+    if (found && !first) return OC_OK;
     if (found) {
         OC_TRY(train_log_cut(&j->log, j->c.log_bytes));
         oc_log(OC_LOG_INFO, "train: %s: goes on after step %lld of %lld", j->out, (long long)j->c.step,
@@ -197,20 +203,39 @@ static oc_status begin(train_job *j, const oc_config *config, bool resume)
     } else {
         OC_TRY(train_job_start(j));
     }
-    OC_TRY(config_write(j->out, config));
+    if (first) OC_TRY(config_write(j->out, config));
     return OC_OK;
 }
 
-static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_train_result *result)
+/* What one look tells about how a job is spread. */
+static void job_say(const train_job *j)
 {
     const oc_backend_info *backend = train_engine_backend(j->engine);
     oc_log(OC_LOG_INFO, "train: %s: on %s (%s), %d threads", j->out, backend->device, backend->reason,
            j->plan->o.workers);
+    if (j->comm->ranks > 1)
+        oc_log(OC_LOG_INFO, "train: %d ranks, %d on this host: each %d of %d shards and all %zu rows", j->comm->ranks,
+               j->comm->local, j->plan->o.shards / j->comm->ranks, j->plan->o.shards, j->plan->d->rows);
+}
+
+static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_train_result *result)
+{
+    if (j->comm->rank == 0) job_say(j);
     OC_TRY(begin(j, config, resume));
     bool ended = j->c.ended != 0;
     OC_TRY(train_job_loop(j));
     if (!ended) OC_TRY(train_job_save(j));
     OC_TRY(finish(j, result));
+    OC_TRY(train_ranks_end(j));
+    return OC_OK;
+}
+
+/* The ledger can be written, RUN is ours, and nobody else trains in it. */
+static oc_status folder_take(train_job *j, const char *log_path, bool resume)
+{
+    OC_TRY(ledger_look(j->plan->d));
+    OC_TRY(folder_prepare(j->out, resume));
+    OC_TRY(train_log_open(&j->log, log_path));
     return OC_OK;
 }
 
@@ -222,18 +247,17 @@ static oc_status job_open_and_run(train_job *j, const oc_config *config, const c
     char *identity = oc_train_identity(config);
     if (!identity) return OC_FAIL(OC_EMEMORY, "%s: no memory for the config's identity", out);
     j->out = out;
-    j->origin = (train_origin){identity,       j->plan->d->root,       j->plan->fold_hash,
+    j->origin = (train_origin){identity,        j->plan->d->root,       j->plan->fold_hash,
                                oc_build_text(), j->plan->epoch_windows, j->plan->o.batch};
     oc_status status;
     OC_TRY_GOTO(status, done, oc_path_join(j->checkpoints, sizeof j->checkpoints, out, "checkpoints"));
     OC_TRY_GOTO(status, done, oc_path_join(log_path, sizeof log_path, out, "log.jsonl"));
     OC_TRY_GOTO(status, done, vectors_take(&j->w, j->plan->parameters.total, &block));
-    OC_TRY_GOTO(status, done, train_engine_open(&j->engine, j->plan));
-    OC_TRY_GOTO(status, done, ledger_look(j->plan->d));
-    OC_TRY_GOTO(status, done, folder_prepare(out, resume));
-    OC_TRY_GOTO(status, done, train_log_open(&j->log, log_path));
+    OC_TRY_GOTO(status, done, train_ranks_agree(j, resume));
+    OC_TRY_GOTO(status, done, train_engine_open(&j->engine, j->plan, j->comm));
+    if (j->comm->rank == 0) OC_TRY_GOTO(status, done, folder_take(j, log_path, resume));
     status = job_run(j, config, resume, result);
-    train_log_close(&j->log);
+    if (j->comm->rank == 0) train_log_close(&j->log);
 done:
     train_engine_close(j->engine);
     oc_memory_free(block);
@@ -244,13 +268,22 @@ done:
 oc_status oc_train_run(const oc_config *config, const oc_dataset *d, const oc_folds *folds, size_t fold_index,
                        const char *out, bool resume, oc_train_result *result)
 {
+    oc_comm alone = oc_comm_single();
+    return oc_train_run_ranks(&alone, config, d, folds, fold_index, out, resume, result);
+}
+
+oc_status oc_train_run_ranks(oc_comm *comm, const oc_config *config, const oc_dataset *d, const oc_folds *folds,
+                             size_t fold_index, const char *out, bool resume, oc_train_result *result)
+{
     train_plan *plan;
-    train_job *job;
+    train_job *job = NULL;
     *result = (oc_train_result){0};
     OC_TRY(train_plan_open(&plan, config, d, folds, fold_index));
-    oc_status status = oc_memory_new(&job, sizeof *job, "training");
+    oc_status status = train_options_share(&plan->o, comm->ranks, comm->local);
+    if (status == OC_OK) status = oc_memory_new(&job, sizeof *job, "training");
     if (status == OC_OK) {
         job->plan = plan;
+        job->comm = comm;
         status = job_open_and_run(job, config, out, resume, result);
     }
     oc_memory_free(job);

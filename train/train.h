@@ -9,6 +9,7 @@
 #include "datasets/dataset.h"
 #include "datasets/folds.h"
 #include "nn/bundle.h"
+#include "train/comm.h"
 
 extern const oc_config_key oc_train_keys[];
 extern const size_t oc_train_key_count;
@@ -25,6 +26,12 @@ typedef struct oc_train_result {
  * OC_ECONFIG: what was saved belongs to another config, dataset, fold or build; the message says which. */
 OC_MUST oc_train_run(const oc_config *config, const oc_dataset *d, const oc_folds *folds, size_t fold_index,
                      const char *out, bool resume, oc_train_result *result);
+
+/* The same as one rank of a job: all ranks call it with the same arguments, only rank 0 writes, and the weights are
+ * those of one rank, bit for bit. After a failure the caller closes comm with it, which ends the others. result is
+ * rank 0's; the others lack what only the writer knows. */
+OC_MUST oc_train_run_ranks(oc_comm *comm, const oc_config *config, const oc_dataset *d, const oc_folds *folds,
+                           size_t fold_index, const char *out, bool resume, oc_train_result *result);
 
 /* Asks every running job of this process to finish its step, save and return OC_EAGAIN. Safe in a signal handler. */
 void oc_train_request_stop(void);

@@ -20,6 +20,7 @@
 #include "train/loop.h"
 #include "train/sample_run.h"
 
+static oc_comm alone = {.ranks = 1, .local = 1};
 static char root[64];
 
 static const char *folder(const char *name)
@@ -74,7 +75,7 @@ static void every_window_once_an_epoch(void **state)
     int *count = calloc(s->d.rows, sizeof *count);
     int64_t *order[2] = {calloc(s->d.rows, sizeof **order), calloc(s->d.rows, sizeof **order)};
     assert_true(count && order[0] && order[1]);
-    assert_int_equal(train_engine_open(&e, p), OC_OK);
+    assert_int_equal(train_engine_open(&e, p, &alone), OC_OK);
     assert_true(p->epoch_windows == (int64_t)p->train.count);
     assert_true(p->epoch_windows % 7 != 0); /* a part of a batch at the end */
     for (int epoch = 0; epoch < 2; epoch++) visits(e, p, epoch, count, order[epoch]);
@@ -107,7 +108,7 @@ static void the_average(void **state)
     train_step_result r;
     assert_true(block && wanted);
     train_weights w = {block, block + total, block + 2 * total, block + 3 * total, block + 4 * total};
-    assert_int_equal(train_engine_open(&e, p), OC_OK);
+    assert_int_equal(train_engine_open(&e, p, &alone), OC_OK);
     oc_parameters_init(&p->parameters, 1, w.weights);
     memcpy(w.average, w.weights, total * sizeof *block);
     for (size_t i = 0; i < total; i++) wanted[i] = (double)w.weights[i];
@@ -169,8 +170,9 @@ static void patience(void **state)
 {
     (void)state;
     sample_dataset *s = data(400, 3);
-    oc_train_result r = run_ok(s, "patience", SETS("train.patience=3", "train.epochs=60", "train.valid_every=4",
-                                                   "train.rate=0.3", "train.average=0"));
+    oc_train_result r =
+        run_ok(s, "patience",
+               SETS("train.patience=3", "train.epochs=60", "train.valid_every=4", "train.rate=0.3", "train.average=0"));
     char path[160], *text;
     size_t bytes;
     int64_t best = 0, last = 0, after = 0;
@@ -234,7 +236,11 @@ static void one_step(void **state)
 
 /* --- checkpoints that lie --- */
 
-typedef struct lie { const char *what; size_t at; int64_t value; } lie;
+typedef struct lie {
+    const char *what;
+    size_t at;
+    int64_t value;
+} lie;
 #define AT(field) offsetof(train_counters, field)
 static const lie lies[] = {
     {"step", AT(step), -1},           {"step", AT(step), 6},          {"epoch", AT(epoch), -1},

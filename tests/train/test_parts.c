@@ -203,6 +203,7 @@ static void temperature(void **state)
 
 typedef struct job_box {
     train_job job;
+    oc_comm comm;
     train_plan *plan;
     float *block;
     char log_path[128];
@@ -215,6 +216,8 @@ static job_box *job_open(const sample_dataset *s, const char *const *sets)
     b->plan = plan_of(s, sets);
     size_t total = b->plan->parameters.total;
     assert_int_equal(oc_memory_new_array(&b->block, total * 5, sizeof(float), "test"), OC_OK);
+    b->comm = oc_comm_single();
+    b->job.comm = &b->comm;
     b->job.plan = b->plan;
     b->job.w =
         (train_weights){b->block, b->block + total, b->block + 2 * total, b->block + 3 * total, b->block + 4 * total};
@@ -223,7 +226,7 @@ static job_box *job_open(const sample_dataset *s, const char *const *sets)
     snprintf(b->job.checkpoints, sizeof b->job.checkpoints, "%s/checkpoints", root);
     snprintf(b->log_path, sizeof b->log_path, "%s/log.jsonl", root);
     assert_int_equal(train_log_open(&b->job.log, b->log_path), OC_OK);
-    assert_int_equal(train_engine_open(&b->job.engine, b->plan), OC_OK);
+    assert_int_equal(train_engine_open(&b->job.engine, b->plan, &b->comm), OC_OK);
     assert_int_equal(train_job_start(&b->job), OC_OK);
     return b;
 }

@@ -24,6 +24,8 @@ static const double error_max = 1e-5; /* relative; measured 2e-7 */
         "train.class_weights=balanced", "train.rate=0.02", "train.warmup_share=0.3", "train.clip_norm=0.2",            \
         "train.weight_decay=0.1", "train.average=0", "threads=2"
 
+static oc_comm alone = {.ranks = 1, .local = 1};
+
 typedef struct session {
     sample_dataset *s;
     train_plan *plan;
@@ -37,7 +39,7 @@ static session session_open(const char *smoothing)
     session v = {.s = sample_dataset_open("/nowhere/sample.h5", 500, 5)};
     oc_config *config = sample_config(SETS(JOB, smoothing));
     if (train_plan_open(&v.plan, config, &v.s->d, &v.s->folds, 0) != OC_OK ||
-        train_engine_open(&v.engine, v.plan) != OC_OK ||
+        train_engine_open(&v.engine, v.plan, &alone) != OC_OK ||
         oc_memory_new_array(&v.block, v.plan->parameters.total * 5, sizeof(float), "test") != OC_OK) {
         fprintf(stderr, "%s\n", oc_status_message());
         abort();

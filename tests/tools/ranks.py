@@ -1,0 +1,294 @@
+"""Ranks of mpirun, from outside: any number of them gives one weights_hash, also after a resume on another count; a
+rank that is killed, stopped or slow ends the job within 10 s, named, and what is saved goes on to the same weights.
+
+usage: ranks.py OUTCRY SOURCE [faults SEED TRIALS]
+Without `faults`: the contract, and a trial each of killing, stopping and slowing. With it: TRIALS drawn from SEED;
+tools/test --full asks for 200.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+CONFIG = f"{SOURCE}/configs/train.yaml"
+MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
+ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+ALL_GONE_S = 10
+SETS = (
+    "window.steps=12 model.hidden=16 model.heads=2 train.batch=60 train.epochs=2 train.windows_per_epoch=1000 "
+    "train.valid_every=7 train.valid_windows=300 train.class_weights=balanced train.patience=0 threads=1 "
+    "train.log_every=1 comm.timeout_ns=6000000000"
+).split()
+faults = []
+
+
+def check(name, holds, said=""):
+    if not holds:
+        faults.append(f"{name}: {str(said)[-700:]}")
+
+
+def train_command(out, sets, resume=False):
+    pairs = [p for s in (*SETS, *sets) for p in ("--set", s)]
+    return [OUTCRY, "train", CONFIG, "--out", out, "--json", "--quiet", *(("--resume",) if resume else ()), *pairs]
+
+
+def run(command, environment=None):
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**ENVIRONMENT, **(environment or {})}
+    )
+
+
+def ranks(count, out, sets=(), resume=False):
+    return run([*MPIRUN, "-n", str(count), *train_command(out, sets, resume)])
+
+
+def weights(name, r):
+    """weights_hash of the one JSON line there must be."""
+    lines = [line for line in r.stdout.splitlines() if line.startswith("{")]
+    check(f"{name}: exit", r.returncode == 0, r.stderr)
+    check(f"{name}: one result", len(lines) == 1, r.stdout)
+    return json.loads(lines[0])["weights_hash"] if lines else None
+
+
+def steps_in(path):
+    """The last step that the log knows."""
+    try:
+        found = re.findall(r'"step":(\d+)', open(path).read())
+    except OSError:
+        return 0
+    return int(found[-1]) if found else 0
+
+
+def dataset_make(folder):
+    events, path = f"{folder}/s.events", f"{folder}/d.h5"
+    for command in (
+        f"simulate --out {events} --events 20000 --seed 3 --levels 10 --signal 0.8 --label direction:10:0.0001",
+        f"build {SOURCE}/configs/build-book.yaml --set data.events={events} --out {path}",
+    ):
+        r = run([OUTCRY, *command.split(), "--quiet"])
+        if r.returncode:
+            sys.exit(f"outcry {command}: {r.stderr}")
+    return path
+
+
+# --- the contract
+
+
+def one_hash(work):
+    wanted = weights("alone", run(train_command(f"{work}/alone", ())))
+    for count, threads in ((1, 1), (2, 1), (2, 2), (4, 1), (8, 1)):
+        out = f"{work}/n{count}t{threads}"
+        found = weights(f"{count} ranks, {threads} threads", ranks(count, out, (f"threads={threads}",)))
+        check(f"{count} ranks, {threads} threads: the same weights", found == wanted, f"{found} {wanted}")
+    other = weights("another seed", ranks(2, f"{work}/seed", ("seed=2",)))
+    check("another seed: other weights", other != wanted)
+    return wanted
+
+
+def on_another_count(work, wanted):
+    out = f"{work}/paused"
+    for count in (4, 1, 2):
+        r = ranks(count, out, ("train.pause_after=9",), resume=count != 4)
+        check(f"pause on {count}", r.returncode == 75 and "paused after step" in r.stderr, r.stderr)
+    check("resumed on 8: the same weights", weights("resume", ranks(8, out, resume=True)) == wanted)
+    lines = [json.loads(line) for line in open(f"{out}/log.jsonl")]
+    for line in lines:
+        line.pop("time")
+    unbroken = [json.loads(line) for line in open(f"{work}/alone/log.jsonl")]
+    for line in unbroken:
+        line.pop("time")
+    check("the log is that of an unbroken run", lines == unbroken)
+
+
+def refused(work):
+    out = f"{work}/refused"
+    r = ranks(3, out)
+    check("3 ranks", r.returncode == 78 and "1, 2, 4, 8 are possible" in r.stderr, r.stderr)
+    for what, one, said in (
+        ("config", ("--set", "train.rate=0.01"), 'rank 1 on .* "train.rate: 0.01'),
+        ("dataset", ("--set", f"data.dataset={work}/other/d.h5"), "the ranks differ in their dataset"),
+        ("no dataset", ("--set", "data.dataset=absent.h5"), "rank 1 on .* has failed: .*absent.h5"),
+    ):
+        command = train_command(out, ())
+        r = run([*MPIRUN, "-n", "1", *command, ":", "-n", "1", *command, *one])
+        check(f"another {what}", r.returncode in (65, 78) and re.search(said, r.stderr), r.stderr)
+    shutil.copy(OUTCRY, f"{work}/changed")
+    with open(f"{work}/changed", "ab") as f:
+        f.write(b"x")
+    command = train_command(out, ())
+    r = run([*MPIRUN, "-n", "1", *command, ":", "-n", "1", f"{work}/changed", *command[1:]])
+    check("another build", r.returncode == 78 and "the ranks differ in their build" in r.stderr, r.stderr)
+    check("nothing is written before the ranks agree", not os.path.exists(out))
+    ranks(2, out)
+    r = ranks(2, out)
+    check("a run is there", r.returncode == 64 and "rank 0 on" in r.stderr and "has failed" in r.stderr, r.stderr)
+
+
+def launchers(work):
+    """Started as one of several, and MPI does not know: never several jobs that each believe to be alone."""
+    for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"):
+        out = f"{work}/{variable}"
+        r = run(train_command(out, ()), {variable: "4"})
+        check(variable, r.returncode == 1 and "started 4 ranks" in r.stderr, r.stderr)
+        check(f"{variable}: writes nothing", not os.path.exists(out))
+
+
+def disk_full(work, wanted):
+    """Rank 0 cannot write on: all end with its message, and the last checkpoint is good."""
+    out = f"{work}/full"
+    r = ranks(2, out, ("train.pause_after=5",))
+    check("disk full: pause", r.returncode == 75, r.stderr)
+    blocks = os.path.getsize(f"{out}/log.jsonl") // 1024 + 4
+    limit = f'[ "$OMPI_COMM_WORLD_RANK" != 0 ] || ulimit -f {blocks}; exec "$@"'
+    command = [*MPIRUN, "--mca", "btl", "self,tcp", "-n", "2", "bash", "-c", limit, "-"]
+    command += train_command(out, ("train.checkpoint_seconds=0",), resume=True)
+    r = run(command)
+    check("disk full: exit", r.returncode == 1, f"{r.returncode} {r.stderr}")
+    check("disk full: named", re.search(r"rank 1 on \S+: rank 0 on \S+ has failed: .*too large", r.stderr), r.stderr)
+    check("disk full: goes on", weights("disk full", ranks(4, out, resume=True)) == wanted)
+
+
+# --- faults
+
+
+def children(pid):
+    """Rank -> process id of the processes that mpirun has started here."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            parent = int(open(f"/proc/{name}/stat").read().rsplit(")", 1)[1].split()[1])
+            environment = open(f"/proc/{name}/environ", "rb").read().split(b"\0") if parent == pid else []
+        except (OSError, ValueError):
+            continue
+        for pair in environment:
+            if pair.startswith(b"OMPI_COMM_WORLD_RANK="):
+                found[int(pair.split(b"=")[1])] = int(name)
+    return found
+
+
+def alive(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def harm(kind, pid):
+    """stop: for good. slow: it comes, but later than comm.timeout_ns, again and again; so it is late, not dead."""
+    os.kill(pid, signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+    for number in (signal.SIGCONT, signal.SIGSTOP, signal.SIGCONT) if kind == "slow" else ():
+        until = time.monotonic() + (6.3 if number == signal.SIGCONT else 0.001)
+        while time.monotonic() < until and alive(pid):
+            time.sleep(0.001)
+        if not alive(pid):
+            return
+        os.kill(pid, number)
+
+
+def trial(work, name, kind, count, victim, step, sets, wanted):
+    """One rank of a job is harmed once its log knows `step`."""
+    out = f"{work}/trial"
+    shutil.rmtree(out, ignore_errors=True)
+    sets = (*sets, "train.checkpoint_seconds=0.05")
+    with open(f"{work}/said", "w+") as said:
+        job = subprocess.Popen(
+            [*MPIRUN, "-n", str(count), *train_command(out, sets)], stdout=said, stderr=said, env=ENVIRONMENT
+        )
+        while job.poll() is None and steps_in(f"{out}/log.jsonl") < step:
+            time.sleep(0.002)
+        pids = children(job.pid)
+        if victim not in pids:
+            job.wait(60)
+            check(name, False, "the job was over before it was harmed")
+            return
+        start = time.monotonic()
+        try:
+            harm(kind, pids[victim])
+            job.wait(60)
+            while any(map(alive, pids.values())) and time.monotonic() - start < 60:
+                time.sleep(0.01)
+        except (subprocess.TimeoutExpired, ProcessLookupError):
+            pass
+        took = time.monotonic() - start
+        left = [pid for pid in pids.values() if alive(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        if job.poll() is None:
+            job.kill()
+        said.seek(0)
+        text = said.read()
+    check(f"{name}: all gone in {took:.1f} s", took <= ALL_GONE_S and not left, text)
+    check(f"{name}: a failure", job.returncode not in (0, 75), job.returncode)
+    named = rf"process rank {victim} with PID \d+ on node \S+ exited|no answer from rank {victim} on \S+ for"
+    check(f"{name}: the rank is named", re.search(named, text), text)
+    again = ranks((1, 2, 4)[step % 3], out, sets, resume=True)
+    check(f"{name}: goes on to the same weights", weights(name, again) == wanted)
+    print(f"{name}: {took:.1f} s", flush=True)
+
+
+def trials(work, seed, total):
+    kinds = ("kill", "stop", "slow")
+    draw = random.Random(seed)
+    sets = ("train.epochs=12",)
+    wanted = weights("unbroken", run(train_command(f"{work}/unbroken", sets)))
+    for i in range(total):
+        kind, count = kinds[i % len(kinds)], draw.choice((2, 4))
+        victim, step = draw.randrange(count), draw.randrange(1, 150)
+        trial(work, f"trial {i} of seed {seed}: {kind} rank {victim} of {count} after step {step}", kind, count, victim,
+              step, sets, wanted)  # fmt: skip
+
+
+def signals(work):
+    """A signal to any rank: all save together and exit with 75."""
+    sets = ("train.epochs=12",)
+    wanted = weights("unbroken", run(train_command(f"{work}/signals0", sets)))
+    out = f"{work}/signals"
+    for victim, number in ((1, signal.SIGUSR1), (0, signal.SIGTERM)):
+        before = steps_in(f"{out}/log.jsonl")
+        job = subprocess.Popen(
+            [*MPIRUN, "-n", "2", *train_command(out, sets, resume=True)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)  # fmt: skip
+        while job.poll() is None and steps_in(f"{out}/log.jsonl") < before + 10:
+            time.sleep(0.002)
+        os.kill(children(job.pid).get(victim, 0) or sys.exit("the job was over before the signal"), number)
+        said = job.communicate(timeout=60)[1]
+        check(f"{number.name} to rank {victim}", job.returncode == 75 and "stopped after step" in said, said)
+    check("after signals: the same weights", weights("signals", ranks(4, out, sets, resume=True)) == wanted)
+
+
+def main():
+    about = json.loads(run([OUTCRY, "doctor", "--json", "--quiet"]).stdout.splitlines()[-1])["ranks"]
+    with tempfile.TemporaryDirectory() as work:
+        SETS.append(f"data.dataset={dataset_make(work)}")
+        launchers(work)
+        if "has no MPI" in about or not shutil.which("mpirun"):
+            print(f"skipped: {about}; mpirun is at {shutil.which('mpirun')}")
+            sys.exit(77 if not faults else "\n".join(faults))
+        if "faults" in sys.argv:
+            trials(work, int(sys.argv[4]), int(sys.argv[5]))
+        else:
+            os.mkdir(f"{work}/other")
+            shutil.copy(f"{work}/s.events", f"{work}/other/s.events")
+            run([OUTCRY, *f"build {SOURCE}/configs/build-book.yaml --set data.events={work}/other/s.events "
+                 f"--set row_ns=0 --set features=spread,imbalance:1 --out {work}/other/d.h5".split()])  # fmt: skip
+            wanted = one_hash(work)
+            on_another_count(work, wanted)
+            refused(work)
+            disk_full(work, wanted)
+            signals(work)
+            trials(work, 1, 3)
+    print("\n".join(faults))
+    sys.exit(1 if faults else 0)
+
+
+main()
