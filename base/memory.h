@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define OC_ALIGNMENT 64u
 
 /* Zeroed, 64-byte aligned; OC_EMEMORY names `what` and the bytes. Release with oc_memory_free (NULL is fine). */
@@ -32,4 +36,7 @@ OC_MUST oc_arena_take(oc_arena *arena, void *out, size_t bytes, const char *what
 void oc_arena_seal(oc_arena *arena);
 size_t oc_align_up(size_t bytes);                                             /* to OC_ALIGNMENT */
 
+#ifdef __cplusplus
+}
+#endif
 #endif

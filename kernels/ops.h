@@ -1,5 +1,5 @@
 /* ops.h - the numeric operations of Outcry, one table per backend (DESIGN section 5). Numbers only: no layer, no file,
- * no market. kernels/cpu fills it by hand-written C (scalar, AVX2, AVX-512: the same bits), kernels/cuda later.
+ * no market. kernels/cpu fills it by hand-written C (scalar, AVX2, AVX-512: the same bits), kernels/cuda for a GPU.
  *
  * Tensors are views and never own. Activations are TIME-MAJOR: [T,B,H], so that one step is one contiguous [B,H].
  * Weights have PyTorch's shapes. Shapes are asserted, sizes beyond a limit are OC_ELIMIT. NaN in gives NaN out.
@@ -17,12 +17,18 @@
 #include "base/memory.h"
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { OC_LAYERS_MAX = 8, OC_STEPS_MAX = 4096, OC_HIDDEN_MAX = 4096, OC_HEADS_MAX = 64, OC_INPUTS_MAX = 4096,
        OC_CLASSES = 3, OC_HORIZONS_MAX = 8 };
 
-typedef enum { OC_DTYPE_F32, OC_DTYPE_I32, OC_DTYPE_I64, OC_DTYPE_BYTES } oc_dtype;
+typedef enum { OC_DTYPE_F32, OC_DTYPE_I32, OC_DTYPE_I64, OC_DTYPE_BYTES, OC_DTYPE_F64, OC_DTYPE_BF16 } oc_dtype;
 typedef enum { OC_GATE_I, OC_GATE_F, OC_GATE_G, OC_GATE_O, OC_GATES } oc_gate;
 typedef enum { OC_BACKEND_AUTO, OC_BACKEND_CPU, OC_BACKEND_CUDA } oc_backend_kind;
+/* How products are taken; sums are f32 in all of them, master weights and gradients stay f32. The CPU knows F32. */
+typedef enum { OC_MATH_F32, OC_MATH_TF32, OC_MATH_BF16 } oc_math;
 typedef enum { OC_ISA_BEST, OC_ISA_SCALAR, OC_ISA_AVX2, OC_ISA_AVX512 } oc_isa;
 
 typedef struct oc_tensor {
@@ -32,18 +38,23 @@ typedef struct oc_tensor {
 } oc_tensor;
 
 /* One device, one stream, one sealed arena; one thread at a time. CPU backends of one process share memory: a tensor
- * of one may be read by another, so a trainer opens one backend per worker thread. */
+ * of one may be read by another, so a trainer opens one backend per worker thread. CUDA backends of one device share
+ * that device's memory the same way; there a pointer to host memory is a fault, so all data goes through upload. */
 typedef struct oc_backend oc_backend;
 typedef struct oc_backend_config {
     oc_backend_kind kind;
     oc_isa isa;                                /* CPU; BEST unless OUTCRY_ISA=scalar|avx2|avx512 or a test says other */
     int device;
     size_t arena_bytes;
+    oc_math math;                              /* CUDA */
+    bool partial;                              /* tests: a table with rows that are still missing is good enough */
 } oc_backend_config;
 typedef struct oc_backend_info {
     oc_backend_kind kind;
     oc_isa isa;
-    char device[64], reason[160];              /* "AMD EPYC …", "auto: no CUDA module, so the CPU" */
+    oc_math math;
+    bool shares_host_memory;                   /* tensors may lie in plain memory of the process, and be read there */
+    char device[64], reason[320];              /* "AMD EPYC …", "auto: no CUDA module …; so the CPU" */
 } oc_backend_info;
 
 OC_MUST oc_backend_open(oc_backend **out, const oc_backend_config *config);  /* an explicit cuda without one: error */
@@ -53,8 +64,11 @@ bool oc_isa_available(oc_isa isa);
 const char *oc_isa_name(oc_isa isa);
 OC_MUST oc_backend_alloc(oc_backend *b, oc_tensor *t);       /* data from the arena, zeroed; dims and dtype given */
 void oc_backend_seal(oc_backend *b);
+/* Copies enqueue like operations do. What is uploaded may change once the call is back; what is downloaded is there
+ * after wait. */
 OC_MUST oc_backend_upload(oc_backend *b, oc_tensor dst, const void *host, size_t bytes);
 OC_MUST oc_backend_download(oc_backend *b, void *host, size_t bytes, oc_tensor src);
+OC_MUST oc_backend_copy(oc_backend *b, oc_tensor dst, oc_tensor src);        /* all of src, same memory */
 OC_MUST oc_backend_wait(oc_backend *b);        /* operations only enqueue: device errors appear here, named */
 
 size_t oc_dtype_bytes(oc_dtype dtype);
@@ -143,7 +157,7 @@ typedef struct oc_ops {
 
     /* Cross entropy with class weights and label smoothing [Szegedy16], averaged as PyTorch does (over the weights of
      * the targets): logits [B,horizons*3]; target [B,horizons] i32, -1: not counted. Adds to loss_sum[0] and
-     * weight_sum[0] (f64, host memory on the CPU); dlogits = the gradient of the weighted SUM (the caller divides by
+     * weight_sum[0] (f64, in the backend's memory); dlogits = the gradient of the weighted SUM (the caller divides by
      * the whole batch's weight: gradient_scale of adamw). */
     OC_MUST (*softmax_loss)(oc_backend *b, const oc_loss_rule *rule, oc_tensor logits, oc_tensor target,
                             double *loss_sum, double *weight_sum, oc_tensor dlogits);
@@ -153,7 +167,7 @@ typedef struct oc_ops {
 
     /* [S,P] -> [P], S a power of two: fixed binary tree */
     OC_MUST (*tree_sum)(oc_backend *b, oc_tensor partials, oc_tensor sum);
-    /* f64, fixed blocks: same bits for any split */
+    /* f64, fixed blocks: same bits for any split; sum[0] in the backend's memory */
     OC_MUST (*square_sum)(oc_backend *b, oc_tensor x, double *sum);
     OC_MUST (*adamw)(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v);
     /* average = keep * average + (1 - keep) * x */
@@ -163,4 +177,7 @@ typedef struct oc_ops {
 
 const oc_ops *oc_backend_ops(const oc_backend *b);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

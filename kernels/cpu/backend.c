@@ -1,4 +1,4 @@
-/* backend.c - opening a CPU backend: which instruction set, its arena, and the table of operations. */
+/* backend.c - the CPU's driver: which instruction set, its arena, and the table of operations. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,37 +10,6 @@
 #include "kernels/cpu/backend_cpu.h"
 #include "kernels/cpu/ops_cpu.h"
 #include "kernels/cpu/peak.h"
-
-static const oc_ops cpu_ops = {
-    .gather_scale = oc_cpu_gather_scale,
-    .lstm_packed_bytes = oc_cpu_lstm_packed_bytes,
-    .lstm_pack = oc_cpu_lstm_pack,
-    .lstm_reserve_bytes = oc_cpu_lstm_reserve_bytes,
-    .lstm_forward = oc_cpu_lstm_forward,
-    .lstm_backward = oc_cpu_lstm_backward,
-    .lstm_step = oc_cpu_lstm_step,
-    .attend_packed_bytes = oc_cpu_attend_packed_bytes,
-    .attend_pack = oc_cpu_attend_pack,
-    .attend_reserve_bytes = oc_cpu_attend_reserve_bytes,
-    .attend_forward = oc_cpu_attend_forward,
-    .attend_backward = oc_cpu_attend_backward,
-    .slide_bytes = oc_cpu_slide_bytes,
-    .slide_reset = oc_cpu_slide_reset,
-    .slide_step = oc_cpu_slide_step,
-    .slide_advance = oc_cpu_slide_advance,
-    .linear_packed_bytes = oc_cpu_linear_packed_bytes,
-    .linear_pack = oc_cpu_linear_pack,
-    .linear_forward = oc_cpu_linear_forward,
-    .linear_backward = oc_cpu_linear_backward,
-    .dropout = oc_cpu_dropout,
-    .softmax_loss = oc_cpu_softmax_loss,
-    .softmax = oc_cpu_softmax,
-    .tree_sum = oc_cpu_tree_sum,
-    .square_sum = oc_cpu_square_sum,
-    .adamw = oc_cpu_adamw,
-    .blend = oc_cpu_blend,
-    .fill = oc_cpu_fill,
-};
 
 static bool scalar_available(void)
 {
@@ -148,96 +117,87 @@ static void device_name(char *text, size_t cap)
 #endif
 }
 
-oc_status oc_backend_open(oc_backend **out, const oc_backend_config *config)
+static oc_status cpu_open(oc_backend *b, const oc_backend_config *config)
 {
     oc_isa isa = OC_ISA_SCALAR;
-    assert(out && config);
-    *out = NULL;
-    if (config->kind == OC_BACKEND_CUDA)
-        return OC_FAIL(OC_ECONFIG, "backend is cuda, but this build has no CUDA module: set backend to cpu or auto");
     OC_TRY(isa_choose(config->isa, &isa));
-    OC_TRY(oc_memory_new(out, sizeof **out, "backend"));
-    oc_backend *b = *out;
-    oc_status status = oc_arena_init(&b->arena, config->arena_bytes, "backend arena");
-    if (status != OC_OK) {
-        oc_backend_close(b);
-        *out = NULL;
-        return oc_status_trail(status, __FILE__, __LINE__);
-    }
+    OC_TRY(oc_arena_init(&b->arena, config->arena_bytes, "backend arena"));
     b->kernels = isa_rows[isa].kernels;
     b->info.kind = OC_BACKEND_CPU;
     b->info.isa = isa;
+    b->info.shares_host_memory = true;
     device_name(b->info.device, sizeof b->info.device);
-    snprintf(b->info.reason, sizeof b->info.reason, "%s; %s%s",
-             config->kind == OC_BACKEND_AUTO ? "auto: no CUDA module, so the CPU" : "the CPU was asked for",
-             oc_isa_name(isa), isa == isa_best() ? "" : ", by wish");
+    snprintf(b->info.reason, sizeof b->info.reason, "the CPU was asked for; %s%s", oc_isa_name(isa),
+             isa == isa_best() ? "" : ", by wish");
     return OC_OK;
 }
 
-void oc_backend_close(oc_backend *b)
+static void cpu_close(oc_backend *b)
 {
-    if (!b) return;
     oc_arena_deinit(&b->arena);
-    oc_memory_free(b);
 }
 
-const oc_backend_info *oc_backend_describe(const oc_backend *b)
+static oc_status cpu_alloc(oc_backend *b, size_t bytes, void **data)
 {
-    return &b->info;
-}
-
-const oc_ops *oc_backend_ops(const oc_backend *b)
-{
-    (void)b;
-    return &cpu_ops;
-}
-
-oc_status oc_backend_alloc(oc_backend *b, oc_tensor *t)
-{
-    OC_TRY(oc_arena_take(&b->arena, &t->data, (size_t)oc_tensor_count(*t) * oc_dtype_bytes(t->dtype), "a tensor"));
+    OC_TRY(oc_arena_take(&b->arena, data, bytes, "a tensor"));
     return OC_OK;
 }
 
-void oc_backend_seal(oc_backend *b)
+static void cpu_seal(oc_backend *b)
 {
     oc_arena_seal(&b->arena);
 }
 
-oc_status oc_backend_upload(oc_backend *b, oc_tensor dst, const void *host, size_t bytes)
+static oc_status cpu_copy(oc_backend *b, void *to, const void *from, size_t bytes)
 {
     (void)b;
-    assert(bytes <= (size_t)oc_tensor_count(dst) * oc_dtype_bytes(dst.dtype));
-    if (bytes > 0) memcpy(dst.data, host, bytes);
+    memcpy(to, from, bytes);
     return OC_OK;
 }
 
-oc_status oc_backend_download(oc_backend *b, void *host, size_t bytes, oc_tensor src)
-{
-    (void)b;
-    assert(bytes <= (size_t)oc_tensor_count(src) * oc_dtype_bytes(src.dtype));
-    if (bytes > 0) memcpy(host, src.data, bytes);
-    return OC_OK;
-}
-
-oc_status oc_backend_wait(oc_backend *b)
+static oc_status cpu_wait(oc_backend *b)
 {
     (void)b; /* the CPU has done everything when a call returns */
     return OC_OK;
 }
 
-size_t oc_dtype_bytes(oc_dtype dtype)
-{
-    static const size_t bytes[] = {[OC_DTYPE_F32] = 4, [OC_DTYPE_I32] = 4, [OC_DTYPE_I64] = 8, [OC_DTYPE_BYTES] = 1};
-    assert((unsigned)dtype < sizeof bytes / sizeof bytes[0]);
-    return bytes[dtype];
-}
-
-int64_t oc_tensor_count(oc_tensor t)
-{
-    return t.dims[0] * t.dims[1] * t.dims[2] * t.dims[3];
-}
-
-oc_tensor oc_tensor_make(void *data, oc_dtype dtype, int64_t d0, int64_t d1, int64_t d2, int64_t d3)
-{
-    return (oc_tensor){.data = data, .dims = {d0, d1, d2, d3}, .dtype = dtype};
-}
+const oc_backend_driver oc_cpu_driver = {
+    .abi = OC_BACKEND_ABI,
+    .kind = OC_BACKEND_CPU,
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .seal = cpu_seal,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .wait = cpu_wait,
+    .ops.gather_scale = oc_cpu_gather_scale,
+    .ops.lstm_packed_bytes = oc_cpu_lstm_packed_bytes,
+    .ops.lstm_pack = oc_cpu_lstm_pack,
+    .ops.lstm_reserve_bytes = oc_cpu_lstm_reserve_bytes,
+    .ops.lstm_forward = oc_cpu_lstm_forward,
+    .ops.lstm_backward = oc_cpu_lstm_backward,
+    .ops.lstm_step = oc_cpu_lstm_step,
+    .ops.attend_packed_bytes = oc_cpu_attend_packed_bytes,
+    .ops.attend_pack = oc_cpu_attend_pack,
+    .ops.attend_reserve_bytes = oc_cpu_attend_reserve_bytes,
+    .ops.attend_forward = oc_cpu_attend_forward,
+    .ops.attend_backward = oc_cpu_attend_backward,
+    .ops.slide_bytes = oc_cpu_slide_bytes,
+    .ops.slide_reset = oc_cpu_slide_reset,
+    .ops.slide_step = oc_cpu_slide_step,
+    .ops.slide_advance = oc_cpu_slide_advance,
+    .ops.linear_packed_bytes = oc_cpu_linear_packed_bytes,
+    .ops.linear_pack = oc_cpu_linear_pack,
+    .ops.linear_forward = oc_cpu_linear_forward,
+    .ops.linear_backward = oc_cpu_linear_backward,
+    .ops.dropout = oc_cpu_dropout,
+    .ops.softmax_loss = oc_cpu_softmax_loss,
+    .ops.softmax = oc_cpu_softmax,
+    .ops.tree_sum = oc_cpu_tree_sum,
+    .ops.square_sum = oc_cpu_square_sum,
+    .ops.adamw = oc_cpu_adamw,
+    .ops.blend = oc_cpu_blend,
+    .ops.fill = oc_cpu_fill,
+};

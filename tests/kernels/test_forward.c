@@ -277,7 +277,9 @@ static void refusals(void **state)
     oc_backend *b;
     (void)state;
     const oc_backend_config cuda = {.kind = OC_BACKEND_CUDA};
-    assert_int_equal(oc_backend_open(&b, &cuda), OC_ECONFIG);
+    setenv("OUTCRY_CUDA_MODULE", "/no/such/module.so", 1);
+    assert_int_equal(oc_backend_open(&b, &cuda), OC_EFAILED);
+    assert_non_null(strstr(oc_status_message(), "backend cuda: the CUDA module cannot be loaded: /no/such/module.so"));
     assert_null(b);
     const oc_backend_config any = {.kind = OC_BACKEND_AUTO};
     setenv("OUTCRY_ISA", "neon", 1);

@@ -29,7 +29,7 @@ BANNED = {
 BANNED_CALL = re.compile(r"(?<![\w.>])(" + "|".join(BANNED) + r")\s*\(")
 MARKERS = re.compile("|".join(r"\b" + word + r"\b" for word in ("TO" "DO", "FIX" "ME", "X" "XX", "HA" "CK")))
 COMMENT_OR_TEXT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.S)
-C_SOURCES = (".c", ".h", ".cu", ".cuh")
+C_SOURCES = (".c", ".h", ".cu", ".cuh", ".cpp")
 SOURCES = (*C_SOURCES, ".py", ".sh", ".cmake", ".yaml", ".md", ".txt")
 
 

@@ -1,0 +1,119 @@
+/* backend_cuda.cuh - what the files of kernels/cuda know of a backend: its stream, its planned block, the device's
+ * shape, faults that kernels find; and how a kernel is launched. Operations enqueue and return. */
+#ifndef OC_KERNELS_CUDA_BACKEND_CUDA_CUH
+#define OC_KERNELS_CUDA_BACKEND_CUDA_CUH
+
+#include <assert.h>
+#include "kernels/backend.h"
+#include "kernels/cuda/device.cuh"
+
+/* What a kernel finds wrong in its data: reported by the next wait. One row a fault: name, and the words before and
+ * behind the smallest place where it was found. */
+#define OC_CUDA_FAULTS(X)                                                                                              \
+    X(OC_FAULT_WINDOW, "gather_scale: window", "does not lie in the rows")                                             \
+    X(OC_FAULT_TARGET, "softmax_loss: target", "is not class -1, 0, 1 or 2")
+typedef enum {
+    OC_FAULT_NONE,
+#define OC_CUDA_FAULT_ENUM(name, before, behind) name,
+    OC_CUDA_FAULTS(OC_CUDA_FAULT_ENUM)
+#undef OC_CUDA_FAULT_ENUM
+} oc_cuda_fault_code;
+typedef struct oc_cuda_fault {
+    unsigned code, place;
+} oc_cuda_fault;
+
+static constexpr int OC_CUDA_PARTS = 1024; /* of a sum in two passes */
+
+typedef struct oc_cuda {
+    int device, multiprocessors;
+    size_t shared_max; /* of one block */
+    bool wait_always;  /* OUTCRY_CUDA_WAIT=1: after every launch, so that an error names its kernel */
+    cudaStream_t stream;
+    unsigned char *block; /* the planned memory, then what the backend needs itself */
+    size_t bytes, used;
+    bool sealed;
+    double *parts; /* [OC_CUDA_PARTS] */
+    oc_cuda_fault *fault, *fault_host;
+    const char *launched; /* the last kernel */
+} oc_cuda;
+
+/* oc_tensor_count lives in the program; the module has its own. */
+static inline int64_t oc_cuda_count(oc_tensor t)
+{
+    return t.dims[0] * t.dims[1] * t.dims[2] * t.dims[3];
+}
+
+static inline oc_cuda *oc_cuda_of(oc_backend *b)
+{
+    return (oc_cuda *)b->state;
+}
+
+/* First fault wins; of its places the smallest, whatever order threads come in. */
+OC_DEVICE void oc_fault(oc_cuda_fault *fault, oc_cuda_fault_code code, int64_t place)
+{
+    const unsigned before = atomicCAS(&fault->code, 0u, (unsigned)code);
+    if (before == 0 || before == (unsigned)code) (void)atomicMin(&fault->place, (unsigned)place);
+}
+
+OC_MUST oc_cuda_result(oc_backend *b, cudaError_t error, const char *what);
+
+/* ---------------------------------------------------------------- launching */
+#ifdef OC_EMULATION
+template <class... P, class... A>
+static cudaError_t oc_launch(const char *name, bool cooperative, void (*kernel)(P...), dim3 grid, dim3 block,
+                             size_t shared_bytes, cudaStream_t, const A &...arguments)
+{
+    return (cudaError_t)emulation::launch_kernel({name, grid, block, shared_bytes, cooperative}, kernel, arguments...);
+}
+#else
+template <class... P, class... A>
+static cudaError_t oc_launch(const char *, bool cooperative, void (*kernel)(P...), dim3 grid, dim3 block,
+                             size_t shared_bytes, cudaStream_t stream, const A &...arguments)
+{
+    if (shared_bytes > 48 * 1024) {
+        const cudaError_t error =
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+        if (error != cudaSuccess) return error;
+    }
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+    config.attrs = &attribute;
+    config.numAttrs = cooperative ? 1 : 0;
+    return cudaLaunchKernelEx(&config, kernel, P(arguments)...);
+}
+#endif
+
+/* Starts kernel(arguments...) on the backend's stream, or returns from the operation with an error that names it. An
+ * empty grid starts nothing. A template with a comma goes in parentheses. */
+#define OC_LAUNCH_AS(cooperative, b, kernel, grid, block, shared_bytes, ...)                                           \
+    do {                                                                                                               \
+        const dim3 oc_grid_ = (grid);                                                                                  \
+        if (oc_grid_.x == 0 || oc_grid_.y == 0 || oc_grid_.z == 0) break;                                              \
+        oc_cuda_of(b)->launched = #kernel;                                                                             \
+        OC_TRY(oc_cuda_result(b,                                                                                       \
+                              oc_launch(#kernel, cooperative, kernel, oc_grid_, block, shared_bytes,                   \
+                                        oc_cuda_of(b)->stream, __VA_ARGS__),                                           \
+                              "the launch"));                                                                          \
+        if (oc_cuda_of(b)->wait_always) OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(oc_cuda_of(b)->stream), "it")); \
+    } while (0)
+#define OC_LAUNCH(b, kernel, grid, block, shared_bytes, ...)                                                           \
+    OC_LAUNCH_AS(false, b, kernel, grid, block, shared_bytes, __VA_ARGS__)
+#define OC_LAUNCH_COOPERATIVE(b, kernel, grid, block, shared_bytes, ...)                                               \
+    OC_LAUNCH_AS(true, b, kernel, grid, block, shared_bytes, __VA_ARGS__)
+
+static constexpr int OC_FLAT_THREADS = 256;
+/* Blocks for a flat loop over count elements: enough for the device, no more. */
+static inline unsigned oc_flat_grid(oc_backend *b, int64_t count)
+{
+    const int64_t blocks = (count + OC_FLAT_THREADS - 1) / OC_FLAT_THREADS;
+    const int64_t most = (int64_t)oc_cuda_of(b)->multiprocessors * 8;
+    return (unsigned)(blocks < most ? blocks : most);
+}
+
+#endif

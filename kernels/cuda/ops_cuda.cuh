@@ -1,0 +1,51 @@
+/* ops_cuda.cuh - the operations of the CUDA backend: oc_cuda_ROW for each row of oc_ops, in the table of backend.cu.
+ * What each does is said once, in kernels/ops.h. Below them, what files of kernels/cuda ask of each other. */
+#ifndef OC_KERNELS_CUDA_OPS_CUDA_CUH
+#define OC_KERNELS_CUDA_OPS_CUDA_CUH
+
+#include "kernels/cuda/backend_cuda.cuh"
+
+OC_MUST oc_cuda_gather_scale(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale,
+                             float clip, oc_tensor x);
+
+size_t oc_cuda_linear_packed_bytes(oc_backend *b, int outputs, int inputs);
+OC_MUST oc_cuda_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);
+OC_MUST oc_cuda_linear_forward(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
+OC_MUST oc_cuda_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_tensor y, bool relu, oc_tensor dy,
+                                oc_tensor dx, oc_tensor dw, oc_tensor dbias);
+
+OC_MUST oc_cuda_softmax_loss(oc_backend *b, const oc_loss_rule *rule, oc_tensor logits, oc_tensor target,
+                             double *loss_sum, double *weight_sum, oc_tensor dlogits);
+OC_MUST oc_cuda_softmax(oc_backend *b, int horizons, const float *temperature, oc_tensor logits,
+                        oc_tensor probabilities);
+
+OC_MUST oc_cuda_tree_sum(oc_backend *b, oc_tensor partials, oc_tensor sum);
+OC_MUST oc_cuda_square_sum(oc_backend *b, oc_tensor x, double *sum);
+OC_MUST oc_cuda_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v);
+OC_MUST oc_cuda_blend(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
+OC_MUST oc_cuda_fill(oc_backend *b, float value, oc_tensor x);
+
+/* c(i,j) (+)= sum over k of a(i,k) b(k,j), m x n, one fused chain over ascending k from start[j], c or 0 (product.cu).
+ * a(i,k) = a[i * a_row + k * a_k], b(k,j) = b[k * b_k + j * b_column], c(i,j) = c[i * c_row + j]. f32, the CPU's bits.
+ * splits > 1: k is cut into that many ranges whose sums go to parts [splits][m][n] and are added in ascending order;
+ * then neither start nor add. */
+typedef struct oc_cuda_product {
+    int m, n, k;
+    const float *a;
+    int64_t a_row, a_k;
+    const float *b;
+    int64_t b_k, b_column;
+    float *c;
+    int64_t c_row;
+    const float *start;
+    bool add, relu;
+    int splits;
+    float *parts;
+} oc_cuda_product;
+OC_MUST oc_cuda_product_run(oc_backend *b, const oc_cuda_product *p);
+
+/* sums[j] = sum over ascending i of x(i,j) = x[i * row + j], one chain each; sums2 (may be NULL) gets the same. */
+OC_MUST oc_cuda_column_sums(oc_backend *b, const float *x, int64_t rows, int columns, int64_t row, float *sums,
+                            float *sums2);
+
+#endif

@@ -1,0 +1,7 @@
+# The files of the CUDA module, for nvcc (kernels/CMakeLists.txt) and for the host compiler (tests/emulation).
+set(OUTCRY_CUDA_SOURCES
+    cuda/backend.cu
+    cuda/linear.cu
+    cuda/loss.cu
+    cuda/product.cu
+    cuda/update.cu)

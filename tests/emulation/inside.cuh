@@ -1,0 +1,67 @@
+/* inside.cuh - what the parts of the emulation know of each other: fibers, warps, blocks, the shadow of memory. */
+#ifndef OC_TESTS_EMULATION_INSIDE_CUH
+#define OC_TESTS_EMULATION_INSIDE_CUH
+
+#include "emulation/language.cuh"
+#include "emulation/runtime.cuh"
+
+namespace emulation
+{
+enum { THREADS_MAX = 1024, WARPS_MAX = THREADS_MAX / 32, SITES_MAX = 64, FIBERS_MAX = 1 << 14, BLOCKS_MAX = 256 };
+enum { SHARED_MAX = 227 * 1024, SHARED_STATIC_MAX = 48 * 1024, SHARED_GUARD = 64 };
+/* A block's shared memory with a guard behind every array of it. */
+enum { SHARED_SPAN = SHARED_MAX + SITES_MAX * 2 * SHARED_GUARD };
+
+enum fiber_state { READY, AT_BARRIER, AT_WARP, AT_GRID, DONE };
+struct block_state;
+struct fiber {
+    identity who;
+    int number, warp, lane;
+    fiber_state state;
+    const char *file; /* where it waits */
+    int line;
+    block_state *block;
+    void *sp;
+    unsigned char *stack;
+    void *fake_stack; /* of the address sanitizer */
+};
+struct warp_state {
+    uint32_t arrived, epoch;
+    uint32_t words[32][WARP_WORDS], answer[2][32][WARP_WORDS];
+};
+struct shared_site {
+    const void *site;
+    size_t at, bytes;
+};
+struct block_state {
+    int first, threads, live, waiting; /* fibers */
+    uint32_t number, epoch;
+    warp_state warp[WARPS_MAX];
+    unsigned char *shared;
+    size_t shared_used, shared_taken, dynamic_bytes;
+    int sites;
+    shared_site site[SITES_MAX];
+};
+extern fiber *running;
+extern const char *kernel_name;
+extern uint32_t
+    era; /* from 2, goes up with every launch and every grid barrier: what lies between two eras is ordered */
+
+enum { STACK_BYTES = 256 * 1024 };
+void fiber_make(fiber *f, void (*entry)()); /* takes a stack where it has none */
+void fiber_enter(fiber *f);                 /* from the scheduler */
+void fiber_leave(fiber *f, bool for_good);  /* to the scheduler */
+
+/* Says what is wrong with the running thread and ends the process: a finding is never a result. */
+[[noreturn]] void finding(const void *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Shadow of a piece of memory: what was written, and who touched it since the last barrier (shadow.cpp). */
+void shadow_add(void *at, size_t bytes, const char *what); /* closed: kernels may not touch it */
+void shadow_remove(void *at);
+void shadow_open(void *at, size_t bytes); /* they may; nothing is written there */
+void shadow_close(const void *at, size_t bytes);
+void shadow_written(const void *at, size_t bytes); /* by the host */
+bool shadow_all_written(const void *at, size_t bytes);
+} // namespace emulation
+
+#endif

@@ -1,0 +1,59 @@
+/* runtime.cuh - the calls of the CUDA runtime that kernels/cuda makes. One device, "emulation", whose memory is a part
+ * of the process that only uploads, downloads and kernels may touch; everything is done when a call returns. */
+#ifndef OC_TESTS_EMULATION_RUNTIME_CUH
+#define OC_TESTS_EMULATION_RUNTIME_CUH
+
+#include <cstddef>
+
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorNoDevice = 100,
+    cudaErrorInvalidDevice = 101,
+    cudaErrorIllegalAddress = 700,
+    cudaErrorLaunchFailure = 719
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum { cudaStreamNonBlocking = 1 };
+typedef struct emulation_stream *cudaStream_t;
+
+struct cudaDeviceProp {
+    char name[256];
+    size_t totalGlobalMem, sharedMemPerBlockOptin;
+    int major, minor, multiProcessorCount;
+};
+
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
+cudaError_t cudaMalloc(void **out, size_t bytes);
+cudaError_t cudaFree(void *at);
+cudaError_t cudaMallocHost(void **out, size_t bytes);
+cudaError_t cudaFreeHost(void *at);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaGetLastError();
+const char *cudaGetErrorName(cudaError_t code);
+const char *cudaGetErrorString(cudaError_t code);
+
+namespace emulation
+{
+/* Memory from cudaMalloc is one block that nobody may touch; a backend hands out parts of it, as NaN that nothing
+ * wrote. What it leaves between two of them is a guard. */
+void hand_out(void *at, size_t bytes);
+/* The environment makes failures, so that a test sees what the program makes of them:
+ *   OUTCRY_EMULATION_FAIL=NAME   the launch of the first kernel whose name has NAME in it reports an illegal address
+ *   OUTCRY_EMULATION_MEMORY=N    the device has N bytes
+ *   OUTCRY_EMULATION_DEVICES=0   no device   */
+} // namespace emulation
+
+#endif
