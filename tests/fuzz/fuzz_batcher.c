@@ -1,0 +1,114 @@
+/* fuzz_batcher.c - any requests, and any shared memory, before a whole batcher with its model and sessions. The first
+ * byte chooses: 255: what follows is the ring itself, with its tail; else it is a program of requests of five bytes
+ * each. After every round: no probabilities but of a good answer, which sum to one; then the client goes, and no
+ * session is left. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "nn/sample_bundle.h"
+#include "serve/batcher.h"
+
+enum { T = 4, F = 3, RING = 4096, SESSIONS = 2, ROUNDS_MAX = 400 };
+
+static oc_batcher batcher;
+static oc_channel channel;
+static oc_ring requests, replies;
+
+static void must(int good)
+{
+    if (!good) abort();
+}
+
+static void batcher_make(void)
+{
+    static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 1, 4, 2, 1};
+    const oc_batcher_config config = {
+        .batch_max = 3, .sessions_max = SESSIONS, .memory_max_bytes = 1 << 20, .budget = 0.9};
+    static oc_bundle *bundle;
+    int fd;
+    must(sample_bundle(&bundle, &shape, 3.0f, 4.0, 5) == OC_OK);
+    must(oc_batcher_init(&batcher, 0, bundle, &config, &channel, 1) == OC_OK);
+    must(oc_channel_make(&channel, RING, &fd) == OC_OK);
+    close(fd);
+    batcher.advance_ns = 1000; /* not measured: the same inputs find the same admissions */
+}
+
+static void client_make(void)
+{
+    oc_ring *const theirs[] = {&channel.requests, &channel.replies}, *const ours[] = {&requests, &replies};
+    memset(channel.region, 0, OC_WIRE_REGION_OFFSET + RING);
+    for (int i = 0; i < 2; i++) {
+        oc_ring_init(theirs[i], theirs[i]->shared, theirs[i]->data, theirs[i]->capacity);
+        oc_ring_init(ours[i], theirs[i]->shared, theirs[i]->data, theirs[i]->capacity);
+    }
+    for (int i = 0; i < SESSIONS; i++) batcher.sessions[i] = (oc_session){.id = 0};
+    batcher.stats = (oc_batcher_stats){.batches = 0};
+    channel.state = OC_CHANNEL_LIVE;
+}
+
+static void replies_check(void)
+{
+    oc_wire_reply r;
+    while (oc_ring_peek(&replies, &r, sizeof r) == OC_RING_DONE) {
+        oc_ring_copy(&replies, (unsigned char *)&r + OC_WIRE_LINE, sizeof r - OC_WIRE_LINE);
+        oc_ring_take(&replies, sizeof r);
+        const float *p = r.probabilities[0];
+        must(r.bytes == sizeof r && r.state < OC_REPLY_STATE_COUNT);
+        must(p[0] >= 0 && p[1] >= 0 && p[2] >= 0 && fabsf(p[0] + p[1] + p[2] - 1) < 1e-5f);
+        must(r.state == OC_REPLY_OK || p[2] == 1);
+    }
+}
+
+/* kind; session and how much payload; run length; sequence; first number. */
+static void request_put(const uint8_t op[5], uint64_t *sequence)
+{
+    static const uint32_t sessions[] = {0, 1u << 12, 1u << 12 | 1, 2u << 12, 3u << 12, 1u << 12 | 2, UINT32_MAX, 1};
+    static const size_t cells[] = {F, T * F, (T - 1) * F, 2 * F, 0, F + 1, T * F - 1, 1};
+    float payload[64] = {(float)op[4] - 128};
+    const oc_bundle *b = oc_model_bundle(batcher.model);
+    oc_wire_open open = {.schema_low = b->schema.low, .schema_high = b->schema.high, .period_ns = (op[4] % 4) * 10000};
+    const bool opens = op[0] % 8 == OC_REQUEST_OPEN;
+    const size_t bytes = opens ? sizeof open : cells[op[1] >> 5] * sizeof *payload;
+    if (op[4] == 255) payload[0] = (float)NAN;
+    for (int i = 1; i < T * F; i++) payload[i] = (float)(i * op[4] % 17) - 8;
+    memcpy(open.model, b->name, strlen(b->name));
+    open.model[0] = (char)(open.model[0] + (op[2] == 255));
+    *sequence += op[3] % 4;
+    const oc_wire_request q = {.bytes = (uint32_t)oc_ring_record_bytes(bytes),
+                               .count = (uint32_t)bytes + (op[3] == 255 ? 4000 : 0),
+                               .kind = op[0] % 8,
+                               .session = opens ? 0 : sessions[op[1] % 8],
+                               .run_length = op[2],
+                               .deadline_ns = op[3] == 254,
+                               .sequence = *sequence};
+    (void)oc_ring_put(&requests, &q, sizeof q, opens ? (const void *)&open : payload, bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    uint64_t sequence = 1;
+    if (!batcher.model) batcher_make();
+    if (bytes < 6) return 0;
+    client_make();
+    if (data[0] == 255) {
+        memcpy(channel.requests.data, data + 6, bytes - 6 < RING ? bytes - 6 : RING);
+        channel.requests.shared->tail = (uint64_t)data[1] << 6 | (uint64_t)data[2] << 14 | (data[3] & 1);
+    }
+    for (size_t at = 1; data[0] != 255 && at + 5 <= bytes; at += 5) {
+        request_put(data + at, &sequence);
+        if ((data[at] & 0x80) == 0) continue; /* else others pile up */
+        (void)oc_batcher_round(&batcher);
+        replies_check();
+    }
+    for (int i = 0; i < ROUNDS_MAX && oc_batcher_round(&batcher); i++) replies_check();
+    replies_check();
+    if (channel.state == OC_CHANNEL_LIVE) channel.state = OC_CHANNEL_LEAVING;
+    (void)oc_batcher_round(&batcher);
+    must(channel.state == OC_CHANNEL_LEFT && batcher.stats.sessions == 0 && !batcher.history.busy);
+    for (int i = 0; i < SESSIONS; i++) must(batcher.sessions[i].id == 0);
+    return 0;
+}

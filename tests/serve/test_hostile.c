@@ -1,0 +1,261 @@
+/* test_hostile.c - a peer with the shared memory in its own hands: positions that cannot be, records of lengths that
+ * cannot be, rows that change while they are read. It is dropped and counted, gets no probabilities, and the client
+ * beside it is answered in the same round. What it would catch: a length believed after it was checked, a read beyond
+ * the ring (under the address sanitizer), a batcher that stops. */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include "serve/rig.h"
+
+enum { T = RIG_T, F = RIG_F };
+
+static int setup(void **state)
+{
+    static rig r;
+    rig_open(&r);
+    *state = &r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    rig_close(*state);
+    return 0;
+}
+
+static void neighbour_answers(rig *r)
+{
+    float window[T * F], want[RIG_OUTPUTS];
+    oc_wire_reply reply;
+    rig_rows(window, 2, 0, T);
+    rig_oracle(r, 2, T - 1, want);
+    rig_send(r, 1, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = 5}, window, sizeof window);
+    (void)oc_batcher_round(&r->batcher);
+    assert_true(rig_poll(r, 1, &reply) && reply.state == OC_REPLY_OK);
+    assert_memory_equal(want, reply.probabilities, sizeof want);
+}
+
+/* In the place of the one that was dropped. */
+static void another_client(rig *r)
+{
+    oc_channel *c = &r->channels[0];
+    oc_ring *const ends[] = {&c->requests, &c->replies, &r->requests[0], &r->replies[0]};
+    assert_int_equal(c->state, OC_CHANNEL_LEFT);
+    memset(c->region, 0, sizeof(oc_wire_control));
+    for (int i = 0; i < 4; i++) oc_ring_init(ends[i], ends[i]->shared, ends[i]->data, ends[i]->capacity);
+    c->state = OC_CHANNEL_LIVE;
+}
+
+/* One good row first, so that positions are in mid-ring; then one record as the case says. */
+static void broken_records(void **state)
+{
+    static const struct {
+        const char *what;
+        uint64_t tail; /* behind the good record */
+        uint32_t bytes;
+    } cases[] = {
+        {"a tail behind the head", (uint64_t)-64, 64},
+        {"a tail a ring ahead", RIG_RING + 64, 64},
+        {"a tail far ahead", UINT64_C(1) << 63, 64},
+        {"a tail within a line", 65, 64},
+        {"a record of nothing", 64, 0},
+        {"a record within a line", 64, 63},
+        {"a record of a line and a byte", 128, 65},
+        {"a record larger than published", 64, 128},
+        {"a record larger than a window", 4096, 1024},
+        {"a record of all bits", 4096, UINT32_MAX},
+        {"a record larger than the ring", 8128, 16384},
+    };
+    rig *r = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        oc_channel *c = &r->channels[0];
+        oc_wire_reply reply;
+        const uint32_t session = rig_session(r, 0);
+        const uint64_t before = r->batcher.stats.broken, at = r->requests[0].mine;
+        const oc_wire_request bad = {.bytes = cases[i].bytes, .kind = OC_REQUEST_WINDOW, .session = session};
+        memcpy(r->requests[0].data + at % RIG_RING, &bad, sizeof bad);
+        __atomic_store_n(&r->requests[0].shared->tail, at + cases[i].tail, __ATOMIC_RELEASE);
+        neighbour_answers(r);
+        if (r->batcher.stats.broken != before + 1) fail_msg("%s: not found", cases[i].what);
+        assert_int_equal(c->state, OC_CHANNEL_LEFT);
+        assert_false(rig_poll(r, 0, &reply));
+        assert_int_equal(r->batcher.stats.sessions, 0); /* its session went with it */
+        another_client(r);
+    }
+}
+
+/* The head of the replies that the peer writes: beyond what was sent, or backwards. */
+static void broken_heads(void **state)
+{
+    static const uint64_t heads[] = {UINT64_C(1) << 20, UINT64_C(1) << 40, (uint64_t)-64};
+    rig *r = *state;
+    float window[T * F];
+    rig_rows(window, 1, 0, T);
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        oc_channel *c = &r->channels[0];
+        const uint64_t before = r->batcher.stats.broken;
+        uint64_t sent = 0; /* the head is looked at where the ring of replies seems full */
+        __atomic_store_n(&c->replies.shared->head, c->replies.mine + heads[i], __ATOMIC_RELEASE);
+        for (; sent < 4000 && c->state == OC_CHANNEL_LIVE; sent++) {
+            rig_send(r, 0, (oc_wire_request){.kind = 99}, NULL, 0);
+            (void)oc_batcher_round(&r->batcher);
+        }
+        neighbour_answers(r);
+        assert_int_equal(r->batcher.stats.broken, before + 1);
+        assert_int_equal(c->state, OC_CHANNEL_LEFT);
+        another_client(r);
+    }
+}
+
+/* ---- changed while it is read --------------------------------------------------------------------------------------
+ */
+typedef struct spoiler {
+    rig *r;
+    uint32_t stop;
+} spoiler;
+
+/* Rows between good and NaN, counts and lengths between good and large, as fast as it can. */
+static void *spoil(void *argument)
+{
+    spoiler *s = argument;
+    unsigned char *data = s->r->requests[0].data;
+    const uint32_t key = oc_random_key(19, OC_RANDOM_TEST, 0, 0);
+    for (uint64_t i = 0; !__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE); i++) {
+        const uint64_t draw = oc_random_philox(key, i), line = draw % (RIG_RING / OC_WIRE_LINE);
+        const uint32_t words[] = {64, 128, 320, 0x7fc00000u, 0x3f800000u, 240, 20, UINT32_MAX};
+        volatile uint32_t *word = (volatile uint32_t *)(void *)(data + line * OC_WIRE_LINE + (draw >> 20) % 16 * 4);
+        *word = words[(draw >> 32) % 8];
+    }
+    return NULL;
+}
+
+static bool good_or_hold(const oc_wire_reply *reply)
+{
+    for (int h = 0; h < 2; h++) {
+        const float *p = reply->probabilities[h];
+        const float sum = p[0] + p[1] + p[2];
+        if (!(p[0] >= 0 && p[1] >= 0 && p[2] >= 0 && fabsf(sum - 1) < 1e-5f)) return false;
+        if (reply->state != OC_REPLY_OK && !(p[2] == 1)) return false;
+    }
+    return reply->state < OC_REPLY_STATE_COUNT;
+}
+
+static void changed_while_read(void **state)
+{
+    rig *r = *state;
+    spoiler s = {.r = r};
+    pthread_t thread;
+    size_t answered = 0, dropped = 0;
+    float window[T * F];
+    rig_rows(window, 1, 0, T);
+    assert_int_equal(pthread_create(&thread, NULL, spoil, &s), 0);
+    const int64_t end = oc_clock_monotonic_ns() + OC_SECOND_NS;
+    while (oc_clock_monotonic_ns() < end) {
+        oc_channel *c = &r->channels[0];
+        oc_wire_reply reply;
+        oc_wire_request q = {.kind = OC_REQUEST_WINDOW, .sequence = 1, .bytes = 320, .count = sizeof window};
+        for (int i = 0; i < 12; i++)
+            if (oc_ring_put(&r->requests[0], &q, sizeof q, window, sizeof window) != OC_RING_DONE) break;
+        (void)oc_batcher_round(&r->batcher);
+        while (rig_poll(r, 0, &reply)) {
+            assert_true(good_or_hold(&reply)); /* whatever the rows were when they were copied */
+            answered++;
+        }
+        if (c->state != OC_CHANNEL_LEFT) continue;
+        another_client(r);
+        dropped++;
+    }
+    __atomic_store_n(&s.stop, 1u, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    neighbour_answers(r);
+    assert_true(answered > 20);
+    print_message("%zu answers, dropped %zu times\n", answered, dropped);
+}
+
+/* Rows that a feed could send by mistake: each refused or held with its reason, counted by it, and with no
+ * probabilities; and no window that one of them would have been in is answered. */
+static void bad_rows(void **state)
+{
+    static const struct {
+        const char *what;
+        uint64_t sequence;
+        uint32_t run;
+        float value;
+        oc_reply_state want;
+    } rows[] = {
+        {"repeated", T, T + 1, 0, OC_REPLY_REFUSED_ORDER},
+        {"reordered", T - 3, T + 1, 0, OC_REPLY_REFUSED_ORDER},
+        {"NaN", 100, T + 1, NAN, OC_REPLY_REFUSED_VALUE},
+        {"infinite", 100, T + 1, HUGE_VALF, OC_REPLY_REFUSED_VALUE},
+        {"not valid", 100, 0, 0, OC_REPLY_HOLD_GAP},
+        {"a row left out before it", 100, T + 2, 0, OC_REPLY_HOLD_SHORT},
+        {"counted twice", 100, T, 0, OC_REPLY_HOLD_SHORT},
+        {"begun anew", 100, 1, 0, OC_REPLY_HOLD_SHORT},
+    };
+    rig *r = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const uint32_t session = rig_session(r, 0);
+        float row[F];
+        oc_wire_request q = {.kind = OC_REQUEST_PUSH, .session = session};
+        for (q.sequence = 1; q.sequence <= T; q.sequence++) {
+            rig_row(row, 1, q.sequence);
+            q.run_length = (uint32_t)q.sequence;
+            rig_send(r, 0, q, row, sizeof row);
+            assert_int_equal(rig_await(r, 0).state, q.sequence == T ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT);
+        }
+        const uint64_t *counter = &r->batcher.stats.replies[OC_REQUEST_PUSH][rows[i].want], before = *counter;
+        q.sequence = rows[i].sequence;
+        q.run_length = rows[i].run;
+        rig_row(row, 1, T + 1);
+        row[F - 1] += rows[i].value;
+        rig_send(r, 0, q, row, sizeof row);
+        const oc_wire_reply reply = rig_await(r, 0);
+        if (reply.state != rows[i].want || *counter != before + 1)
+            fail_msg("%s: state %u, not %d", rows[i].what, reply.state, rows[i].want);
+        for (int h = 0; h < 2; h++) assert_true(reply.probabilities[h][0] == 0 && reply.probabilities[h][2] == 1);
+        q.sequence = 200; /* the next good row: goes on only where the bad one was refused without being the next */
+        q.run_length = T + 1;
+        rig_send(r, 0, q, row, sizeof row);
+        const bool kept = rows[i].want == OC_REPLY_REFUSED_ORDER;
+        const oc_reply_state next = rig_await(r, 0).state;
+        if (isfinite(row[F - 1])) assert_int_equal(next, kept ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT);
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = session}, NULL, 0);
+        assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+    }
+}
+
+/* A row that came too late is in the window, and its own answer is HOLD; so is one in a stale window. */
+static void stale(void **state)
+{
+    rig *r = *state;
+    const uint32_t session = rig_session(r, 0);
+    float rows[(T + 2) * F], want[RIG_OUTPUTS];
+    rig_rows(rows, 1, 0, T + 2);
+    for (uint64_t i = 0; i < T + 2; i++) {
+        const oc_wire_request q = {.kind = OC_REQUEST_PUSH,
+                                   .session = session,
+                                   .sequence = i + 1,
+                                   .run_length = (uint32_t)i + 1,
+                                   .deadline_ns = i == T ? 1 : oc_clock_monotonic_ns() + OC_SECOND_NS * 60};
+        rig_send(r, 0, q, rows + i * F, F * sizeof *rows);
+        const oc_wire_reply reply = rig_await(r, 0);
+        assert_int_equal(reply.state, i + 1 < T ? OC_REPLY_HOLD_SHORT : i == T ? OC_REPLY_LATE : OC_REPLY_OK);
+        if (i == T) assert_true(reply.probabilities[0][0] == 0 && reply.probabilities[0][2] == 1);
+        if (i != T + 1) continue;
+        rig_oracle(r, 1, i, want);
+        assert_memory_equal(want, reply.probabilities, sizeof want);
+    }
+    assert_int_equal(r->batcher.stats.replies[OC_REQUEST_PUSH][OC_REPLY_LATE], 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(broken_records, setup, teardown),
+        cmocka_unit_test_setup_teardown(broken_heads, setup, teardown),
+        cmocka_unit_test_setup_teardown(changed_while_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(stale, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
