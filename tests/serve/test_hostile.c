@@ -1,6 +1,6 @@
 /* test_hostile.c - a peer with the shared memory in its own hands: positions that cannot be, records of lengths that
  * cannot be, rows that change while they are read. It is dropped and counted, gets no probabilities, and the client
- * beside it is answered in the same round. What it would catch: a length believed after it was checked, a read beyond
+ * beside it is answered all the same. What it would catch: a length believed after it was checked, a read beyond
  * the ring (under the address sanitizer), a batcher that stops. */
 #include <math.h>
 #include <pthread.h>
@@ -30,8 +30,12 @@ static void neighbour_answers(rig *r)
     rig_rows(window, 2, 0, T);
     rig_oracle(r, 2, T - 1, want);
     rig_send(r, 1, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = 5}, window, sizeof window);
-    (void)oc_batcher_round(&r->batcher);
-    assert_true(rig_poll(r, 1, &reply) && reply.state == OC_REPLY_OK);
+    bool answered = false; /* in this round, or in the next where the other has filled this one's batch */
+    for (int i = 0; i < 2 && !answered; i++) {
+        (void)oc_batcher_round(&r->batcher);
+        answered = rig_poll(r, 1, &reply);
+    }
+    assert_true(answered && reply.state == OC_REPLY_OK);
     assert_memory_equal(want, reply.probabilities, sizeof want);
 }
 
