@@ -1,4 +1,4 @@
-/* file.c - paths, whole reads, mappings and appends. Writing with replacement is in file_writer.c. */
+/* file.c - paths, whole reads and mappings. Writing with replacement is in file_writer.c. */
 #include "base/file.h"
 
 #include <assert.h>
@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -141,33 +140,4 @@ void oc_file_map_close(oc_file_map *map)
 {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->bytes);
     *map = (oc_file_map){0};
-}
-
-/* Under a lock, so that a half-written record can be taken back without harm to another appender. */
-static oc_status append_locked(int fd, const char *path, const void *data, size_t bytes, bool sync)
-{
-    struct stat before;
-    if (flock(fd, LOCK_EX) != 0 || fstat(fd, &before) != 0)
-        return OC_FAIL(OC_EFAILED, "%s: cannot lock: %s", path, strerror(errno));
-    ssize_t put;
-    do put = write(fd, data, bytes);
-    while (put < 0 && errno == EINTR);
-    if (put != (ssize_t)bytes) {
-        int reason = put < 0 ? errno : ENOSPC;
-        if (put > 0 && ftruncate(fd, before.st_size) != 0)
-            return OC_FAIL(OC_EFAILED, "%s: cannot append, and half a record stays: %s", path, strerror(errno));
-        return OC_FAIL(OC_EFAILED, "%s: cannot append: %s", path, strerror(reason));
-    }
-    if (sync && fdatasync(fd) != 0) return OC_FAIL(OC_EFAILED, "%s: cannot sync: %s", path, strerror(errno));
-    return OC_OK;
-}
-
-oc_status oc_file_append(const char *path, const void *data, size_t bytes, bool sync)
-{
-    assert(data || bytes == 0);
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot open to append: %s", path, strerror(errno));
-    oc_status status = append_locked(fd, path, data, bytes, sync);
-    if (close(fd) != 0 && status == OC_OK) status = OC_FAIL(OC_EFAILED, "%s: cannot close: %s", path, strerror(errno));
-    return status;
 }

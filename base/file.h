@@ -36,10 +36,14 @@ OC_MUST oc_file_writer_add(oc_file_writer *w, const void *data, size_t bytes);  
 OC_MUST oc_file_writer_patch(oc_file_writer *w, uint64_t offset, const void *data,
                              size_t bytes); /* already written bytes */
 uint64_t oc_file_writer_bytes(const oc_file_writer *w);
+OC_MUST oc_file_writer_prepare(oc_file_writer *w); /* all of commit that can fail but the rename: files of a set */
 OC_MUST oc_file_writer_commit(oc_file_writer *w);                     /* closes w, also on failure */
 void oc_file_writer_abort(oc_file_writer *w);                         /* closes w; NULL is fine */
 
-/* Appends one record to a file with a single write, optionally synced; creates the file. */
-OC_MUST oc_file_append(const char *path, const void *data, size_t bytes, bool sync);
+/* The same for a library that writes a file by its name: an empty temporary file beside the file that `path` means
+ * (behind links), to be synced by the caller, then renamed over it, or unlinked. Removes what killed processes left
+ * beside it. */
+OC_MUST oc_file_beside(const char *path, char target[OC_PATH_MAX], char temporary[OC_PATH_MAX]);
+OC_MUST oc_file_replace(const char *temporary, const char *target);   /* keeps the target's mode; syncs the folder */
 
 #endif

@@ -1,24 +1,21 @@
-/* file_writer.c - replace a file as a whole or not at all: temporary file in the same folder, fsync, rename, fsync of
- * the folder. A crash leaves the old file, and at worst a ".outcry-PID-N.tmp" beside it. */
+/* file_writer.c - replace a file as a whole or not at all: temporary file in the same folder (file_beside.c), fsync,
+ * rename, fsync of the folder. A crash leaves the old file, and at worst a temporary one, removed by a later writer. */
 #include "base/file.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 
-enum { BUFFER_BYTES = 1 << 18, NAME_TRIES = 1000 };
+enum { BUFFER_BYTES = 1 << 18 };
 
 struct oc_file_writer {
     int fd;
     int failed;                                 /* errno of the first failure; then only abort or a failing commit */
+    bool prepared;                              /* all is on the disk, only the rename is missing */
     size_t buffered;
     uint64_t written;                           /* bytes in the file; `buffered` more in the buffer */
     char target[OC_PATH_MAX], temporary[OC_PATH_MAX];
@@ -32,62 +29,23 @@ static oc_status writer_fail(oc_file_writer *w, int reason)
                    strerror(w->failed));
 }
 
-/* The file that a name means: behind links, so that a link stays one. A device or folder must not be renamed over. */
-static oc_status target_resolve(oc_file_writer *w, const char *path, mode_t *mode)
-{
-    struct stat s;
-    *mode = 0;
-    if (strlen(path) >= sizeof w->target)
-        return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %d bytes", path, OC_PATH_MAX - 1);
-    memcpy(w->target, path, strlen(path) + 1);
-    if (stat(path, &s) != 0) return OC_OK;
-    if (!S_ISREG(s.st_mode))
-        return OC_FAIL(OC_EFAILED, "%s: cannot write: it is there and is not a regular file", path);
-    *mode = s.st_mode & 07777;
-    if (!realpath(path, w->target)) return OC_FAIL(OC_EFAILED, "%s: cannot resolve: %s", path, strerror(errno));
-    return OC_OK;
-}
-
-static size_t folder_length(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) + 1 : 0;
-}
-
-static oc_status temporary_open(oc_file_writer *w, mode_t mode)
-{
-    static atomic_uint serial;
-    int folder = (int)folder_length(w->target);
-    for (int i = 0; i < NAME_TRIES; i++) {
-        int length = snprintf(w->temporary, sizeof w->temporary, "%.*s.outcry-%ld-%u.tmp", folder, w->target,
-                              (long)getpid(), atomic_fetch_add(&serial, 1));
-        if (length < 0 || (size_t)length >= sizeof w->temporary) break;
-        w->fd = open(w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd < 0 && errno == EEXIST) continue;             /* left by a crash */
-        if (w->fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot write: %s", w->target, strerror(errno));
-        if (mode && fchmod(w->fd, mode) != 0) {                 /* a replaced file keeps its mode */
-            int reason = errno;
-            close(w->fd);
-            unlink(w->temporary);
-            return OC_FAIL(OC_EFAILED, "%s: cannot keep its mode: %s", w->target, strerror(reason));
-        }
-        return OC_OK;
-    }
-    return OC_FAIL(OC_ELIMIT, "%.64s…: found no name for a temporary file beside it", w->target);
-}
-
 oc_status oc_file_writer_open(oc_file_writer **out, const char *path)
 {
-    mode_t mode;
+    oc_file_writer *w;
     assert(out && path);
-    OC_TRY(oc_memory_new(out, sizeof **out, path));
-    oc_status status = target_resolve(*out, path, &mode);
-    if (status == OC_OK) status = temporary_open(*out, mode);
+    *out = NULL;
+    OC_TRY(oc_memory_new(&w, sizeof *w, path));
+    w->fd = -1;
+    oc_status status = oc_file_beside(path, w->target, w->temporary);
+    if (status == OC_OK) w->fd = open(w->temporary, O_RDWR | O_CLOEXEC);
+    if (status == OC_OK && w->fd < 0) status = OC_FAIL(OC_EFAILED, "%s: cannot write: %s", path, strerror(errno));
     if (status != OC_OK) {
-        oc_memory_free(*out);
-        *out = NULL;
+        if (w->temporary[0]) unlink(w->temporary);
+        oc_memory_free(w);
+        return status;
     }
-    return status;
+    *out = w;
+    return OC_OK;
 }
 
 static oc_status put(oc_file_writer *w, const unsigned char *data, size_t bytes, uint64_t offset)
@@ -114,7 +72,7 @@ static oc_status flush(oc_file_writer *w)
 
 oc_status oc_file_writer_add(oc_file_writer *w, const void *data, size_t bytes)
 {
-    assert(w && (data || bytes == 0));
+    assert(w && !w->prepared && (data || bytes == 0));
     if (w->failed) return writer_fail(w, w->failed);
     if (bytes > sizeof w->buffer - w->buffered) OC_TRY(flush(w));
     if (bytes >= sizeof w->buffer) {
@@ -129,7 +87,7 @@ oc_status oc_file_writer_add(oc_file_writer *w, const void *data, size_t bytes)
 
 oc_status oc_file_writer_patch(oc_file_writer *w, uint64_t offset, const void *data, size_t bytes)
 {
-    assert(w && (data || bytes == 0));
+    assert(w && !w->prepared && (data || bytes == 0));
     uint64_t total = oc_file_writer_bytes(w);
     assert(offset <= total && bytes <= total - offset);         /* only what is already there */
     (void)total;
@@ -143,30 +101,24 @@ uint64_t oc_file_writer_bytes(const oc_file_writer *w)
     return w->written + w->buffered;
 }
 
-static oc_status folder_sync(const char *path)
+oc_status oc_file_writer_prepare(oc_file_writer *w)
 {
-    char folder[OC_PATH_MAX];
-    size_t length = folder_length(path);
-    memcpy(folder, path, length);
-    memcpy(folder + length, ".", 2);            /* "a/b/." or "." */
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
-    if (fd >= 0) close(fd);
-    if (failed && failed != EINVAL && failed != EACCES) /* some file systems cannot, some folders are write-only */
-        return OC_FAIL(OC_EFAILED, "%s: cannot sync its folder: %s", path, strerror(failed));
-    return OC_OK;
-}
-
-static oc_status writer_finish(oc_file_writer *w)
-{
+    assert(w);
+    if (w->prepared) return OC_OK;
     OC_TRY(flush(w));
     if (fsync(w->fd) != 0) return writer_fail(w, errno);
     int closed = close(w->fd);
     w->fd = -1;
     if (closed != 0) return writer_fail(w, errno);
-    if (rename(w->temporary, w->target) != 0) return writer_fail(w, errno);
+    w->prepared = true;
+    return OC_OK;
+}
+
+static oc_status writer_finish(oc_file_writer *w)
+{
+    OC_TRY(oc_file_writer_prepare(w));
+    OC_TRY(oc_file_replace(w->temporary, w->target));
     w->temporary[0] = '\0';
-    OC_TRY(folder_sync(w->target));
     return OC_OK;
 }
 

@@ -54,13 +54,32 @@ oc_status oc_json_load(const char *path, size_t bytes_max, json_t **out)
     return status;
 }
 
+/* Indented text and a newline behind it; *bytes of it, no NUL. free() it. */
+static oc_status indented(const json_t *json, const char *path, char **text, size_t *bytes)
+{
+    *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
+    if (!*text) return OC_FAIL(OC_EMEMORY, "%s: cannot print the JSON", path);
+    *bytes = strlen(*text) + 1;
+    (*text)[*bytes - 1] = '\n';                 /* in place of the NUL: the length is known */
+    return OC_OK;
+}
+
 oc_status oc_json_save(const char *path, const json_t *json)
 {
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
-    if (!text) return OC_FAIL(OC_EMEMORY, "%s: cannot print the JSON", path);
-    size_t length = strlen(text);
-    text[length] = '\n';                        /* in place of the NUL: the buffer's length is known here */
-    oc_status status = oc_file_write(path, text, length + 1);
+    char *text;
+    size_t bytes = 0;
+    OC_TRY(indented(json, path, &text, &bytes));
+    oc_status status = oc_file_write(path, text, bytes);
+    free(text);
+    return status;
+}
+
+oc_status oc_json_add(oc_file_writer *w, const char *path, const json_t *json)
+{
+    char *text;
+    size_t bytes = 0;
+    OC_TRY(indented(json, path, &text, &bytes));
+    oc_status status = oc_file_writer_add(w, text, bytes);
     free(text);
     return status;
 }

@@ -6,11 +6,13 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/file.h"
 #include "base/status.h"
 
 OC_MUST oc_json_load(const char *path, size_t bytes_max, json_t **out);       /* duplicates and NUL refused: OC_EDATA */
 OC_MUST oc_json_parse(const char *text, size_t bytes, const char *name, json_t **out);
 OC_MUST oc_json_save(const char *path, const json_t *json); /* atomic; indented, keys in insertion order, %.17g */
+OC_MUST oc_json_add(oc_file_writer *w, const char *path, const json_t *json); /* the same text to a writer of `path` */
 char *oc_json_line(const json_t *json);                                       /* compact, malloc'ed: free() */
 
 /* `key` may be a path "scaler.mean"; `where` (a file name) opens the message. OC_EDATA where absent or of another type,

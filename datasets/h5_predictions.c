@@ -1,13 +1,14 @@
 /* h5_predictions.c - a table of columns into one small HDF5 file; every call checked, one exit. */
 #include "datasets/h5_predictions.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "datasets/seal.h"
 
 static oc_status failed(const char *path, const char *what)
 {
@@ -91,10 +92,19 @@ static oc_status all_write(hid_t file, const char *path, const oc_prediction_tab
     return seen_write(file, path, t);
 }
 
+static oc_status sync_file(const char *temporary, const char *path)
+{
+    int fd = open(temporary, O_RDONLY | O_CLOEXEC);
+    int reason = fd < 0 || fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0) close(fd);
+    return reason ? OC_FAIL(OC_EFAILED, "%s: cannot write: %s", path, strerror(reason)) : OC_OK;
+}
+
 oc_status oc_prediction_table_save(const oc_prediction_table *t, const char *path)
 {
     char target[OC_PATH_MAX], temporary[OC_PATH_MAX];
-    OC_TRY(oc_seal_temporary(path, target, temporary));
+    OC_TRY(oc_path_make_parent(path));
+    OC_TRY(oc_file_beside(path, target, temporary));
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     if (access < 0 || H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110) < 0)
@@ -103,7 +113,8 @@ oc_status oc_prediction_table_save(const oc_prediction_table *t, const char *pat
     H5Pclose(access);
     oc_status status = file < 0 ? failed(path, "the file") : all_write(file, path, t);
     if (file >= 0 && H5Fclose(file) < 0 && status == OC_OK) status = failed(path, "the file");
-    if (status == OC_OK) status = oc_seal_commit(target, temporary);
+    if (status == OC_OK) status = sync_file(temporary, path);
+    if (status == OC_OK) status = oc_file_replace(temporary, target);
     if (status != OC_OK) (void)unlink(temporary);
     return status;
 }

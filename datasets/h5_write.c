@@ -255,7 +255,8 @@ oc_status oc_dataset_writer_open(oc_dataset_writer **out, const char *path, cons
     w->plan = plan;
     w->file = w->symbols_group = -1;
     oc_status status = oc_memory_new_array(&w->symbols, plan->symbol_count, sizeof *w->symbols, "symbols");
-    if (status == OC_OK) status = oc_seal_temporary(path, w->target, w->temporary);
+    if (status == OC_OK) status = oc_path_make_parent(path);
+    if (status == OC_OK) status = oc_file_beside(path, w->target, w->temporary);
     if (status == OC_OK) {
         memcpy(w->path, path, strlen(path) + 1);
         status = h5_file_new(&w->file, w->temporary, path);
@@ -432,7 +433,7 @@ static oc_status finish(oc_dataset_writer *w, oc_hash *root)
     H5_TRY(w->path, "the end of the file", H5Fclose(file));
     seal.extent_count = w->extent_count;
     oc_status status = oc_seal_write(w->temporary, w->path, &seal, rows, w->extents);
-    if (status == OC_OK) status = oc_seal_commit(w->target, w->temporary);
+    if (status == OC_OK) status = oc_file_replace(w->temporary, w->target);
     if (status == OC_OK) w->temporary[0] = '\0';
     if (root) *root = seal.root;
     oc_seal_free(&seal);

@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "base/team.h"
 
-enum { PIECE_BYTES = 128 << 10, FORMAT_VERSION = 1, SYMBOLS_MAX = 256, NAME_TRIES = 1000 };
+enum { PIECE_BYTES = 128 << 10, FORMAT_VERSION = 1, SYMBOLS_MAX = 256 };
 #define H5_BYTES_MAX (UINT64_C(1) << 46)
 
 typedef struct footer {                          /* the file's last bytes, little-endian */
@@ -359,52 +359,4 @@ oc_status oc_seal_write(const char *path, const char *name, oc_seal *seal, const
     oc_status status = seal_fd(fd, name, seal, symbol_rows, extents);
     if (close(fd) != 0 && status == OC_OK) status = OC_FAIL(OC_EFAILED, "%s: cannot write: %s", name, strerror(errno));
     return status;
-}
-
-/* ---- beside and rename --------------------------------------------------------------------------------------------
- */
-
-oc_status oc_seal_temporary(const char *path, char target[OC_PATH_MAX], char temporary[OC_PATH_MAX])
-{
-    struct stat info;
-    static atomic_uint serial;
-    if (strlen(path) >= OC_PATH_MAX) return OC_FAIL(OC_ELIMIT, "%.64s…: a path over %d bytes", path, OC_PATH_MAX - 1);
-    memcpy(target, path, strlen(path) + 1);
-    if (stat(path, &info) == 0) {
-        if (!S_ISREG(info.st_mode))
-            return OC_FAIL(OC_EFAILED, "%s: cannot write: it is there and is not a regular file", path);
-        if (!realpath(path, target)) return OC_FAIL(OC_EFAILED, "%s: cannot resolve: %s", path, strerror(errno));
-    }
-    OC_TRY(oc_path_make_parent(target));
-    const char *slash = strrchr(target, '/');
-    int folder = slash ? (int)(slash - target) + 1 : 0;
-    for (int i = 0; i < NAME_TRIES; i++) {
-        int length = snprintf(temporary, OC_PATH_MAX, "%.*s.outcry-%ld-%u.h5.tmp", folder, target, (long)getpid(),
-                              atomic_fetch_add(&serial, 1));
-        if (length < 0 || length >= OC_PATH_MAX) break;
-        int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno == EEXIST) continue;
-        if (fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot write: %s", path, strerror(errno));
-        close(fd);
-        return OC_OK;
-    }
-    return OC_FAIL(OC_ELIMIT, "%.64s…: found no name for a temporary file beside it", path);
-}
-
-oc_status oc_seal_commit(const char *target, const char *temporary)
-{
-    char folder[OC_PATH_MAX];
-    const char *slash = strrchr(target, '/');
-    size_t length = slash ? (size_t)(slash - target) + 1 : 0;
-    if (rename(temporary, target) != 0) return OC_FAIL(OC_EFAILED, "%s: cannot rename: %s", target, strerror(errno));
-    if (length + 2 > sizeof folder) length = 0;
-    memcpy(folder, target, length);
-    memcpy(folder + length, ".", 2);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot sync its folder: %s", target, strerror(errno));
-    int failed = fsync(fd) != 0;
-    int reason = errno;
-    close(fd);
-    if (failed) return OC_FAIL(OC_EFAILED, "%s: cannot sync its folder: %s", target, strerror(reason));
-    return OC_OK;
 }

@@ -54,8 +54,4 @@ typedef struct oc_seal_sink {
 OC_MUST oc_seal_load(const oc_seal *seal, int fd, const char *path, const oc_seal_sink *sink, int threads,
                      bool *content_good);
 
-/* A new file beside `path` that oc_seal_commit renames over it; both folders synced. A failure leaves the old file. */
-OC_MUST oc_seal_temporary(const char *path, char target[OC_PATH_MAX], char temporary[OC_PATH_MAX]);
-OC_MUST oc_seal_commit(const char *target, const char *temporary);
-
 #endif

@@ -121,6 +121,27 @@ static oc_status json_name(const char *html, char *out, size_t cap)
     return OC_OK;
 }
 
+/* Page and figures belong together: both lie on the disk before the first replaces an old one. */
+static oc_status pair_write(const char *html, const oc_text *page, const char *json, const json_t *root)
+{
+    oc_file_writer *w[2] = {NULL, NULL};
+    oc_status status;
+    OC_TRY_GOTO(status, done, oc_path_make_parent(html));
+    OC_TRY_GOTO(status, done, oc_file_writer_open(&w[0], html));
+    OC_TRY_GOTO(status, done, oc_file_writer_open(&w[1], json));
+    OC_TRY_GOTO(status, done, oc_file_writer_add(w[0], page->data, page->bytes));
+    OC_TRY_GOTO(status, done, oc_json_add(w[1], json, root));
+    for (int i = 0; i < 2; i++) OC_TRY_GOTO(status, done, oc_file_writer_prepare(w[i]));
+    for (int i = 0; i < 2; i++) {
+        oc_file_writer *last = w[i];
+        w[i] = NULL;                            /* commit closes it, also where it fails */
+        OC_TRY_GOTO(status, done, oc_file_writer_commit(last));
+    }
+done:
+    for (int i = 0; i < 2; i++) oc_file_writer_abort(w[i]);
+    return status;
+}
+
 oc_status oc_report_write(const char *const *inputs, size_t count, const char *out_html)
 {
     char json_path[OC_PATH_MAX];
@@ -134,9 +155,7 @@ oc_status oc_report_write(const char *const *inputs, size_t count, const char *o
     OC_TRY_GOTO(status, done, oc_text_finish(&page, "the report"));
     root = json_pack("{s:s, s:i, s:O}", "format", "outcry-report", "version", 1, "inputs", all);
     if (!root) OC_TRY_GOTO(status, done, OC_FAIL(OC_EMEMORY, "no memory for the report"));
-    OC_TRY_GOTO(status, done, oc_path_make_parent(out_html));
-    OC_TRY_GOTO(status, done, oc_file_write(out_html, page.data, page.bytes));
-    status = oc_json_save(json_path, root);
+    status = pair_write(out_html, &page, json_path, root);
 done:
     oc_text_free(&page);
     json_decref(all);

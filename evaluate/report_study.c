@@ -1,8 +1,10 @@
 /* report_study.c - a study: the verdict over folds, figures by fold with intervals, the same as charts. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "evaluate/baselines.h"
 #include "evaluate/report_parts.h"
 #include "evaluate/svg.h"
 
@@ -78,16 +80,15 @@ static tally tally_of(const points *p)
 
 static void verdict(oc_text *t, const json_t *study, const char *label)
 {
-    static const char *const names[] = {"majority", "persistence", "logistic"};
     static points p;
     bool every = true;
     oc_text plain = {0};
-    for (size_t b = 0; b < 3; b++) {
-        collect(study, label, names[b], "skill_of_model", &p);
+    for (int b = 0; b < OC_BASELINE_COUNT; b++) {
+        collect(study, label, oc_baseline_name((oc_baseline)b), "skill_of_model", &p);
         tally a = tally_of(&p);
         every = every && a.tests > 0 && a.shown == a.tests;
         oc_text_add(&plain, "%s over %s: mean skill %+.4f, above 0 at the 95 %% level in %zu of %zu tests",
-                    b ? "; " : "", names[b], a.mean, a.shown, a.tests);
+                    b ? "; " : "", oc_baseline_name((oc_baseline)b), a.mean, a.shown, a.tests);
     }
     oc_text_add(t, "<p class=\"verdict%s\">%s ", every ? " good" : "",
                 every ? "The model beats every baseline in every fold."
@@ -99,13 +100,15 @@ static void verdict(oc_text *t, const json_t *study, const char *label)
 
 static void charts(oc_text *t, const json_t *study, const char *label)
 {
-    static points model, majority, persistence, logistic;
+    static points model, over[OC_BASELINE_COUNT];
+    static char titles[OC_BASELINE_COUNT][32];
+    points *majority = &over[OC_BASELINE_MAJORITY];
     static const char *names[64];
     size_t folds = json_array_size(oc_report_at(study, "folds"));
     for (size_t f = 0; f < folds && f < 64; f++)
         names[f] = oc_report_text(json_array_get(oc_report_at(study, "folds"), f), "fold");
     collect(study, label, NULL, "intervals.accuracy", &model);
-    collect(study, label, "majority", "intervals.accuracy", &majority);
+    collect(study, label, oc_baseline_name(OC_BASELINE_MAJORITY), "intervals.accuracy", majority);
     oc_svg_chart c = {
         .title = "Accuracy by fold; one whisker a seed",
         .x_label = "fold",
@@ -122,12 +125,13 @@ static void charts(oc_text *t, const json_t *study, const char *label)
                     .high = model.high,
                     .count = model.count,
                     .dots = true},
-                   {.name = "majority", .x = majority.x, .y = majority.y, .count = majority.count, .dots = true}}};
+                   {.name = oc_baseline_name(OC_BASELINE_MAJORITY),
+                    .x = majority->x,
+                    .y = majority->y,
+                    .count = majority->count,
+                    .dots = true}}};
     oc_text_add(t, "<div class=\"grid2\">");
     oc_svg_draw(t, &c);
-    collect(study, label, "majority", "skill_of_model", &majority);
-    collect(study, label, "persistence", "skill_of_model", &persistence);
-    collect(study, label, "logistic", "skill_of_model", &logistic);
     oc_svg_chart k = {.title = "Skill of the model over each baseline, by fold",
                       .x_label = "fold",
                       .y_label = "skill",
@@ -136,18 +140,15 @@ static void charts(oc_text *t, const json_t *study, const char *label)
                       .x_min = 1,
                       .y_min = 1,
                       .y_zero = true,
-                      .series_count = 3};
-    points *all[3] = {&majority, &persistence, &logistic};
-    static const char *const titles[3] = {"over majority", "over persistence", "over logistic"};
-    for (int s = 0; s < 3; s++) {
-        for (size_t i = 0; i < all[s]->count; i++) all[s]->x[i] += 0.05 * (s - 1);
-        k.series[s] = (oc_svg_series){.name = titles[s],
-                                      .x = all[s]->x,
-                                      .y = all[s]->y,
-                                      .low = all[s]->low,
-                                      .high = all[s]->high,
-                                      .count = all[s]->count,
-                                      .dots = true};
+                      .series_count = OC_BASELINE_COUNT};
+    _Static_assert(OC_BASELINE_COUNT <= sizeof k.series / sizeof *k.series, "a baseline a series");
+    for (int s = 0; s < OC_BASELINE_COUNT; s++) {
+        points *p = &over[s];
+        collect(study, label, oc_baseline_name((oc_baseline)s), "skill_of_model", p);
+        for (size_t i = 0; i < p->count; i++) p->x[i] += 0.05 * (s - 0.5 * (OC_BASELINE_COUNT - 1));
+        snprintf(titles[s], sizeof titles[s], "over %s", oc_baseline_name((oc_baseline)s));
+        k.series[s] = (oc_svg_series){
+            .name = titles[s], .x = p->x, .y = p->y, .low = p->low, .high = p->high, .count = p->count, .dots = true};
     }
     oc_svg_draw(t, &k);
     oc_text_add(t, "</div>\n");
@@ -155,7 +156,6 @@ static void charts(oc_text *t, const json_t *study, const char *label)
 
 static void row_of_test(oc_text *t, const json_t *fold, const json_t *test)
 {
-    static const char *const baselines[] = {"majority", "persistence", "logistic"};
     static const char *const figures[] = {"intervals.accuracy", "intervals.macro_f1", "intervals.mcc"};
     char from[OC_TIME_TEXT], to[OC_TIME_TEXT];
     oc_time_text(json_integer_value(oc_report_at(fold, "test_first_ns")), from);
@@ -172,9 +172,9 @@ static void row_of_test(oc_text *t, const json_t *fold, const json_t *test)
         oc_text_add(t, "</td><td>");
         oc_report_interval(t, oc_report_at(test, figures[k]));
     }
-    for (int b = 0; b < 3; b++) {
+    for (int b = 0; b < OC_BASELINE_COUNT; b++) {
         oc_text_add(t, "</td><td>");
-        oc_report_interval(t, oc_report_at(baseline_find(test, baselines[b]), "skill_of_model"));
+        oc_report_interval(t, oc_report_at(baseline_find(test, oc_baseline_name((oc_baseline)b)), "skill_of_model"));
     }
     oc_text_add(t, "</td></tr>\n");
 }
@@ -185,8 +185,10 @@ static void rows(oc_text *t, const json_t *study, const char *label)
     size_t f;
     oc_text_add(t, "<div class=\"scroll\"><table><thead><tr><th>fold</th><th>test "
                    "from</th><th>to</th><th>trial</th><th>seed</th><th>samples</th><th>accuracy</th>"
-                   "<th>macro F1</th><th>MCC</th><th>skill over majority</th><th>over persistence</th><th>over "
-                   "logistic</th></tr></thead><tbody>\n");
+                   "<th>macro F1</th><th>MCC</th>");
+    for (int b = 0; b < OC_BASELINE_COUNT; b++)
+        oc_text_add(t, "<th>%sover %s</th>", b ? "" : "skill ", oc_baseline_name((oc_baseline)b));
+    oc_text_add(t, "</tr></thead><tbody>\n");
     json_array_foreach(oc_report_at(study, "folds"), f, fold)
     {
         size_t next = 0;

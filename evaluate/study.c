@@ -374,25 +374,53 @@ static oc_status ledger_note(const study *s, const char *config)
     return oc_ledger_append(s->d, &entry);
 }
 
-/* A study goes on only with the configuration it began with. */
+/* A study goes on only with the configuration it began with, but for the keys that change no result: those of now
+ * are set over the kept file before the two are compared. */
+static oc_status config_same(const study *s, const char *path, const char *now)
+{
+    static const char *const neutral[] = {"threads", "log.level", "train.checkpoint_seconds"};
+    enum { NEUTRAL = sizeof neutral / sizeof *neutral };
+    char *before, values[NEUTRAL][128], *old_text = NULL;
+    const char *sets[NEUTRAL];
+    const oc_config_key *keys;
+    size_t bytes, count = 0, n = 0;
+    oc_config *old = NULL;
+    OC_TRY(oc_study_keys(&keys, &count));
+    for (size_t k = 0; k < count; k++) {
+        for (size_t i = 0; i < NEUTRAL; i++) {
+            if (strcmp(keys[k].key, neutral[i]) != 0) continue;
+            OC_TRY(set_of(s->config, &keys[k], values[n], sizeof values[n]));
+            sets[n] = values[n];
+            n++;
+        }
+    }
+    OC_TRY(oc_file_read(path, 1 << 20, &before, &bytes));
+    oc_status status = oc_config_parse(&old, before, bytes, path, keys, count, sets, n);
+    oc_memory_free(before);
+    OC_TRY(status);
+    old_text = oc_config_dump(old);
+    oc_config_close(old);
+    if (!old_text) return OC_FAIL(OC_EMEMORY, "no memory for the study");
+    bool same = strcmp(old_text, now) == 0;
+    free(old_text);
+    return same ? OC_OK
+                : OC_FAIL(OC_ECONFIG, "%s differs from this configuration: choose another --out, or delete the folder",
+                          path);
+}
+
 static oc_status config_keep(const study *s)
 {
-    char path[OC_PATH_MAX], *now = oc_config_dump(s->config), *before = NULL;
-    size_t bytes;
+    char path[OC_PATH_MAX], *now = oc_config_dump(s->config);
     if (!now) return OC_FAIL(OC_EMEMORY, "no memory for the study");
     oc_status status = oc_path_join(path, sizeof path, s->out, "config.yaml");
     if (status == OC_OK && oc_path_exists(path)) {
-        status = oc_file_read(path, 1 << 20, &before, &bytes);
-        if (status == OC_OK && strcmp(before, now) != 0)
-            status = OC_FAIL(OC_ECONFIG,
-                             "%s differs from this configuration: choose another --out, or delete the folder", path);
+        status = config_same(s, path, now);
     } else if (status == OC_OK) {
         status = oc_path_make_folders(s->out);
         if (status == OC_OK) status = ledger_note(s, now);
         if (status == OC_OK) status = oc_file_write(path, now, strlen(now));
     }
     free(now);
-    oc_memory_free(before);
     return status;
 }
 

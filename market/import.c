@@ -70,6 +70,17 @@ oc_status oc_import_text_open(oc_import *im, size_t i, uint32_t line_max, oc_lin
     return OC_OK;
 }
 
+static int passes_of(const oc_import *im)
+{
+    return 1 + (im->report->tick_found || im->report->lot_found);
+}
+
+void oc_import_expect(oc_import *im, uint64_t bytes)
+{
+    bool first = im->measuring || passes_of(im) == 1;
+    if (im->progress && first) im->progress->total += bytes * (uint64_t)passes_of(im);
+}
+
 void oc_import_text_done(oc_import *im, oc_lines *t)
 {
     if (t) im->consumed += oc_lines_bytes(t);
@@ -412,10 +423,7 @@ typedef oc_status (*sink_open)(void *context, const oc_instrument *instrument);
 static oc_status import_all(oc_import *im, const oc_import_format *f, sink_open open)
 {
     OC_TRY(options_check(im, f));
-    if (im->progress) {
-        int passes = 1 + (im->report->tick_found || im->report->lot_found);
-        oc_progress_start(im->progress, "import", "B", input_bytes(im) * (uint64_t)passes);
-    }
+    if (im->progress) oc_progress_start(im->progress, "import", "B", input_bytes(im) * (uint64_t)passes_of(im));
     OC_TRY(measure(im, f));
     if (open) OC_TRY(open(im->sink_context, &im->instrument));
     OC_TRY(pass(im, f, false));

@@ -62,6 +62,7 @@ OC_MUST oc_import_text_open(oc_import *im, size_t i, uint32_t line_max, oc_lines
 /* Next line of t; lines too long or with control bytes are refused here. Blank lines are left out. */
 OC_MUST oc_import_line(oc_import *im, oc_lines *t, oc_line *line, bool *have);
 void oc_import_text_done(oc_import *im, oc_lines *t);
+void oc_import_expect(oc_import *im, uint64_t bytes); /* of a file that is read beside the inputs: progress counts it */
 
 bool oc_import_refuse(oc_import *im, oc_import_reason reason);                 /* false */
 bool oc_import_price(oc_import *im, oc_field field, int64_t *ticks);           /* positive, exact */

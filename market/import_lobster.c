@@ -307,6 +307,7 @@ static oc_status pair_import(state *s, size_t *i)
     OC_TRY(date_find(s, im->inputs[first].name));
     OC_TRY_GOTO(status, done, oc_import_text_open(im, first, LINE_MAX_BYTES, &messages));
     OC_TRY_GOTO(status, done, oc_lines_open(&books, partner.name, partner.data, partner.bytes, LINE_MAX_BYTES));
+    if (partner.name == name) oc_import_expect(im, oc_lines_bytes(books));
     s->levels = 0;
     s->whole_next = true;
     im->session_break = true;

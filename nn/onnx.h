@@ -12,5 +12,9 @@ OC_MUST oc_onnx_evaluate(const char *path, const float *windows, size_t count, i
                          double *probabilities, size_t probabilities_cap);
 /* Largest difference between that and oc_model_predict over `count` random windows, some of them beyond the clip. */
 OC_MUST oc_onnx_compare(const oc_bundle *b, const char *path, size_t count, uint64_t seed, double *max_difference);
+/* Writes beside `path`, compares as above, and only then replaces an old file: OC_EFAILED where the difference is not
+ * at most difference_max. */
+OC_MUST oc_onnx_export(const oc_bundle *b, const char *path, size_t count, uint64_t seed, double difference_max,
+                       double *max_difference);
 
 #endif

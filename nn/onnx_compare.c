@@ -2,7 +2,9 @@
 #include "nn/onnx.h"
 
 #include <math.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "nn/model.h"
@@ -50,5 +52,22 @@ done:
     oc_memory_free(windows);
     oc_memory_free(ours);
     oc_memory_free(theirs);
+    return status;
+}
+
+oc_status oc_onnx_export(const oc_bundle *b, const char *path, size_t count, uint64_t seed, double difference_max,
+                         double *max_difference)
+{
+    char target[OC_PATH_MAX], beside[OC_PATH_MAX];
+    *max_difference = (double)NAN;
+    OC_TRY(oc_file_beside(path, target, beside));
+    oc_status status = oc_onnx_write(b, beside);
+    if (status == OC_OK) status = oc_onnx_compare(b, beside, count, seed, max_difference);
+    if (status == OC_OK && !(*max_difference <= difference_max))
+        status = OC_FAIL(OC_EFAILED, "its answers differ from the model's by %g, over %g", *max_difference,
+                         difference_max);
+    if (status != OC_OK) status = oc_status_prefix(status, "%s is not written, an old one stays", path);
+    if (status == OC_OK) status = oc_file_replace(beside, target);
+    if (status != OC_OK) (void)unlink(beside);
     return status;
 }

@@ -1,12 +1,17 @@
 /* test_file.c - would catch: a replaced file that is lost or torn when the disk fills, a temporary file left behind, a
- * device renamed over, a half-appended record, a read past a limit. The full disk is RLIMIT_FSIZE with SIGXFSZ ignored.
+ * device renamed over, what killed processes left growing without end, a set of files of which one fails, a read past a
+ * limit. The full disk is RLIMIT_FSIZE with SIGXFSZ ignored.
  */
 #include "base/cmocka_all.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -210,19 +215,86 @@ static void test_full_disk(void **state)
     assert_int_equal(entries_count(), 1);
 }
 
-static void test_append(void **state)
+/* A file named as process `pid` would name its temporary one beside `target`, last written `age_s` ago. */
+static void orphan_make(long pid, const char *target, int age_s)
+{
+    char name[128];
+    snprintf(name, sizeof name, ".outcry-%ld-7-%s.tmp", pid, target);
+    FILE *f = fopen(in_folder(name), "w");
+    assert_non_null(f);
+    fclose(f);
+    struct timespec when[2];
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &when[0]), 0);
+    when[0].tv_sec -= age_s;
+    when[1] = when[0];
+    assert_int_equal(utimensat(AT_FDCWD, in_folder(name), when, 0), 0);
+}
+
+static bool orphan_there(long pid, const char *target)
+{
+    char name[128];
+    snprintf(name, sizeof name, ".outcry-%ld-7-%s.tmp", pid, target);
+    return oc_path_exists(in_folder(name));
+}
+
+static void test_orphans(void **state)
 {
     (void)state;
-    const char *path = in_folder("a");
-    must(oc_file_append(path, "one\n", 4, false));
-    must(oc_file_append(path, "two\n", 4, true));
-    content_is(path, "one\ntwo\n");
-    disk_size(10);
-    oc_status status = oc_file_append(path, "three\n", 6, false);
-    disk_size(RLIM_INFINITY);
-    assert_int_equal(status, OC_EFAILED);
-    content_is(path, "one\ntwo\n");             /* the two bytes that fitted are taken back */
-    must_fail(oc_file_append(folder, "x", 1, false), OC_EFAILED, folder);
+    int ends[2], ready, status;
+    oc_file_writer *w;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (oc_file_writer_open(&w, in_folder("o")) != OC_OK) _exit(1);
+        if (write(ends[1], "r", 1) == 1) pause();
+        _exit(1);
+    }
+    assert_int_equal(read(ends[0], &ready, 1), 1);
+    assert_int_equal(entries_count(), 1);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close(ends[0]);
+    close(ends[1]);
+    orphan_make(child, "o", 3600);              /* goes */
+    orphan_make(child, "p", 3600);              /* another target's */
+    orphan_make(child, "o.x", 3600);
+    orphan_make(getppid(), "o", 3600);          /* its process lives */
+    must(oc_file_write(in_folder("o"), "new", 3));
+    assert_false(orphan_there(child, "o"));
+    assert_true(orphan_there(child, "p") && orphan_there(child, "o.x") && orphan_there(getppid(), "o"));
+    assert_int_equal(entries_count(), 5);       /* and what the killed child left a moment ago */
+    orphan_make(child, "o", 60);
+    must(oc_file_write(in_folder("o"), "new", 3));
+    assert_true(orphan_there(child, "o"));      /* young: perhaps the process of another machine */
+    content_is(in_folder("o"), "new");
+}
+
+static void test_sets_of_files(void **state)
+{
+    (void)state;
+    oc_file_writer *a, *b;
+    char target[OC_PATH_MAX], temporary[OC_PATH_MAX];
+    must(oc_file_write(in_folder("a"), "old", 3));
+    must(oc_file_writer_open(&a, in_folder("a")));
+    must(oc_file_writer_open(&b, in_folder("b")));
+    must(oc_file_writer_add(a, "new", 3));
+    must(oc_file_writer_prepare(a));
+    must(oc_file_writer_prepare(b));
+    must(oc_file_writer_prepare(b));
+    content_is(in_folder("a"), "old");
+    assert_false(oc_path_exists(in_folder("b")));
+    oc_file_writer_abort(b);
+    must(oc_file_writer_commit(a));
+    content_is(in_folder("a"), "new");
+    assert_int_equal(chmod(in_folder("a"), 0600), 0);
+    must(oc_file_beside(in_folder("a"), target, temporary));
+    struct stat s;
+    assert_int_equal(stat(temporary, &s), 0);
+    assert_int_equal(s.st_mode & 0077, 0);      /* what few may read is not open to all meanwhile */
+    must(oc_file_replace(temporary, target));
+    content_is(in_folder("a"), "");
+    must_fail(oc_file_replace(temporary, target), OC_EFAILED, "untouched");
+    assert_int_equal(entries_count(), 1);
 }
 
 int main(void)
@@ -233,6 +305,7 @@ int main(void)
                                        cmocka_unit_test_setup_teardown(test_map, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_writer, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_append, setup, teardown)};
+                                       cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
+                                       cmocka_unit_test_setup_teardown(test_sets_of_files, setup, teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,10 +134,33 @@ static void charts_take_anything(void **state)
     }
 }
 
+/* Page and JSON are one pair: where the second cannot be written, the first stays the old one. */
+static void a_pair_or_nothing(void **state)
+{
+    (void)state;
+    const char *input = FOLDER;
+    char *before, *after;
+    size_t bytes[2];
+    write_result("first");
+    assert_int_equal(oc_report_write(&input, 1, "test_pair.html"), OC_OK);
+    assert_int_equal(oc_file_read("test_pair.html", 1 << 20, &before, &bytes[0]), OC_OK);
+    assert_int_equal(unlink("test_pair.json"), 0);
+    assert_int_equal(oc_path_make_folders("test_pair.json"), OC_OK);   /* in the way */
+    write_result("second");
+    assert_int_equal(oc_report_write(&input, 1, "test_pair.html"), OC_EFAILED);
+    assert_int_equal(oc_file_read("test_pair.html", 1 << 20, &after, &bytes[1]), OC_OK);
+    assert_string_equal(before, after);
+    assert_int_equal(rmdir("test_pair.json"), 0);
+    assert_int_equal(unlink("test_pair.html"), 0);
+    oc_memory_free(before);
+    oc_memory_free(after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(page_is_well_formed_and_escaped),
                                        cmocka_unit_test(changed_predictions_are_refused),
+                                       cmocka_unit_test(a_pair_or_nothing),
                                        cmocka_unit_test(charts_take_anything)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

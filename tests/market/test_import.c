@@ -36,6 +36,14 @@ static oc_status collect(void *context, const oc_event *events, size_t count)
     return OC_OK;
 }
 
+static oc_status ignore(void *context, const oc_event *events, size_t count)
+{
+    (void)context;
+    (void)events;
+    (void)count;
+    return OC_OK;
+}
+
 static oc_import_options bars(const char *bar, const char *stamp)
 {
     oc_import_options o;
@@ -429,6 +437,31 @@ static void lobster_packets(void **state)
     assert_true(got[9].as.status.code == 1 && (got[9].flags & OC_EVENT_SESSION_BREAK));
 }
 
+/* The orderbook file that is found by its name counts in the progress too: it was 100 % at a tenth of the way. */
+static void lobster_progress(void **state)
+{
+    (void)state;
+    enum { LINES = 3000 };
+    static char messages[LINES * 40], books[LINES * 48];
+    size_t m = 0, b = 0;
+    for (int i = 0; i < LINES; i++) {
+        m += (size_t)snprintf(messages + m, sizeof messages - m, "34200.%09d,1,%d,7,990000,1\n", i + 1, i + 1);
+        b += (size_t)snprintf(books + b, sizeof books - b, "1010000,5,1000000,7,1020000,6,990000,%d\n", i + 8);
+    }
+    assert_int_equal(oc_file_write("P_2012-06-21_message_2.csv", messages, m), OC_OK);
+    assert_int_equal(oc_file_write("P_2012-06-21_orderbook_2.csv", books, b), OC_OK);
+    oc_import_options o = format("lobster");
+    const oc_import_input input = {.name = "P_2012-06-21_message_2.csv"};
+    oc_progress p = {0};
+    oc_progress_set_quiet(true);
+    if (oc_import_scan(&o, &input, 1, ignore, NULL, &report, &p) != OC_OK) fail_msg("%s", oc_status_message());
+    assert_int_equal(report.rejected, 0);
+    assert_int_equal(p.total, m + b);
+    assert_true(p.done > m && p.done <= p.total);
+    assert_int_equal(unlink("P_2012-06-21_message_2.csv"), 0);
+    assert_int_equal(unlink("P_2012-06-21_orderbook_2.csv"), 0);
+}
+
 typedef struct bad_pair { const char *message, *book; oc_import_reason reason; } bad_pair;
 
 static const bad_pair bad_pairs[] = {
@@ -613,6 +646,7 @@ int main(void)
         cmocka_unit_test(metatrader_variants),
         cmocka_unit_test(packed_inputs),
         cmocka_unit_test(lobster_packets),
+        cmocka_unit_test(lobster_progress),
         cmocka_unit_test(bad_pairs_are_refused),
         cmocka_unit_test(binance_cases_run),
         cmocka_unit_test(binance_values),

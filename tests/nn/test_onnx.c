@@ -63,6 +63,27 @@ static void damage_is_refused(void **state)
     oc_bundle_close(b);
 }
 
+/* An export whose check fails must not cost the file that was there. */
+static void export_keeps_the_old(void **state)
+{
+    (void)state;
+    oc_bundle *b;
+    char *old;
+    size_t bytes;
+    double difference;
+    assert_int_equal(sample_bundle(&b, &cases[0].shape, 3.0f, 8, 1), OC_OK);
+    assert_int_equal(oc_file_write(path, "old", 3), OC_OK);
+    assert_int_equal(oc_onnx_export(b, path, 4, 1, -1, &difference), OC_EFAILED); /* no difference is below 0 */
+    assert_non_null(strstr(oc_status_message(), path));
+    assert_true(difference >= 0);
+    assert_int_equal(oc_file_read(path, 1 << 20, &old, &bytes), OC_OK);
+    assert_int_equal(bytes, 3);
+    oc_memory_free(old);
+    assert_int_equal(oc_onnx_export(b, path, 4, 1, 1e-5, &difference), OC_OK);
+    assert_int_equal(oc_onnx_compare(b, path, 4, 1, &difference), OC_OK);
+    oc_bundle_close(b);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -79,6 +100,7 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(agrees), cmocka_unit_test(damage_is_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(agrees), cmocka_unit_test(damage_is_refused),
+                                       cmocka_unit_test(export_keeps_the_old)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

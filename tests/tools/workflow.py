@@ -224,6 +224,11 @@ def studies(work):
         "a study that is done is not done again",
         study(work, "study").returncode == 0 and open(f"{work}/study/study.json", "rb").read() == first,
     )
+    other = study(work, "study", "threads=1", "log.level=debug", "train.checkpoint_seconds=7")
+    check("a study goes on with other threads, log level, checkpoints", other.returncode == 0, other.stderr[-300:])
+    other = study(work, "study", "train.rate=0.0123")
+    check("a study does not go on with another rate", other.returncode == 78 and "config.yaml differs" in other.stderr,
+          other.stderr[-300:])
     whole = json.loads(first)
     check(
         "every label is in the study",
