@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "evaluate/backtest.h"
 #include "evaluate/backtest_parts.h"
 #include "trade/predictors/server.h"
+#include "trade/venues/recorded.h"
 
 enum { KEYS_MAX = 128 };
 
@@ -50,8 +53,14 @@ oc_status oc_trade_keys(const oc_config_key **keys, size_t *count)
 typedef struct session {
     backtest base;
     oc_server_predictor *server; /* NULL: the policy needs no model */
+    oc_recorded *venue;
     oc_loop_pace pace;
     oc_delay_record delays;
+    bool resumed;
+    oc_desk_report recovery;
+    int64_t recovery_ns, since_ns; /* how long reading back took; what lies up to here is not traded again */
+    oc_action action[OC_ACTIONS_MAX];
+    size_t action_count;
 } session;
 
 /* ---- opening ---- */
@@ -90,6 +99,48 @@ static oc_status server_open(session *s)
     return oc_server_predictor_open(&s->server, &options);
 }
 
+static bool journal_there(const char *folder)
+{
+    char path[OC_PATH_MAX];
+    return oc_journal_path(path, sizeof path, folder, 0) == OC_OK && oc_path_exists(path);
+}
+
+/* Journal and venue as they were left. Events up to the last of what either knows are history: they fill features,
+ * windows and the venue's books, and nothing is decided by them again. */
+static void past_take(session *s)
+{
+    backtest *b = &s->base;
+    int64_t journal_ns = oc_engine_time(oc_desk_engine(b->desk)), venue_ns = oc_recorded_last_ns(s->venue);
+    s->since_ns = journal_ns > venue_ns ? journal_ns : venue_ns;
+    if (b->span.first_ns <= s->since_ns) b->span.first_ns = s->since_ns + 1;
+    oc_log(OC_LOG_INFO,
+           "%s: recovered in %.1f ms: %llu records in %u segments, %llu inputs compared, %llu bytes torn; %llu records "
+           "of the venue",
+           b->out, (double)s->recovery_ns / 1e6, (unsigned long long)s->recovery.records, s->recovery.segments,
+           (unsigned long long)s->recovery.compared, (unsigned long long)s->recovery.torn_bytes,
+           (unsigned long long)oc_recorded_count(s->venue));
+}
+
+/* The desk first: its lock on the folder keeps a second process away from the venue's record too. */
+static oc_status books_open(session *s, bool resume)
+{
+    char path[OC_PATH_MAX];
+    backtest *b = &s->base;
+    const oc_desk_options desk = backtest_desk_options(b);
+    const int64_t start = oc_clock_monotonic_ns();
+    s->resumed = resume && journal_there(b->out);
+    OC_TRY(oc_path_join(path, sizeof path, b->out, "venue.log"));
+    if (s->resumed)
+        OC_TRY(oc_desk_recover(&b->desk, &b->setup.engine, &desk, &s->recovery, s->action, OC_ACTIONS_MAX,
+                               &s->action_count));
+    else
+        OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));
+    OC_TRY(oc_recorded_open(&s->venue, &b->setup.venue, path, resume));
+    s->recovery_ns = oc_clock_monotonic_ns() - start;
+    if (s->resumed) past_take(s);
+    return OC_OK;
+}
+
 static oc_status session_open(session *s, oc_trade_flags flags)
 {
     backtest *b = &s->base;
@@ -98,9 +149,7 @@ static oc_status session_open(session *s, oc_trade_flags flags)
         return oc_config_refuse(b->config, "model.predictions", "a session asks a server; a backtest takes a file");
     OC_TRY(backtest_prepare(b, flags.in_sample));
     OC_TRY(server_open(s));
-    OC_TRY(oc_simulated_open(&b->venue, &b->setup.venue));
-    const oc_desk_options desk = backtest_desk_options(b);
-    OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));
+    OC_TRY(books_open(s, flags.resume));
     return backtest_begin(b);
 }
 
@@ -108,16 +157,27 @@ static void session_close(session *s)
 {
     oc_server_predictor_close(s->server);
     backtest_close(&s->base);
+    oc_recorded_close(s->venue);
     oc_memory_free(s);
 }
 
 /* ---- running ---- */
 
+/* Connect, ask, be told, and once more: each takes the way to the venue and back at its longest. */
+static int64_t settle_ns(const oc_simulated_config *v)
+{
+    return 4 * (v->to_ns + v->to_jitter_ns + v->back_ns + v->back_jitter_ns);
+}
+
 static oc_status session_loop(session *s)
 {
     oc_loop_setup setup = backtest_loop_setup(&s->base);
     if (s->server) setup.predictor = oc_server_predictor_of(s->server);
+    setup.venue = oc_recorded_venue(s->venue);
     setup.pace = s->pace;
+    setup.first_actions = s->action;
+    setup.first_action_count = s->action_count;
+    setup.settle_ns = s->resumed ? settle_ns(&s->base.setup.venue) : 0;
     setup.delays = s->pace.live ? &s->delays : NULL;
     setup.stop = &stop_requested;
     return backtest_loop(&s->base, &setup, "trade");
@@ -134,6 +194,13 @@ static json_t *server_counts(const session *s)
                      "restored_rows", (json_int_t)n.restored_rows);
 }
 
+static json_t *resumption(const session *s)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "since_ns", (json_int_t)s->since_ns, "recovery_ns",
+                     (json_int_t)s->recovery_ns, "segments", (json_int_t)s->recovery.segments, "records",
+                     (json_int_t)s->recovery.records);
+}
+
 static json_t *delay_summary(const oc_delay_record *r)
 {
     return json_pack("{s:I, s:I, s:I, s:I}", "count", (json_int_t)r->count, "p50",
@@ -147,6 +214,7 @@ static oc_status session_results(session *s, json_t **results)
     json_t *more = json_pack("{s:s, s:f}", "clock", s->pace.live ? "live" : "replay", "speed", s->pace.speed);
     if (!more) return OC_FAIL(OC_EMEMORY, "no memory for the results");
     if (s->server) (void)json_object_set_new(more, "server", server_counts(s));
+    if (s->resumed) (void)json_object_set_new(more, "resumed", resumption(s));
     if (s->delays.count > 0) (void)json_object_set_new(more, "decision_delay_ns", delay_summary(&s->delays));
     s->base.more = more;
     if (s->delays.count > 0) {

@@ -256,7 +256,6 @@ static oc_status predict(loop *l, const oc_feature_row *row)
 static oc_status begin(loop *l, int64_t now_ns)
 {
     l->begun = true;
-    l->result->first_ns = now_ns;
     if (l->setup->first_action_count > 0) {
         memcpy(l->action, l->setup->first_actions, l->setup->first_action_count * sizeof *l->action);
         OC_TRY(actions_send(l, l->setup->first_action_count, now_ns));
@@ -276,11 +275,28 @@ static oc_status event_take(loop *l, const oc_event *event)
     OC_TRY(oc_features_apply(l->setup->features, event, &row));
     if (row) l->sequence[row->instrument]++;
     if (!traded) return remember(l, row);
-    if (!l->begun) OC_TRY(begin(l, stamp_ns(l, event->receive_ns)));
+    if (!l->begun) {
+        l->result->first_ns = event->receive_ns;
+        OC_TRY(begin(l, stamp_ns(l, event->receive_ns)));
+    }
     l->result->traded_events++;
     l->result->last_ns = event->receive_ns;
     OC_TRY(market_give(l, event));
     return row ? predict(l, row) : OC_OK;
+}
+
+/* Also where no event was left of a session that goes on: its venue may know of fills that it does not. */
+static oc_status finish(loop *l)
+{
+    int64_t now = l->begun ? l->result->last_ns : l->setup->first_ns - 1;
+    if (l->begun) OC_TRY(pass_until(l, now + 1));
+    if (l->setup->settle_ns == 0 || l->result->stopped) return OC_OK;
+    if (!l->begun) {
+        l->market_ns = now;
+        l->clock_ns = clock_now(l);
+        OC_TRY(begin(l, now));
+    }
+    return due_run(l, now + l->setup->settle_ns);
 }
 
 static oc_status events_run(loop *l)
@@ -289,15 +305,13 @@ static oc_status events_run(loop *l)
     size_t count;
     for (;;) {
         OC_TRY(l->setup->feed.next(l->setup->feed.context, &events, &count));
-        if (count == 0) break;
+        if (count == 0) return finish(l);
         for (size_t i = 0; i < count; i++) {
-            if (events[i].receive_ns > l->setup->last_ns)
-                return l->begun ? pass_until(l, l->result->last_ns + 1) : OC_OK;
+            if (events[i].receive_ns > l->setup->last_ns) return finish(l);
             OC_TRY(event_take(l, &events[i]));
             if (l->result->stopped) return OC_OK;
         }
     }
-    return l->begun ? pass_until(l, l->result->last_ns + 1) : OC_OK;
 }
 
 static oc_status setup_check(const oc_loop_setup *s)

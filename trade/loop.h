@@ -74,6 +74,7 @@ typedef struct oc_loop_setup { /* everything is borrowed during the run */
     oc_delay_record *delays;        /* of live time: what was measured, in time of the clock; NULL: nobody wants it */
     const oc_action *first_actions; /* sent before the first input: those of a recovery */
     size_t first_action_count;
+    int64_t settle_ns; /* behind the last event: so long for what the venue has to say; 0: the end is the end */
     const volatile sig_atomic_t *stop; /* not 0: leave at the next event; NULL: never */
 } oc_loop_setup;
 

@@ -30,6 +30,18 @@ def inputs(journal):
             yield time_ns, what, payload[32:32 + body], [rest[i * 64:i * 64 + 64] for i in range(actions)]
 
 
+def venue_log(data):
+    """(time_ns, kind, body) of each whole record behind the header of a venue's own record."""
+    for at in range(96, len(data) - 95, 96):
+        time_ns, kind = struct.unpack_from("<qI", data, at + 16)
+        yield time_ns, kind, data[at + 32:at + 96]
+
+
+def order_of(action):
+    """(kind, order id) of an action."""
+    return action[52], struct.unpack_from("<Q", action)[0]
+
+
 def predictions(journal):
     """{(instrument, input_ns): (sequence, buy, sell, hold as bytes)} of what was predicted."""
     found = {}
@@ -117,3 +129,39 @@ class Paper:
     def journal(self, out, segment=0):
         with open(f"{self.work}/{out}/journal-{segment:06}.ocj", "rb") as file:
             return file.read()
+
+    def audit(self, out, name, tail_ns=5 * 10**6):
+        """Journal against the venue's own record: nothing lost, doubled, invented; the positions are its fills."""
+        segments = [f for f in sorted(os.listdir(f"{self.work}/{out}")) if f.startswith("journal-")]
+        played = [i for n in range(len(segments)) for i in inputs(self.journal(out, n))]
+        with open(f"{self.work}/{out}/venue.log", "rb") as file:
+            log = list(venue_log(file.read()))
+        sent = [a for _, _, _, actions in played for a in actions if a[52] == 1]
+        told = [body for _, kind, body in log if kind == 3 and body[52] == 1]
+        check(f"{name}: orders invented or changed", all(body in sent for body in told))
+        check(f"{name}: orders doubled", len({order_of(b) for b in told}) == len(told))
+        said = [(t, body[:48]) for t, kind, body in log if kind == 4]
+        heard, last = [], 0
+        for _, kind, body, _ in played:
+            number = struct.unpack_from("<Q", body)[0] if kind == 3 else 0
+            if number == last + 1:      # others are repeated, or wait for a hole to be filled
+                heard.append(body)
+                last = number
+        check(f"{name}: messages invented or changed", heard == [body for _, body in said[:len(heard)]])
+        end = played[-1][0]
+        lost = [t for t, _ in said[len(heard):] if t < end - tail_ns]
+        check(f"{name}: messages lost", not lost, (len(heard), len(said), lost[:3], end))
+        missing = {order_of(a)[1] for a in sent} - {order_of(b)[1] for b in told}
+        settled = {struct.unpack_from("<Q", body, 8)[0] for body in heard if body[44] == 6}
+        check(f"{name}: an order neither arrived nor was settled", missing <= settled or played[-1][2] in sent,
+              (missing, settled))
+        position = {}
+        for body in heard:
+            if body[44] == 3:
+                lots, instrument = struct.unpack_from("<q", body, 24)[0], struct.unpack_from("<I", body, 40)[0]
+                position[instrument] = position.get(instrument, 0) + (lots if body[45] == 1 else -lots)
+        with open(f"{self.work}/{out}/results.json") as file:
+            r = json.load(file)
+        check(f"{name}: positions", [x["lots"] for x in r["positions"]] ==
+              [position.get(i, 0) for i in range(len(r["positions"]))], (r["positions"], position))
+        return len(sent), len(missing)

@@ -10,8 +10,9 @@
 #include "serve/client/client.h"
 
 static const int64_t pause_least_ns = 10000000, pause_most_ns = OC_SECOND_NS; /* between attempts to connect */
-static const int64_t connect_ns = 200000000;                                  /* for a hello, for a session */
-static const int64_t look_ns = 10000000; /* so often the kernel is asked whether the server lives */
+static const int64_t first_connect_ns = 2 * OC_SECOND_NS;                     /* for a hello, for a session */
+static const int64_t connect_ns = 200000000; /* the same later on: it holds the loop up */
+static const int64_t look_ns = 10000000;     /* so often the kernel is asked whether the server lives */
 enum { REPLIES = 64, ADDRESS_MAX = 128 };
 
 typedef struct stream {
@@ -104,13 +105,18 @@ static oc_status wanted_check(const oc_server_predictor *s, const oc_client_mode
     return OC_OK;
 }
 
+static int64_t patience_ns(const oc_server_predictor *s)
+{
+    return s->counts.connected == 0 ? first_connect_ns : connect_ns;
+}
+
 static oc_status sessions_open(oc_server_predictor *s)
 {
     const oc_server_wanted *w = &s->options.wanted;
     OC_TRY(wanted_check(s, oc_client_describe(s->client)));
     for (uint32_t i = 0; i < s->options.instruments; i++) {
         OC_TRY(oc_client_session_open(s->client, w->name, s->options.universe[i].symbol, w->schema.low, w->schema.high,
-                                      s->options.period_ns, connect_ns, &s->stream[i].session));
+                                      s->options.period_ns, patience_ns(s), &s->stream[i].session));
         s->stream[i].begun = false;
     }
     return OC_OK;
@@ -118,7 +124,7 @@ static oc_status sessions_open(oc_server_predictor *s)
 
 static oc_status client_connect(oc_server_predictor *s)
 {
-    OC_TRY(oc_client_open(&s->client, s->address, connect_ns));
+    OC_TRY(oc_client_open(&s->client, s->address, patience_ns(s)));
     oc_status status = sessions_open(s);
     if (status == OC_OK) {
         s->counts.connected++;
@@ -158,8 +164,7 @@ static void client_return(oc_server_predictor *s)
 
 static bool refusal(uint32_t state)
 {
-    return state != OC_REPLY_OK && state != OC_REPLY_LATE && state != OC_REPLY_HOLD_SHORT &&
-           state != OC_REPLY_HOLD_GAP;
+    return state != OC_REPLY_OK && state != OC_REPLY_LATE && state != OC_REPLY_HOLD_SHORT && state != OC_REPLY_HOLD_GAP;
 }
 
 /* The next reply, copied out of the ring in lots. */

@@ -23,6 +23,7 @@ static void out_add(oc_simulated *v, oc_venue_message message)
 void oc_simulated_say(oc_simulated *v, oc_venue_message message)
 {
     message.message_id = ++v->message_id;
+    if (v->clerk.said) v->clerk.said(v->clerk.context, v->now_ns, &message);
     out_add(v, message);
 }
 
@@ -200,6 +201,11 @@ oc_status oc_simulated_open(oc_simulated **out, const oc_simulated_config *confi
 void oc_simulated_close(oc_simulated *v)
 {
     oc_memory_free(v);
+}
+
+void oc_simulated_told(oc_simulated *v, oc_simulated_clerk clerk)
+{
+    v->clerk = clerk;
 }
 
 oc_venue oc_simulated_venue(oc_simulated *v)

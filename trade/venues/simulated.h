@@ -37,6 +37,12 @@ typedef struct oc_simulated_market {
     int64_t bar_half_spread_ticks, bar_lots;
 } oc_simulated_market;
 
+/* Who keeps the venue's record: told of each numbered message at the moment it is given. */
+typedef struct oc_simulated_clerk {
+    void *context;
+    void (*said)(void *context, int64_t now_ns, const oc_venue_message *message); /* NULL: nobody */
+} oc_simulated_clerk;
+
 typedef struct oc_simulated_config {
     uint64_t seed;
     int64_t to_ns, to_jitter_ns, back_ns, back_jitter_ns;
@@ -55,6 +61,7 @@ typedef struct oc_simulated oc_simulated;
 
 OC_MUST oc_simulated_open(oc_simulated **out, const oc_simulated_config *config);
 void oc_simulated_close(oc_simulated *v);
+void oc_simulated_told(oc_simulated *v, oc_simulated_clerk clerk); /* from now on */
 oc_venue oc_simulated_venue(oc_simulated *v); /* v outlives it */
 
 /* The line breaks: answers on their way are lost, actions on theirs arrive; connect leads back. */

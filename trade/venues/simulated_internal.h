@@ -29,6 +29,7 @@ typedef struct outbound { int64_t at_ns; oc_venue_message message; } outbound_sl
 
 struct oc_simulated {
     oc_simulated_config config;
+    oc_simulated_clerk clerk;
     int64_t now_ns, flight_last_ns, out_last_ns;
     uint64_t flight_head, flight_tail;         /* counters; the ring is modulo its size */
     uint64_t out_head, out_tail;
