@@ -57,22 +57,6 @@ typedef struct verify {
 /* ---- books, packed: a book keeps room for thousands of levels and holds a few -------------------------------------
  */
 
-enum { SIDE_HEAD = offsetof(oc_book_side, store), BOOK_TAIL = sizeof(oc_book) - offsetof(oc_book, dropped) };
-
-static size_t side_pack(unsigned char *to, const oc_book_side *s)
-{
-    if (to) memcpy(to, s, SIDE_HEAD);
-    if (to) memcpy(to + SIDE_HEAD, s->store, s->depth * sizeof *s->store);
-    return SIDE_HEAD + s->depth * sizeof *s->store;
-}
-
-static size_t side_unpack(oc_book_side *s, const unsigned char *from)
-{
-    memcpy(s, from, SIDE_HEAD);
-    memcpy(s->store, from + SIDE_HEAD, s->depth * sizeof *s->store);
-    return SIDE_HEAD + s->depth * sizeof *s->store;
-}
-
 /* to NULL: only the bytes. */
 static size_t books_pack(const verify *v, unsigned char *to)
 {
@@ -80,10 +64,7 @@ static size_t books_pack(const verify *v, unsigned char *to)
     for (uint32_t i = 0; i < v->instruments; i++) {
         const oc_book *b = oc_features_book(v->rows->features(v->whole), i);
         if (!b) return 0;
-        at += side_pack(to ? to + at : NULL, &b->bid);
-        at += side_pack(to ? to + at : NULL, &b->ask);
-        if (to) memcpy(to + at, &b->dropped, BOOK_TAIL);
-        at += BOOK_TAIL;
+        at += oc_book_pack(b, to ? to + at : NULL);
     }
     return at;
 }
@@ -91,10 +72,7 @@ static size_t books_pack(const verify *v, unsigned char *to)
 static void books_set(const verify *v, const unsigned char *from)
 {
     for (uint32_t i = 0; from && i < v->instruments; i++) {
-        from += side_unpack(&v->book->bid, from);
-        from += side_unpack(&v->book->ask, from);
-        memcpy(&v->book->dropped, from, BOOK_TAIL);
-        from += BOOK_TAIL;
+        from += oc_book_unpack(v->book, from);
         oc_features_set_book(v->rows->features(v->late), i, v->book);
     }
 }

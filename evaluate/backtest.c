@@ -81,7 +81,8 @@ static oc_status backtest_open(backtest *b, bool in_sample)
     OC_TRY(backtest_prepare(b, in_sample));
     OC_TRY(backtest_model_open(&b->model, b->instruments));
     OC_TRY(oc_simulated_open(&b->venue, &b->setup.venue));
-    const oc_desk_options desk = backtest_desk_options(b);
+    oc_desk_options desk = backtest_desk_options(b);
+    if (desk.durability == OC_DURABILITY_GROUP) desk.durability = OC_DURABILITY_RUN; /* the venue dies with us */
     OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));
     return backtest_begin(b);
 }

@@ -4,12 +4,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "market/event_format.h"
 
+enum { WINDOW_BLOCKS = 8 };                    /* of the mapping, asked for at once and given back behind */
 enum { BLOCK_BYTES = sizeof(oc_event_block_head) + OC_EVENT_BLOCK * sizeof(oc_event) };
 
 struct oc_event_reader {
@@ -203,11 +205,28 @@ const oc_event_info *oc_event_reader_info(const oc_event_reader *r)
     return &r->info;
 }
 
+/* Pages that were read go, or a long file would fill the memory that is ours; those to come are mapped by one call
+ * instead of a fault each. Hints: what the system does not know it refuses, and nothing is lost by that. */
+static void window_move(oc_event_reader *r)
+{
+    if (r->at % WINDOW_BLOCKS != 0) return;
+    const size_t page = 4096, bytes = (size_t)WINDOW_BLOCKS * BLOCK_BYTES;
+    uintptr_t start = (uintptr_t)r->map.data, end = start + r->map.bytes, at = (uintptr_t)block_at(r, r->at);
+    uintptr_t from = at & ~(uintptr_t)(page - 1), before = from - start > bytes ? from - bytes - page : start;
+    if (from > before) (void)madvise((void *)(before & ~(uintptr_t)(page - 1)), from - before, MADV_DONTNEED);
+#ifdef MADV_POPULATE_READ
+    (void)madvise((void *)from, end - from < bytes + page ? end - from : bytes + page, MADV_POPULATE_READ);
+#else
+    (void)end;
+#endif
+}
+
 oc_status oc_event_reader_next(oc_event_reader *r, const oc_event **events, size_t *count)
 {
     *events = NULL;
     *count = 0;
     if (r->at == r->tail->blocks) return OC_OK;
+    window_move(r);
     const oc_event_block_head *head = block_at(r, r->at);
     const oc_event *records = (const oc_event *)(head + 1);
     if (!oc_hash_equal(oc_event_block_hash(head), head->hash)) return block_fail(r, r->at, "fails its hash");

@@ -149,7 +149,7 @@ oc_status oc_journal_write(oc_journal *j)
     OC_TRY(write_all(j, j->buffer, j->used));
     j->unsynced += j->used;
     j->used = 0;
-    return j->unsynced >= GROUP_BYTES ? sync_now(j) : OC_OK;
+    return j->unsynced >= GROUP_BYTES && j->durability != OC_DURABILITY_RUN ? sync_now(j) : OC_OK;
 }
 
 oc_status oc_journal_sync(oc_journal *j)
@@ -216,6 +216,7 @@ oc_status oc_journal_add_input(oc_journal *j, const oc_input *input, const oc_ac
         safe |= latch || actions[i].kind == OC_ACTION_NEW;
     }
     if (safe && j->durability == OC_DURABILITY_ORDER) return oc_journal_sync(j);
+    now &= j->durability != OC_DURABILITY_RUN;
     return now || j->used >= BUFFER_BYTES ? oc_journal_write(j) : OC_OK;
 }
 

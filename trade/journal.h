@@ -6,6 +6,8 @@
  * death of the process; power loss needs fdatasync, and the durability says when it is asked for:
  *     order   before every order that leaves, at an operator's command and where the trading state changes
  *     group   at least every GROUP_BYTES of records, and at close
+ *     run     at close, and records are written when the buffer is full: for a venue within this process, which dies
+ *             with it. Nothing leaves, and the run can be made again. The bytes of a whole run are the same
  * A failed write or sync is final (the kernel may have dropped the pages): every later call fails, the caller halts. */
 #ifndef OC_TRADE_JOURNAL_H
 #define OC_TRADE_JOURNAL_H
@@ -33,7 +35,7 @@ typedef enum oc_journal_kind {
     OC_JOURNAL_KIND_END
 } oc_journal_kind;
 
-typedef enum oc_durability { OC_DURABILITY_GROUP, OC_DURABILITY_ORDER } oc_durability;
+typedef enum oc_durability { OC_DURABILITY_GROUP, OC_DURABILITY_ORDER, OC_DURABILITY_RUN } oc_durability;
 
 typedef struct oc_journal_header {             /* of a segment */
     char magic[8];                             /* "OCJOURNL" */

@@ -19,6 +19,7 @@ typedef struct loop {
     uint64_t head, tail; /* counters; the ring is modulo its size. In order: predictions do not overtake */
     int64_t pending_last_ns;
     bool begun, paced;
+    int64_t passed_ns; /* what is due before it has been given, unless time is live; what is sent at it comes later */
     int64_t clock_ns, market_ns; /* the same moment on the clock and in the market */
     uint64_t sequence[OC_INSTRUMENTS_MAX];
     oc_quote_state quote[OC_INSTRUMENTS_MAX];
@@ -202,6 +203,7 @@ static oc_status market_give(loop *l, const oc_event *event)
     oc_quote_state *state = &l->quote[event->instrument];
     if (event->kind == OC_EVENT_STATUS) state->known = false; /* to the engine too: the same prices are news again */
     if (event->kind == OC_EVENT_BAR || event->kind == OC_EVENT_STATUS) return market_input(l, event);
+    if (!event->flags) return OC_OK; /* within a packet */
     const oc_book *book = oc_features_book(l->setup->features, event->instrument);
     if (!book) return OC_OK;
     if (event->flags & (OC_EVENT_GAP_BEFORE | OC_EVENT_SESSION_BREAK)) {
@@ -268,7 +270,10 @@ static oc_status event_take(loop *l, const oc_event *event)
     const oc_feature_row *row;
     const oc_venue *venue = &l->setup->venue;
     bool traded = event->receive_ns >= l->setup->first_ns;
-    if (traded) OC_TRY(pass_until(l, event->receive_ns));
+    if (traded && (event->receive_ns != l->passed_ns || l->setup->pace.live)) {
+        OC_TRY(pass_until(l, event->receive_ns));
+        l->passed_ns = event->receive_ns;
+    }
     if (l->result->stopped) return OC_OK;
     l->result->events++;
     if (venue->market) venue->market(venue->context, event);
@@ -343,7 +348,7 @@ oc_status oc_loop_run(const oc_loop_setup *setup, oc_loop_result *result)
     l->setup = setup;
     l->result = result;
     l->timer_ns = INT64_MAX;
-    l->pending_last_ns = INT64_MIN;
+    l->pending_last_ns = l->passed_ns = INT64_MIN;
     quotes_begin(l);
     oc_features_begin(setup->features);
     oc_status status = events_run(l);

@@ -78,12 +78,16 @@ static void arrive(oc_simulated *v, const oc_action *a)
     }
 }
 
-/* What arrives before `until_ns`, or at it too. */
-static void advance(oc_simulated *v, int64_t until_ns, bool also_at)
+/* Something arrives before `before_ns`. */
+static inline bool arrives(const oc_simulated *v, int64_t before_ns)
 {
-    while (v->flight_head < v->flight_tail) {
+    return v->flight_head < v->flight_tail && v->flight[v->flight_head % OC_SIMULATED_FLIGHT_MAX].at_ns < before_ns;
+}
+
+static void advance(oc_simulated *v, int64_t before_ns)
+{
+    while (arrives(v, before_ns)) {
         const flight_slot *f = &v->flight[v->flight_head % OC_SIMULATED_FLIGHT_MAX];
-        if (f->at_ns > until_ns || (f->at_ns == until_ns && !also_at)) return;
         if (f->at_ns > v->now_ns) v->now_ns = f->at_ns;
         v->flight_head++;
         oc_action action = f->action;
@@ -118,7 +122,7 @@ static oc_status venue_connect(void *context, int64_t now_ns)
 static void venue_market(void *context, const oc_event *event)
 {
     oc_simulated *v = context;
-    advance(v, event->receive_ns, false);
+    if (arrives(v, event->receive_ns)) advance(v, event->receive_ns);
     if (event->receive_ns > v->now_ns) v->now_ns = event->receive_ns;
     oc_simulated_event(v, event);
 }
@@ -126,7 +130,7 @@ static void venue_market(void *context, const oc_event *event)
 static bool venue_poll(void *context, int64_t until_ns, oc_venue_message *message, int64_t *at_ns)
 {
     oc_simulated *v = context;
-    advance(v, until_ns, true);
+    advance(v, until_ns + (until_ns < INT64_MAX)); /* what arrives at that time too */
     if (v->out_head == v->out_tail) return false;
     const outbound_slot *o = &v->out[v->out_head % OC_SIMULATED_MESSAGES_MAX];
     if (o->at_ns > until_ns) return false;

@@ -152,23 +152,12 @@ static int64_t take(oc_simulated *v, const oc_action *a)
     return left;
 }
 
-static int64_t displayed(const oc_book_side *side, int64_t ticks)
-{
-    for (uint32_t i = 0; i < side->count; i++) {
-        if (side->level[i].ticks == ticks) return side->level[i].lots;
-    }
-    for (uint32_t i = side->depth; i > 0; i--) { /* deeper than the visible ones */
-        if (side->store[i - 1].ticks == ticks) return side->store[i - 1].lots;
-    }
-    return 0;
-}
-
 static void rest(oc_simulated *v, const oc_action *a, int64_t left)
 {
     simulated_market *m = &v->market[a->instrument];
     const oc_book_side *side = a->side == OC_SIDE_BUY ? &m->book.bid : &m->book.ask;
     resting_order *o = &v->order[v->order_count++];
-    *o = (resting_order){a->order_id, a->price_ticks, left,    displayed(side, a->price_ticks),
+    *o = (resting_order){a->order_id, a->price_ticks, left,    oc_book_lots(side, a->price_ticks),
                          v->now_ns,   a->instrument,  a->side, {0}};
 }
 
@@ -327,7 +316,7 @@ static void queues_renew(oc_simulated *v, uint32_t instrument)
     for (uint32_t i = 0; i < v->order_count; i++) {
         resting_order *o = &v->order[i];
         if (o->instrument != instrument) continue;
-        int64_t lots = displayed(o->side == OC_SIDE_BUY ? &book->bid : &book->ask, o->price_ticks);
+        int64_t lots = oc_book_lots(o->side == OC_SIDE_BUY ? &book->bid : &book->ask, o->price_ticks);
         if (lots < o->ahead_lots) o->ahead_lots = lots;
     }
 }
