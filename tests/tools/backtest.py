@@ -270,6 +270,61 @@ def planted(work):
     print("\n".join(faults) or "what is planted is earned, what is not is not")
 
 
+def real_page(work, name, said, scale):
+    """Net P&L with its interval on the page, the word for it only where it is shown; the figures by the oracle."""
+    r = json.load(open(f"{work}/{name}/results.json"))
+    result("report", f"{work}/{name}", "--out", f"{work}/{name}.html")
+    html = open(f"{work}/{name}.html", encoding="utf-8").read()
+    money = [f"{r[k] / 1e6:.2f}" for k in ("pnl_micros",)] + [
+        f"{r['pnl_interval_micros'][k] / 1e6:.2f}" for k in ("low", "high")]
+    check(f"{name}: the interval is on the page", f"Net P&amp;L {money[0]} [{money[1]}, {money[2]}]" in html, money)
+    check(f"{name}: the word", ("profit" in html.lower()) == r["verdict"]["shown"], r["verdict"])
+    check(f"{name}: shown", r["verdict"]["shown"] == (r["pnl_interval_micros"]["low"] > 0 and not r["in_sample"]), r)
+    check(f"{name} trades", r["trades"] > 5, r["trades"])
+    figures_check(work, name, scale)
+    print(f"{said}: net P&L {money[0]} [{money[1]}, {money[2]}], {r['trades']} trades. {r['verdict']['text']}")
+
+
+def eurusd(work, data):
+    """Minutes of EURUSD: a small model, behind all that it has seen. Half the spread is half a pip, the fee 20 ppm."""
+    minute, size = 60 * 10**9, 100000
+    result("import", "--format", "metatrader", "--symbol", "EURUSD", "--timezone", "UTC", "--bar", "1m", "--stamp",
+           "start", "--out", f"{work}/m.events", data)
+    result("build", f"{SOURCE}/configs/build-bars.yaml", "--out", f"{work}/m.h5",
+           sets=(f"data.events={work}/m.events", "row_ns=84000000000", "labels=direction:6:0.0001"))
+    result("train", f"{SOURCE}/configs/train.yaml", "--out", f"{work}/run",
+           sets=(f"data.dataset={work}/m.h5", *TINY, "data.labels=direction:6:0.0001", "train.windows_per_epoch=8192"))
+    paper(work, "eurusd", f"{work}/m.events", sets=(
+        "data.unseen=true", f"data.dataset={work}/m.h5", "sample=bar", "row_ns=84000000000", "bar_spread=0.0001",
+        f"policy.target_lots={size}", f"policy.fallback_after_ns={5 * minute}", "policy.buy_threshold=0.3",
+        "policy.sell_threshold=0.3", "costs.taker_ppm=20", "costs.bar_half_spread_ticks=5",
+        f"costs.bar_lots={10 * size}", f"risk.order_lots_max={size * 2}", f"risk.position_lots_max={size}", "risk.order_micros_max=1000000000000",
+        f"risk.stale_ns={5 * minute}", f"report.interval_ns={60 * minute}"))
+    real_page(work, "eurusd", "EURUSD minutes, a small model", 10)
+
+
+def bitcoin(work, data):
+    """A day's book of BTCUSDT, a rule of two moving averages."""
+    result("import", "--format", "binance", "--symbol", "BTCUSDT", "--out", f"{work}/b.events", data)
+    result("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/bitcoin",
+           sets=(f"data.events={work}/b.events", "policy.kind=cross", "policy.target_lots=10", "costs.taker_ppm=50"))
+    real_page(work, "bitcoin", "BTCUSDT book, moving averages", 100)
+
+
+def real(work):
+    folder = os.environ.get("OUTCRY_DATA", os.path.join(SOURCE, "..", "shared", "data"))
+    cases = ((eurusd, "fx-minute/EURUSD_M1_2020-04-27_2020-06-14.tsv.xz"),
+             (bitcoin, "binance-l2-2024-08-08/usdm/btcusdt_20240808.jsonl.xz"))
+    there = [(case, os.path.join(folder, name)) for case, name in cases if os.path.exists(os.path.join(folder, name))]
+    if not there:
+        print(f"skipped: none of the recordings under {folder}")
+        sys.exit(77)
+    for case, path in there:
+        case(work, path)
+    print("\n".join(faults))
+
+
 with tempfile.TemporaryDirectory() as place:
-    (planted if "planted" in sys.argv[3:] else quick)(place)
+    modes = {"planted": planted, "real": real}
+    modes.get((sys.argv[3:] or ["quick"])[0], quick)(place)
 sys.exit(1 if faults else 0)
