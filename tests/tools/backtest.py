@@ -298,7 +298,8 @@ def eurusd(work, data):
         "data.unseen=true", f"data.dataset={work}/m.h5", "sample=bar", "row_ns=84000000000", "bar_spread=0.0001",
         f"policy.target_lots={size}", f"policy.fallback_after_ns={5 * minute}", "policy.buy_threshold=0.3",
         "policy.sell_threshold=0.3", "costs.taker_ppm=20", "costs.bar_half_spread_ticks=5",
-        f"costs.bar_lots={10 * size}", f"risk.order_lots_max={size * 2}", f"risk.position_lots_max={size}", "risk.order_micros_max=1000000000000",
+        f"costs.bar_lots={10 * size}", f"risk.order_lots_max={size * 2}", f"risk.position_lots_max={size}",
+        "risk.order_micros_max=1000000000000",
         f"risk.stale_ns={5 * minute}", f"report.interval_ns={60 * minute}"))
     real_page(work, "eurusd", "EURUSD minutes, a small model", 10)
 
