@@ -14,14 +14,6 @@ static void mismatch(engine_run *r, oc_reason reason, const oc_venue_message *v)
         oc_run_escalate(r, OC_TRADING_HALTED, reason, (int64_t)v->order_id, v->kind);
 }
 
-/* While reducing only what makes the position smaller may stand; while halted nothing. */
-static bool may_stand(const oc_engine *e, const oc_open_order *o)
-{
-    int64_t held = e->market[o->instrument].position.lots, left = o->lots - o->filled_lots;
-    if (e->totals.state != OC_TRADING_REDUCING) return e->totals.state == OC_TRADING_ACTIVE;
-    return o->side == OC_SIDE_BUY ? held < 0 && held <= -left : held > 0 && held >= left;
-}
-
 /* A refused cancel has its time in until_ns: not again at once, or it would be a loop at the speed of the line. */
 static void on_ack(engine_run *r, const oc_venue_message *v, oc_open_order *o)
 {
@@ -30,7 +22,8 @@ static void on_ack(engine_run *r, const oc_venue_message *v, oc_open_order *o)
         return;
     }
     o->state = OC_ORDER_LIVE;
-    if (!may_stand(r->e, o) && o->until_ns - r->e->now_ns > ask_again_ns) oc_run_cancel(r, o, OC_REASON_STATE);
+    if (r->e->totals.state == OC_TRADING_HALTED && o->until_ns - r->e->now_ns > ask_again_ns)
+        oc_run_cancel(r, o, OC_REASON_STATE);
 }
 
 static void on_reject(engine_run *r, const oc_venue_message *v, oc_open_order *o)

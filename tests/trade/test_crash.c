@@ -225,6 +225,44 @@ static void two_recoveries_at_once_are_one(void **state)
     must(oc_desk_replay(folder, options.build, &report)); /* who only reads needs no lock */
 }
 
+/* A group is synced when it is full: about a MiB of quotes that lead to nothing. */
+static void groups_are_synced(void **state)
+{
+    (void)state;
+    position_taken();
+    syncs = 0;
+    for (int i = 0; i < 8000; i++) must(apply(quote(10000)));
+    assert_int_equal(syncs, 1);
+}
+
+/* A segment that goes on from the right byte, yet under an epoch whose order ids were given out before. */
+static void an_epoch_is_not_used_twice(void **state)
+{
+    oc_desk_report report;
+    oc_journal_reader reader;
+    oc_journal_item item;
+    oc_journal *j;
+    bool more = true;
+    (void)state;
+    position_taken();
+    must(oc_desk_close(desk, false));
+    desk = NULL;
+    must(oc_journal_reader_open(&reader, folder, 0));
+    while (more) must(oc_journal_reader_next(&reader, &item, &more));
+    for (uint32_t epoch = 2; epoch > 0; epoch--) {
+        oc_journal_start start = {reader.header.build, reader.header.config, epoch,         1, 0,
+                                  reader.at,           reader.check,         reader.number, 0, OC_DURABILITY_GROUP};
+        char path[OC_PATH_MAX];
+        must(oc_journal_create(&j, folder, &start));
+        must(oc_journal_close(j, false));
+        oc_status status = oc_desk_replay(folder, options.build, &report);
+        assert_int_equal(status, epoch == 2 ? OC_OK : OC_EDATA);
+        must(oc_journal_path(path, sizeof path, folder, 1));
+        assert_int_equal(unlink(path), 0);
+    }
+    oc_journal_reader_close(&reader);
+}
+
 int main(void)
 {
 #define WITH(name) cmocka_unit_test_setup_teardown(name, opened, closed)
@@ -234,6 +272,8 @@ int main(void)
         WITH(a_failed_sync_is_final),
         WITH(short_and_interrupted_writes_are_whole),
         WITH(two_recoveries_at_once_are_one),
+        WITH(groups_are_synced),
+        WITH(an_epoch_is_not_used_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
