@@ -42,13 +42,14 @@ static oc_action entered(float buy, float sell)
 static void a_loss_of_the_limit_is_within_it(void **state)
 {
     (void)state;
-    r.config.account.risk.daily_loss_micros = 1000;
-    r.config.account.risk.daily_loss_halt_micros = 3000;
+    r.config.account.risk.daily_loss_micros = 200;
+    r.config.account.risk.daily_loss_halt_micros = 600;
+    r.market[0].target_lots = 2;
     opened_again(10000, 10000);
     (void)entered(0.9f, 0.05f);
     rig_quote(&r, 0, 9700, 9700);
     assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_REDUCING);
-    rig_quote(&r, 0, 9699, 9700); /* five more; half a tick of ten lots */
+    rig_quote(&r, 0, 9699, 9700); /* one more: half a tick of two lots */
     assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_HALTED);
 }
 
