@@ -60,6 +60,16 @@ static void counts(void **state)
     assert_int_equal(s.trials, 4);
 }
 
+/* One byte in place: replacing the whole file syncs it, 17 s for all bytes. */
+static void poke(size_t at, char value)
+{
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+    assert_int_equal(fputc((unsigned char)value, f), (unsigned char)value);
+    assert_int_equal(fclose(f), 0);
+}
+
 static void tampering_found(void **state)
 {
     char *text;
@@ -71,11 +81,10 @@ static void tampering_found(void **state)
     char *copy = malloc(bytes);
     for (size_t i = 0; i + 1 < bytes;
          i++) { /* the last byte is the end of the last line: without it the line is torn */
-        memcpy(copy, text, bytes);
-        copy[i] = (char)(copy[i] ^ 1);
-        assert_int_equal(oc_file_write(path, copy, bytes), OC_OK);
+        poke(i, (char)(text[i] ^ 1));
         found += oc_ledger_read(&d, &s) == OC_EDATA;
         assert_int_equal(i % 50 ? OC_EDATA : add(1, "test"), OC_EDATA);          /* nothing is written behind it */
+        poke(i, text[i]);
     }
     assert_int_equal(found, bytes - 1);
     char *second = strchr(text, '\n') + 1, *third = strchr(second, '\n') + 1;

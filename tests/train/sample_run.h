@@ -18,6 +18,21 @@ static const char *const sample_sets[] = {
     "train.average=0.9",   "train.shards=4",
 };
 
+static char root[64];                          /* of the test: what it writes lies here */
+
+static inline int root_make(void)
+{
+    snprintf(root, sizeof root, "train-XXXXXX"); /* in the test's own folder, as CTest runs it */
+    return mkdtemp(root) ? 0 : 1;
+}
+
+static inline int root_remove(void)
+{
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    return system(command);
+}
+
 /* sets: ended by NULL, over the defaults above. */
 static inline oc_config *sample_config(const char *const *sets)
 {

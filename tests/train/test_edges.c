@@ -21,7 +21,6 @@
 #include "train/sample_run.h"
 
 static oc_comm alone = {.ranks = 1, .local = 1};
-static char root[64];
 
 static const char *folder(const char *name)
 {
@@ -329,16 +328,13 @@ static int setup(void **state)
 {
     (void)state;
     oc_log_set_level(OC_LOG_ERROR);
-    snprintf(root, sizeof root, "/tmp/outcry-edges-XXXXXX");
-    return mkdtemp(root) ? 0 : 1;
+    return root_make();
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
+    return root_remove();
 }
 
 int main(void)

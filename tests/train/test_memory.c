@@ -24,10 +24,9 @@ static double peak_megabytes(void)
 static void peak(void **state)
 {
     (void)state;
-    char root[64], path[96], command[96];
+    char path[96];
     oc_train_result result;
-    snprintf(root, sizeof root, "/tmp/outcry-memory-XXXXXX");
-    assert_non_null(mkdtemp(root));
+    assert_int_equal(root_make(), 0);
     snprintf(path, sizeof path, "%s/sample.h5", root);
     sample_dataset *s = sample_dataset_open(path, ROWS_EACH, WIDTH);
     snprintf(path, sizeof path, "%s/run", root);
@@ -39,8 +38,7 @@ static void peak(void **state)
                                     &result);
     double over = peak_megabytes() - before;
     print_message("data %.0f MB, peak %.0f MB over it\n", before, over);
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(root_remove(), 0);
     sample_dataset_close(s);
     if (status != OC_OK) fail_msg("%s", oc_status_message());
     assert_true(before > 256); /* the data were there when the measure began */

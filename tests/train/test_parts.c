@@ -17,8 +17,6 @@
 #include "train/loop.h"
 #include "train/sample_run.h"
 
-static char root[64];
-
 static train_plan *plan_of(const sample_dataset *s, const char *const *sets)
 {
     oc_config *config = sample_config(sets);
@@ -371,16 +369,13 @@ static int setup(void **state)
 {
     (void)state;
     oc_log_set_level(OC_LOG_ERROR);
-    snprintf(root, sizeof root, "/tmp/outcry-parts-XXXXXX");
-    return mkdtemp(root) ? 0 : 1;
+    return root_make();
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
+    return root_remove();
 }
 
 int main(void)

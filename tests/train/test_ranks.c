@@ -19,7 +19,6 @@
 
 enum { RANKS_MAX = 64 };
 
-static char root[64];
 static sample_dataset *data;
 static int folders;
 
@@ -307,8 +306,7 @@ static int setup(void **state)
 {
     (void)state;
     oc_log_set_level(OC_LOG_ERROR);
-    snprintf(root, sizeof root, "/tmp/outcry-ranks-XXXXXX");
-    if (!mkdtemp(root)) return 1;
+    if (root_make() != 0) return 1;
     char path[128];
     snprintf(path, sizeof path, "%s/sample.h5", root);
     data = sample_dataset_open(path, 500, 5);
@@ -318,10 +316,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    char command[96];
     sample_dataset_close(data);
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
+    return root_remove();
 }
 
 int main(void)

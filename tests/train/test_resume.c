@@ -21,7 +21,6 @@
 #include "train/sample_run.h"
 
 static sample_dataset *data;
-static char root[64];
 static oc_train_result whole; /* of the unbroken run */
 static char *whole_log;
 
@@ -196,9 +195,9 @@ static int child_run(const char *name, bool resume, int64_t kill_after_us, rlim_
 static void killed_at_random(void **state)
 {
     (void)state;
-    const char *full = getenv("OUTCRY_FULL");
+    const char *full = getenv("OUTCRY_FULL"), *seed = getenv("OUTCRY_SEED");
     int runs = full && *full == '1' ? 200 : 3, kills = 0;
-    const uint32_t key = oc_random_key(9, OC_RANDOM_TEST, 0, 0);
+    const uint32_t key = oc_random_key(seed ? strtoull(seed, NULL, 10) : 9, OC_RANDOM_TEST, 0, 0);
     for (int run = 0; run < runs; run++) {
         char name[32];
         int status = -1;
@@ -336,8 +335,7 @@ static int setup(void **state)
     (void)state;
     char command[96];
     oc_log_set_level(OC_LOG_WARN);
-    snprintf(root, sizeof root, "/tmp/outcry-train-XXXXXX");
-    if (!mkdtemp(root)) return 1;
+    if (root_make() != 0) return 1;
     snprintf(command, sizeof command, "%s/sample.h5", root);
     data = sample_dataset_open(command, 500, 5);
     if (sample_train(data, folder("whole"), false, NULL, &whole) != OC_OK) {
@@ -351,11 +349,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    char command[96];
     sample_dataset_close(data);
     free(whole_log);
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
+    return root_remove();
 }
 
 int main(void)
