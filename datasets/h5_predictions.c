@@ -1,4 +1,5 @@
-/* h5_predictions.c - a table of columns into one small HDF5 file; every call checked, one exit. */
+/* h5_predictions.c - a table of columns into one small HDF5 file; every call checked, one exit. No time is stored: the
+ * same predictions are the same bytes, so that their hash names them. */
 #include "datasets/h5_predictions.h"
 
 #include <errno.h>
@@ -15,14 +16,24 @@ static oc_status failed(const char *path, const char *what)
     return OC_FAIL(OC_EFAILED, "%s: HDF5 could not write %s (is the disk full?)", path, what);
 }
 
+/* A creation list of a class, without times; negative where it fails. */
+static hid_t timeless(hid_t class)
+{
+    hid_t list = H5Pcreate(class);
+    if (list >= 0 && H5Pset_obj_track_times(list, 0) >= 0) return list;
+    if (list >= 0) H5Pclose(list);
+    return -1;
+}
+
 static oc_status column(hid_t file, const char *path, const char *name, hid_t type, const void *data, int rank,
                         const hsize_t *dims)
 {
-    hid_t space = H5Screate_simple(rank, dims, NULL);
-    hid_t set = space < 0 ? -1 : H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(rank, dims, NULL), creation = timeless(H5P_DATASET_CREATE), set = -1;
+    if (space >= 0 && creation >= 0) set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
     bool empty = dims[0] == 0;
     bool good = set >= 0 && (empty || H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
     if (set >= 0 && H5Dclose(set) < 0) good = false;
+    if (creation >= 0) H5Pclose(creation);
     if (space >= 0) H5Sclose(space);
     return good ? OC_OK : failed(path, name);
 }
@@ -72,7 +83,9 @@ static oc_status attributes_write(hid_t file, const char *path, const oc_predict
 static oc_status seen_write(hid_t file, const char *path, const oc_prediction_table *t)
 {
     const hsize_t dims[1] = {t->seen_count};
-    hid_t group = H5Gcreate2(file, "seen", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t creation = timeless(H5P_GROUP_CREATE), group = -1;
+    if (creation >= 0) group = H5Gcreate2(file, "seen", H5P_DEFAULT, creation, H5P_DEFAULT);
+    if (creation >= 0) H5Pclose(creation);
     if (group < 0 || H5Gclose(group) < 0) return failed(path, "seen");
     OC_TRY(column(file, path, "seen/symbol", H5T_NATIVE_UINT16, t->seen_symbol, 1, dims));
     OC_TRY(column(file, path, "seen/first_ns", H5T_NATIVE_INT64, t->seen_first_ns, 1, dims));
@@ -106,11 +119,12 @@ oc_status oc_prediction_table_save(const oc_prediction_table *t, const char *pat
     OC_TRY(oc_path_make_parent(path));
     OC_TRY(oc_file_beside(path, target, temporary));
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    if (access < 0 || H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110) < 0)
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = timeless(H5P_FILE_CREATE);
+    if (creation < 0 || access < 0 || H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110) < 0)
         return failed(path, "its properties");
-    hid_t file = H5Fcreate(temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    hid_t file = H5Fcreate(temporary, H5F_ACC_TRUNC, creation, access);
     H5Pclose(access);
+    H5Pclose(creation);
     oc_status status = file < 0 ? failed(path, "the file") : all_write(file, path, t);
     if (file >= 0 && H5Fclose(file) < 0 && status == OC_OK) status = failed(path, "the file");
     if (status == OC_OK) status = sync_file(temporary, path);

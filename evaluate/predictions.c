@@ -166,7 +166,8 @@ oc_status oc_predictions_save(const oc_predictions *p, const oc_bundle *b, const
     OC_TRY_GOTO(status, done, oc_arena_take(&arena, &last, (b->seen_count + 1) * 8, "predictions"));
     OC_TRY_GOTO(status, done, places_of(p, d, symbol, row, time_ns, truth));
     OC_TRY_GOTO(status, done, seen_of(b, d, seen_symbol, first, last));
-    for (size_t s = 0; s < d->symbol_count; s++) memcpy(names[s], d->symbols[s].name, OC_SYMBOL_BYTES);
+    for (size_t s = 0; s < d->symbol_count; s++) /* not what lies behind a name's end: the file is the same each time */
+        snprintf(names[s], OC_SYMBOL_BYTES, "%s", d->symbols[s].name);
     for (int h = 0; h < p->horizons; h++)
         used += (size_t)snprintf(labels + used, sizeof labels - used, "%s%s", h ? "\n" : "", b->labels[h]);
     oc_prediction_table t = {n,

@@ -211,6 +211,8 @@ oc_status oc_report_study(oc_text *t, const char *folder, const json_t *study)
         "times (ledger <code>",
         json_array_size(oc_report_at(study, "trials")), oc_report_real(study, "seeds"), oc_report_real(study, "runs"),
         oc_report_real(study, "looks_at_test"));
+    oc_report_put(t, study, "data_ledger_hash");
+    oc_text_add(t, "</code>; of this study alone <code>");
     oc_report_put(t, study, "ledger_hash");
     oc_text_add(t, "</code>).</p>\n");
     json_array_foreach(oc_report_at(study, "labels"), i, label)

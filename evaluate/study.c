@@ -2,10 +2,13 @@
  * small JSON file, written last, so that its presence means it is whole. */
 #include "evaluate/study.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -18,6 +21,7 @@
 #include "train/train.h"
 
 enum { KEYS_MAX = 128, SETS_MAX = 64, RESULT_BYTES_MAX = 64 << 20, SEEDS_MAX = 64, TRIALS_MAX = 256 };
+enum { LOCK_TRIES = 100, LOCK_WAIT_US = 100000 };
 
 static const oc_config_key own_keys[] = {
     {"study.seeds", OC_CONFIG_LIST, 1, SEEDS_MAX, "1,2,3", NULL, NULL, "seeds of each fold and trial"},
@@ -44,6 +48,7 @@ typedef struct study {
     oc_dataset *d;
     oc_folds *folds;
     size_t seeds, trials;
+    size_t part, parts; /* parts 0: all runs */
     oc_progress progress;
     uint64_t done;
 } study;
@@ -305,21 +310,23 @@ static json_t *labels_of(const json_t *folds)
 
 static oc_status study_save(const study *s, json_t *folds, oc_study_result *r)
 {
-    char path[OC_PATH_MAX], head[OC_HASH_TEXT], root[OC_HASH_TEXT];
+    char path[OC_PATH_MAX], head[OC_HASH_TEXT], looks[OC_HASH_TEXT], root[OC_HASH_TEXT];
     oc_ledger_summary ledger;
     json_t *trials = json_array();
     OC_TRY(oc_ledger_read(s->d, &ledger));
     r->folds = (int64_t)s->folds->count;
     r->trials = (int64_t)s->trials;
     r->runs = r->folds * r->trials * (int64_t)s->seeds;
-    r->ledger = ledger.head;
+    OC_TRY(oc_path_join(path, sizeof path, s->out, "ledger.jsonl"));
+    OC_TRY(oc_study_ledger(folds, path, &r->ledger));
     for (size_t t = 0; t < s->trials; t++)
         (void)json_array_append_new(trials, json_string(oc_config_item(s->config, "study.trials", t)));
-    json_t *out = json_pack("{s:s, s:i, s:s, s:s, s:I, s:o, s:I, s:I, s:s, s:o, s:O}", "format", "outcry-study",
-                            "version", 1, "data", oc_hash_text(s->d->root, root), "folds_from",
-                            oc_config_text(s->config, "data.folds"), "runs", (json_int_t)r->runs, "trials", trials,
-                            "seeds", (json_int_t)s->seeds, "looks_at_test", (json_int_t)ledger.trials, "ledger_hash",
-                            oc_hash_text(ledger.head, head), "labels", labels_of(folds), "folds", folds);
+    json_t *out =
+        json_pack("{s:s, s:i, s:s, s:s, s:I, s:o, s:I, s:I, s:s, s:s, s:o, s:O}", "format", "outcry-study", "version",
+                  1, "data", oc_hash_text(s->d->root, root), "folds_from", oc_config_text(s->config, "data.folds"),
+                  "runs", (json_int_t)r->runs, "trials", trials, "seeds", (json_int_t)s->seeds, "looks_at_test",
+                  (json_int_t)ledger.trials, "ledger_hash", oc_hash_text(r->ledger, head), "data_ledger_hash",
+                  oc_hash_text(ledger.head, looks), "labels", labels_of(folds), "folds", folds);
     if (!out) return OC_FAIL(OC_EMEMORY, "no memory for the study");
     OC_TRY(oc_path_join(path, sizeof path, s->out, "study.json"));
     oc_status status = oc_json_save(path, out);
@@ -408,7 +415,7 @@ static oc_status config_same(const study *s, const char *path, const char *now)
                           path);
 }
 
-static oc_status config_keep(const study *s)
+static oc_status config_compare(const study *s)
 {
     char path[OC_PATH_MAX], *now = oc_config_dump(s->config);
     if (!now) return OC_FAIL(OC_EMEMORY, "no memory for the study");
@@ -416,21 +423,81 @@ static oc_status config_keep(const study *s)
     if (status == OC_OK && oc_path_exists(path)) {
         status = config_same(s, path, now);
     } else if (status == OC_OK) {
-        status = oc_path_make_folders(s->out);
-        if (status == OC_OK) status = ledger_note(s, now);
+        status = ledger_note(s, now);
         if (status == OC_OK) status = oc_file_write(path, now, strlen(now));
     }
     free(now);
     return status;
 }
 
-oc_status oc_study_run(const oc_config *config, const char *out, oc_study_result *result)
+/* A study goes on only with the configuration it began with. Of parts that start at once, one begins it. */
+static oc_status config_keep(const study *s)
+{
+    char path[OC_PATH_MAX];
+    OC_TRY(oc_path_make_folders(s->out));
+    OC_TRY(oc_path_join(path, sizeof path, s->out, ".begin"));
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666), failed = -1;
+    for (int i = 0; fd >= 0 && failed && i < LOCK_TRIES; i++) { /* held while one small file is written */
+        failed = flock(fd, LOCK_EX | LOCK_NB);
+        if (failed) usleep(LOCK_WAIT_US);
+    }
+    if (failed) {
+        int reason = errno;
+        if (fd >= 0) close(fd);
+        return OC_FAIL(reason == EWOULDBLOCK ? OC_EAGAIN : OC_EFAILED, "%s: cannot lock: %s", path, strerror(reason));
+    }
+    oc_status status = config_compare(s);
+    close(fd);
+    return status;
+}
+
+/* The runs of one part, in the order of the whole. */
+static oc_status part_run(study *s, oc_study_result *r)
+{
+    const size_t runs = s->folds->count * s->trials * s->seeds;
+    *r = (oc_study_result){.trials = (int64_t)s->trials, .folds = (int64_t)s->folds->count};
+    oc_progress_start(&s->progress, "study", "runs", runs / s->parts + (runs % s->parts >= s->part));
+    for (size_t i = s->part - 1; i < runs; i += s->parts) {
+        json_t *run = NULL;
+        size_t fold = i / (s->trials * s->seeds), trial = i / s->seeds % s->trials;
+        OC_TRY(run_train(s, fold, trial, oc_config_item(s->config, "study.seeds", i % s->seeds), &run));
+        const char *hash;
+        oc_status status = oc_json_text(run, "weights_hash", "trained.json", &hash);
+        if (status == OC_OK) r->ledger = oc_hash_pair(r->ledger, oc_hash_bytes(hash, strlen(hash)));
+        json_decref(run);
+        OC_TRY(status);
+        r->runs++;
+        oc_progress_update(&s->progress, ++s->done);
+    }
+    oc_progress_finish(&s->progress);
+    return OC_OK;
+}
+
+static oc_status whole_run(study *s, oc_study_result *result)
+{
+    json_t *folds = json_array();
+    oc_status status = OC_OK;
+    oc_progress_start(&s->progress, "study", "runs", s->folds->count * s->trials * s->seeds);
+    for (size_t f = 0; f < s->folds->count && status == OC_OK; f++) {
+        status = fold_run(s, f, folds);
+        if (status == OC_OK) oc_log(OC_LOG_INFO, "study: fold %zu of %zu done", f + 1, s->folds->count);
+    }
+    if (status == OC_OK) {
+        oc_progress_finish(&s->progress);
+        status = study_save(s, folds, result);
+    }
+    json_decref(folds);
+    return status;
+}
+
+oc_status oc_study_run(const oc_config *config, const char *out, int part, int parts, oc_study_result *result)
 {
     study s = {.config = config,
                .out = out,
+               .part = (size_t)part,
+               .parts = (size_t)parts,
                .seeds = oc_config_count(config, "study.seeds"),
                .trials = oc_config_count(config, "study.trials")};
-    json_t *folds = json_array();
     oc_status status;
     OC_TRY_GOTO(status, done, seeds_check(&s));
     OC_TRY_GOTO(status, done, trials_check(&s));
@@ -439,15 +506,8 @@ oc_status oc_study_run(const oc_config *config, const char *out, oc_study_result
         status, done,
         oc_folds_open(&s.folds, oc_config_text(config, "data.folds"), oc_config_int(config, "data.embargo_ns"), s.d));
     OC_TRY_GOTO(status, done, config_keep(&s));
-    oc_progress_start(&s.progress, "study", "runs", s.folds->count * s.trials * s.seeds);
-    for (size_t f = 0; f < s.folds->count; f++) {
-        OC_TRY_GOTO(status, done, fold_run(&s, f, folds));
-        oc_log(OC_LOG_INFO, "study: fold %zu of %zu done", f + 1, s.folds->count);
-    }
-    oc_progress_finish(&s.progress);
-    status = study_save(&s, folds, result);
+    status = parts > 0 ? part_run(&s, result) : whole_run(&s, result);
 done:
-    json_decref(folds);
     oc_folds_close(s.folds);
     oc_dataset_close(s.d);
     return status;

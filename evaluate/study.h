@@ -15,10 +15,17 @@
 OC_MUST oc_study_keys(const oc_config_key **keys, size_t *count);
 
 typedef struct oc_study_result {
-    int64_t runs, trials, folds; /* trainings in all; trials a fold; folds */
-    oc_hash ledger;
+    int64_t runs, trials, folds; /* trainings in all, or of this part; trials a fold; folds */
+    oc_hash ledger;              /* of STUDY/ledger.jsonl: what was trained and looked at, in the order of the study */
 } oc_study_result;
 
-OC_MUST oc_study_run(const oc_config *config, const char *out, oc_study_result *result);
+/* parts 0: the whole study. Else trains only every parts-th run, from the part-th (1 … parts) in the order of fold,
+ * trial and seed, in the folder that all parts share; whoever then runs the whole finds them done, chooses and tests.
+ * The same study.json and ledger whatever the split. OC_EAGAIN: another process trains one of these runs. */
+OC_MUST oc_study_run(const oc_config *config, const char *out, int part, int parts, oc_study_result *result);
+
+/* The rows `trained` and `tested` of folds as a hash chain of JSON lines, without a word about time: the same study
+ * gives the same bytes. path NULL: only *head. */
+OC_MUST oc_study_ledger(const json_t *folds, const char *path, oc_hash *head);
 
 #endif

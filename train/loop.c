@@ -4,7 +4,7 @@
 #include "train/ranks.h"
 
 #include <math.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,16 +12,16 @@
 #include "base/log.h"
 #include "base/progress.h"
 
-static volatile sig_atomic_t stop_requested;
+static atomic_int stop_requested; /* lock-free: a signal handler may store to it */
 
 void oc_train_request_stop(void)
 {
-    stop_requested = 1;
+    atomic_store_explicit(&stop_requested, 1, memory_order_relaxed);
 }
 
 void oc_train_clear_stop(void)
 {
-    stop_requested = 0;
+    atomic_store_explicit(&stop_requested, 0, memory_order_relaxed);
 }
 
 static double rate_of_windows(const train_counters *c)
@@ -251,7 +251,7 @@ static void progress_say(const train_job *j, oc_progress *progress)
 static oc_status stop_agree(train_job *j, bool *stop)
 {
     uint8_t asked[OC_COMM_RANKS_MAX];
-    asked[j->comm->rank] = stop_requested != 0;
+    asked[j->comm->rank] = atomic_load_explicit(&stop_requested, memory_order_relaxed) != 0;
     OC_TRY(oc_comm_gather(j->comm, "stop?", asked, sizeof *asked, j->plan->o.comm_timeout_ns));
     *stop = memchr(asked, 1, (size_t)j->comm->ranks) != NULL;
     return OC_OK;
