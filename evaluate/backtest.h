@@ -1,7 +1,7 @@
 /* backtest.h - a model (or a rule) over recorded events, through the loop that live trading runs (trade/loop.h).
  *
  *     RUN/journal-*.ocj    every input and what it led to        RUN/config.yaml   resolved
- *     RUN/results.json     format "outcry-backtest", version 1; money in micro-units
+ *     RUN/results.json     format "outcry-backtest", version 1; money in micro-units; docs/reading-a-report.md
  *
  * Refused: features other than the model's (schema hash), and times that the model has seen, in training or validation,
  * whatever the symbol's name: markets of one time move together. With in_sample the run is made and stamped. */

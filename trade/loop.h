@@ -10,7 +10,7 @@
  * time at which it was given. A slow loop is late, it does not skip. The journal holds those times, so it replays.
  *
  * Memory is taken before the first event and does not grow with their number. At the end orders that are under way or
- * at work are left as they are; a position is worth the mid. */
+ * at work are left as they are; a position is worth the mid (tally.h: oc_tally_finish). */
 #ifndef OC_TRADE_LOOP_H
 #define OC_TRADE_LOOP_H
 
