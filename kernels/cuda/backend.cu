@@ -229,6 +229,12 @@ static void driver_fill(oc_backend_driver &d)
     d.copy = cuda_copy;
     d.wait = cuda_wait;
     d.ops.gather_scale = oc_cuda_gather_scale;
+    d.ops.lstm_packed_bytes = oc_cuda_lstm_packed_bytes;
+    d.ops.lstm_pack = oc_cuda_lstm_pack;
+    d.ops.lstm_reserve_bytes = oc_cuda_lstm_reserve_bytes;
+    d.ops.lstm_forward = oc_cuda_lstm_forward;
+    d.ops.lstm_backward = oc_cuda_lstm_backward;
+    d.ops.lstm_step = oc_cuda_lstm_step;
     d.ops.linear_packed_bytes = oc_cuda_linear_packed_bytes;
     d.ops.linear_pack = oc_cuda_linear_pack;
     d.ops.linear_forward = oc_cuda_linear_forward;

@@ -116,7 +116,7 @@ oc_status oc_cuda_linear_backward(oc_backend *b, oc_tensor x, oc_tensor w, oc_te
     p.c = (float *)dw.data;
     p.c_row = inputs;
     OC_TRY(oc_cuda_product_run(b, &p));
-    OC_TRY(oc_cuda_column_sums(b, (const float *)dy.data, rows, outputs, outputs, (float *)dbias.data, NULL));
+    OC_TRY(oc_cuda_column_sums(b, (const float *)dy.data, rows, outputs, 1, NULL, (float *)dbias.data, NULL));
     if (!dx.data) return OC_OK;
     p.m = rows;
     p.k = outputs;

@@ -8,6 +8,16 @@
 OC_MUST oc_cuda_gather_scale(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale,
                              float clip, oc_tensor x);
 
+size_t oc_cuda_lstm_packed_bytes(oc_backend *b, const oc_lstm_shape *s);
+OC_MUST oc_cuda_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_weights *w, oc_tensor packed);
+size_t oc_cuda_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool training);
+OC_MUST oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x,
+                             const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve);
+OC_MUST oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                              oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);
+OC_MUST oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h,
+                          oc_tensor c, oc_tensor reserve);
+
 size_t oc_cuda_linear_packed_bytes(oc_backend *b, int outputs, int inputs);
 OC_MUST oc_cuda_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);
 OC_MUST oc_cuda_linear_forward(oc_backend *b, oc_tensor x, oc_tensor packed, oc_tensor bias, bool relu, oc_tensor y);
@@ -44,8 +54,9 @@ typedef struct oc_cuda_product {
 } oc_cuda_product;
 OC_MUST oc_cuda_product_run(oc_backend *b, const oc_cuda_product *p);
 
-/* sums[j] = sum over ascending i of x(i,j) = x[i * row + j], one chain each; sums2 (may be NULL) gets the same. */
-OC_MUST oc_cuda_column_sums(oc_backend *b, const float *x, int64_t rows, int columns, int64_t row, float *sums,
-                            float *sums2);
+/* sums[j] = sum over ascending i of x(i,j) = x[i * columns + j], one chain each; sums2 (may be NULL) gets the same.
+ * splits as above, parts [splits][columns]. */
+OC_MUST oc_cuda_column_sums(oc_backend *b, const float *x, int64_t rows, int columns, int splits, float *parts,
+                            float *sums, float *sums2);
 
 #endif

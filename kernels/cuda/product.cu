@@ -24,7 +24,7 @@ static __global__ void __launch_bounds__(THREADS) product(oc_cuda_product p)
 {
     OC_SHARED(float, a, [DEPTH][TILE + 4]);
     OC_SHARED(float, b, [DEPTH][TILE + 4]);
-    const int row = blockIdx.y * TILE, column = blockIdx.x * TILE, x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
+    const int row = blockIdx.x * TILE, column = blockIdx.y * TILE, x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
     const int k_first = (int)((int64_t)p.k * blockIdx.z / p.splits),
               k_end = (int)((int64_t)p.k * (blockIdx.z + 1) / p.splits);
     float *c = p.splits > 1 ? p.parts + (int64_t)blockIdx.z * p.m * p.n : p.c;
@@ -73,26 +73,35 @@ oc_status oc_cuda_product_run(oc_backend *b, const oc_cuda_product *wanted)
     if (p.splits < 1) p.splits = 1;
     assert(p.splits == 1 || (p.parts && !p.add && !p.start && !p.relu));
     if (p.m == 0 || p.n == 0) return OC_OK;
-    const dim3 grid((unsigned)((p.n + TILE - 1) / TILE), (unsigned)((p.m + TILE - 1) / TILE), (unsigned)p.splits);
-    if (grid.y > 65535) return OC_FAIL(OC_ELIMIT, "a product of %d rows; a GPU's grid holds %d", p.m, 65535 * TILE);
+    const dim3 grid((unsigned)((p.m + TILE - 1) / TILE), (unsigned)((p.n + TILE - 1) / TILE), (unsigned)p.splits);
+    if (grid.y > 65535) return OC_FAIL(OC_ELIMIT, "a product of %d columns; a GPU's grid holds %d", p.n, 65535 * TILE);
     OC_LAUNCH(b, product, grid, THREADS, 0, p);
     if (p.splits > 1) OC_LAUNCH(b, add_parts, oc_flat_grid(b, (int64_t)p.m * p.n), OC_FLAT_THREADS, 0, p);
     return OC_OK;
 }
 
-static __global__ void column_sums(const float *x, int64_t rows, int columns, int64_t row, float *sums, float *sums2)
+/* Part blockIdx.y of the rows. */
+static __global__ void column_sums(const float *x, int64_t rows, int columns, float *sums, float *sums2)
 {
+    const int64_t first = rows * blockIdx.y / gridDim.y, end = rows * (blockIdx.y + 1) / gridDim.y;
     for (int64_t j = oc_thread_first(); j < columns; j += oc_thread_step()) {
         float sum = 0.0f;
-        for (int64_t i = 0; i < rows; i++) sum += x[i * row + j];
-        sums[j] = sum;
+        for (int64_t i = first; i < end; i++) sum += x[i * columns + j];
+        sums[(int64_t)blockIdx.y * columns + j] = sum;
         if (sums2) sums2[j] = sum;
     }
 }
 
-oc_status oc_cuda_column_sums(oc_backend *b, const float *x, int64_t rows, int columns, int64_t row, float *sums,
-                              float *sums2)
+oc_status oc_cuda_column_sums(oc_backend *b, const float *x, int64_t rows, int columns, int splits, float *parts,
+                              float *sums, float *sums2)
 {
-    OC_LAUNCH(b, column_sums, oc_flat_grid(b, columns), OC_FLAT_THREADS, 0, x, rows, columns, row, sums, sums2);
+    const dim3 grid(oc_flat_grid(b, columns), (unsigned)(splits < 1 ? 1 : splits));
+    if (splits <= 1) {
+        OC_LAUNCH(b, column_sums, grid, OC_FLAT_THREADS, 0, x, rows, columns, sums, sums2);
+        return OC_OK;
+    }
+    OC_LAUNCH(b, column_sums, grid, OC_FLAT_THREADS, 0, x, rows, columns, parts, (float *)NULL);
+    OC_LAUNCH(b, column_sums, oc_flat_grid(b, columns), OC_FLAT_THREADS, 0, (const float *)parts, splits, columns, sums,
+              sums2);
     return OC_OK;
 }

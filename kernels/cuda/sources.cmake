@@ -3,5 +3,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/backend.cu
     cuda/linear.cu
     cuda/loss.cu
+    cuda/lstm.cu
+    cuda/lstm_backward.cu
     cuda/product.cu
     cuda/update.cu)

@@ -1,0 +1,199 @@
+/* lstm_backward.cu - gradients of an LSTM stack from what lstm_forward left in reserve, one launch a step: the twin
+ * that serves every shape in f32. Strategy: per layer, from the top, a launch a step downwards in time: a block for 32
+ * rows x 32 units takes dh = dy_t + dgates_{t+1} . W_hh     (k = 4H, through shared memory) and turns the gates of its
+ * units into the gradients of their pre-activations; then dW_ih, dW_hh, dx as products over all (t, b), split over k
+ * where their tiles alone would not fill a device, and the bias as sums of columns. Order: as on the CPU where nothing
+ * is split, so up to 511 rows (t, b) the CPU's bits. No atomics. Not run on a GPU. */
+#include "kernels/cuda/lstm_layout.cuh"
+#include "kernels/cuda/ops_cuda.cuh"
+#include "kernels/cuda/random.cuh"
+
+static constexpr int ROWS = 32, UNITS = 32, DEPTH = 32, EACH = 4, THREADS = ROWS * UNITS / EACH;
+
+typedef struct gradient_step {
+    int rows, hidden;
+    const float *w_hh, *next; /* dgates of the step after; NULL: this is the last */
+    float *gates;             /* in: gates after activation, out: gradients of the pre-activations */
+    const float *cells, *before, *dy;
+    float *dc;
+    bool first_visit; /* dc is 0 */
+} gradient_step;
+
+/* One unit of one row: the formulas of kernels/cpu/body_backward.h, in their order [Hochreiter97]. */
+OC_DEVICE void unit_gradient(const gradient_step &s, int row, int unit, float dh)
+{
+    const int64_t at = (int64_t)row * s.hidden + unit, hidden = s.hidden;
+    float *gates = s.gates + (int64_t)row * 4 * hidden + unit;
+    const float i = gates[0], f = gates[hidden], g = gates[2 * hidden], o = gates[3 * hidden];
+    const float squashed = oc_device_tanh(s.cells[at]), before = s.before ? s.before[at] : 0.0f;
+    const float d = fmaf(dh * o, 1.0f - squashed * squashed, s.first_visit ? 0.0f : s.dc[at]);
+    gates[0] = (d * g) * (i * (1.0f - i));
+    gates[hidden] = (d * before) * (f * (1.0f - f));
+    gates[2 * hidden] = (d * i) * (1.0f - g * g);
+    gates[3 * hidden] = (dh * squashed) * (o * (1.0f - o));
+    s.dc[at] = d * f;
+}
+
+static __global__ void __launch_bounds__(THREADS) lstm_cell_gradient(gradient_step s)
+{
+    OC_SHARED(float, a, [ROWS][DEPTH + 1]);
+    OC_SHARED(float, w, [DEPTH][UNITS + 1]);
+    const int first_row = blockIdx.x * ROWS, first_unit = blockIdx.y * UNITS, depth_all = 4 * s.hidden;
+    const int u = threadIdx.x % UNITS, r0 = threadIdx.x / UNITS * EACH, unit = first_unit + u;
+    float sum[EACH] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int k0 = 0; s.next && k0 < depth_all; k0 += DEPTH) {
+        for (int n = threadIdx.x; n < ROWS * DEPTH; n += THREADS) {
+            const int i = n / DEPTH, k = n % DEPTH;
+            const bool there = first_row + i < s.rows && k0 + k < depth_all;
+            a[i][k] = there ? s.next[(int64_t)(first_row + i) * depth_all + k0 + k] : 0.0f;
+        }
+        for (int n = threadIdx.x; n < DEPTH * UNITS; n += THREADS) {
+            const int k = n / UNITS, j = n % UNITS;
+            const bool there = first_unit + j < s.hidden && k0 + k < depth_all;
+            w[k][j] = there ? s.w_hh[(int64_t)(k0 + k) * s.hidden + first_unit + j] : 0.0f;
+        }
+        __syncthreads();
+        const int depth = depth_all - k0 < DEPTH ? depth_all - k0 : DEPTH;
+        for (int k = 0; k < depth; k++)
+            for (int i = 0; i < EACH; i++) sum[i] = fmaf(a[r0 + i][k], w[k][u], sum[i]);
+        __syncthreads();
+    }
+    for (int i = 0; i < EACH; i++) {
+        const int row = first_row + r0 + i;
+        if (row >= s.rows || unit >= s.hidden) continue;
+        const float dy = s.dy[(int64_t)row * s.hidden + unit];
+        unit_gradient(s, row, unit, s.next ? dy + sum[i] : dy);
+    }
+}
+
+typedef struct layer {
+    int batch, steps, inputs, hidden, number;
+    const float *w_ih, *w_hh, *in, *out, *cells;
+    float *gates, *dy, *dc, *parts;
+} layer;
+
+static OC_MUST scan(oc_backend *b, const layer *l)
+{
+    const int64_t state = (int64_t)l->batch * l->hidden;
+    const dim3 grid((unsigned)((l->batch + ROWS - 1) / ROWS), (unsigned)((l->hidden + UNITS - 1) / UNITS));
+    gradient_step g = {};
+    g.rows = l->batch;
+    g.hidden = l->hidden;
+    g.w_hh = l->w_hh;
+    g.dc = l->dc;
+    for (int64_t t = l->steps - 1; t >= 0; t--) {
+        g.first_visit = t == l->steps - 1;
+        g.gates = l->gates + t * 4 * state;
+        g.next = g.first_visit ? NULL : g.gates + 4 * state;
+        g.cells = l->cells + t * state;
+        g.before = t > 0 ? g.cells - state : NULL;
+        g.dy = l->dy + t * state;
+        OC_LAUNCH(b, lstm_cell_gradient, grid, THREADS, 0, g);
+    }
+    return OC_OK;
+}
+
+/* dw [4H][n] = dgates' . x over `rows` rows */
+static OC_MUST weight_gradient(oc_backend *b, const layer *l, const float *dgates, const float *x, int n, int rows,
+                               oc_tensor dw)
+{
+    oc_cuda_product p = {};
+    p.m = 4 * l->hidden;
+    p.n = n;
+    p.k = rows;
+    p.a = dgates;
+    p.a_row = 1;
+    p.a_k = 4 * l->hidden;
+    p.b = x;
+    p.b_k = n;
+    p.b_column = 1;
+    p.c = (float *)dw.data;
+    p.c_row = n;
+    p.splits = oc_cuda_lstm_splits((int64_t)l->steps * l->batch, l->hidden, n);
+    p.parts = l->parts;
+    OC_TRY(oc_cuda_product_run(b, &p));
+    return OC_OK;
+}
+
+typedef struct dropping {
+    float *dy;
+    int64_t steps, batch, hidden;
+    oc_device_dropout dropout;
+} dropping;
+
+static __global__ void lstm_dropout_gradient(dropping d)
+{
+    const int64_t count = d.steps * d.batch * d.hidden;
+    for (int64_t i = oc_thread_first(); i < count; i += oc_thread_step()) {
+        const int64_t j = i % d.hidden, b = i / d.hidden % d.batch, t = i / d.hidden / d.batch;
+        d.dy[i] *= oc_device_dropout_factor(d.dropout, b, t, d.hidden, j);
+    }
+}
+
+/* dx = dgates . W_ih takes the place of dy for the layer below. */
+static OC_MUST pass_down(oc_backend *b, const layer *l, const oc_dropout *below)
+{
+    oc_cuda_product p = {};
+    p.m = l->steps * l->batch;
+    p.n = l->inputs;
+    p.k = 4 * l->hidden;
+    p.a = l->gates;
+    p.a_row = p.k;
+    p.a_k = 1;
+    p.b = l->w_ih;
+    p.b_k = l->inputs;
+    p.b_column = 1;
+    p.c = l->dy;
+    p.c_row = l->inputs;
+    OC_TRY(oc_cuda_product_run(b, &p));
+    if (!below) return OC_OK;
+    const dropping d = {l->dy, l->steps, l->batch, l->inputs, oc_device_dropout_of(below)};
+    OC_LAUNCH(b, lstm_dropout_gradient, oc_flat_grid(b, (int64_t)p.m * p.n), OC_FLAT_THREADS, 0, d);
+    return OC_OK;
+}
+
+static OC_MUST large_products(oc_backend *b, const layer *l, const oc_lstm_weights *dw)
+{
+    const int rows = l->steps * l->batch, n = l->number, columns = 4 * l->hidden;
+    const int splits = rows < 512 ? 1 : rows / 256 < 64 ? rows / 256 : 64;
+    OC_TRY(oc_cuda_column_sums(b, l->gates, rows, columns, splits, l->parts, (float *)dw->b_ih[n].data,
+                               (float *)dw->b_hh[n].data));
+    OC_TRY(weight_gradient(b, l, l->gates, l->in, l->inputs, rows, dw->w_ih[n]));
+    OC_TRY(
+        weight_gradient(b, l, l->gates + (int64_t)l->batch * columns, l->out, l->hidden, rows - l->batch, dw->w_hh[n]));
+    return OC_OK;
+}
+
+oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                                oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
+{
+    const oc_cuda_lstm_layout at = oc_cuda_lstm_layout_make(s);
+    const float *weights = (const float *)packed.data;
+    float *kept = (float *)reserve.data;
+    const bool drop = dropout && dropout->p > 0.0f;
+    assert(oc_cuda_count(dy) == (int64_t)s->steps * s->batch * s->hidden);
+    if (s->batch == 0) return OC_OK;
+    for (int n = s->layers - 1; n >= 0; n--) {
+        const float *below = n == 0 ? (const float *)x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]);
+        const layer l = {s->batch,
+                         s->steps,
+                         oc_cuda_layer_inputs(s, n),
+                         s->hidden,
+                         n,
+                         weights + at.w_ih[n],
+                         weights + at.w_hh[n],
+                         below,
+                         n == s->layers - 1 ? (const float *)y.data : kept + at.out[n],
+                         kept + at.cells[n],
+                         kept + at.gates[n],
+                         (float *)dy.data,
+                         kept + at.dc,
+                         kept + at.parts};
+        oc_dropout d = drop ? *dropout : oc_dropout();
+        d.tensor += (uint32_t)(n - 1);
+        OC_TRY(scan(b, &l));
+        OC_TRY(large_products(b, &l, dw));
+        if (n > 0) OC_TRY(pass_down(b, &l, drop ? &d : NULL));
+    }
+    return OC_OK;
+}

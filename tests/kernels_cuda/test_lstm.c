@@ -1,0 +1,336 @@
+/* The LSTM of kernels/cuda, forward, backward and single step, over the covering set of shapes (covering.h), against
+ * naive double precision (oracle_backward.c); against the bits of the CPU backend where sums are not split; the same
+ * bits in every order of threads, for any batch, in training and inference; NaN in, NaN out. Weights are enlarged (3 /
+ * sqrt(H)), so that states saturate and a kernel that ignores its input fails. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "kernels/oracle_backward.h"
+#include "kernels_cuda/covering.h"
+#include "kernels_cuda/device_case.h"
+
+static oc_backend *cpu;
+
+typedef struct lstm_case {
+    oc_lstm_shape shape;
+    float dropout;
+    oc_math math;
+    bool corrupt_one;
+} lstm_case;
+
+typedef struct lstm_run {
+    float *y, *dw[4 * OC_LAYERS_MAX]; /* dw: w_ih, w_hh, b_ih, b_hh of each layer */
+} lstm_run;
+
+static int release(void **state)
+{
+    (void)state;
+    device_release();
+    oracle_release();
+    return 0;
+}
+
+/* Part 0 … 3 of layer l: rows, columns. */
+static void part_shape(const oc_lstm_shape *s, int l, int part, int64_t *rows, int64_t *columns)
+{
+    *rows = 4 * s->hidden;
+    *columns = part == 0 ? (l ? s->hidden : s->inputs) : part == 1 ? s->hidden : 1;
+}
+
+static int64_t part_count(const oc_lstm_shape *s, int l, int part)
+{
+    int64_t rows, columns;
+    part_shape(s, l, part, &rows, &columns);
+    return rows * columns;
+}
+
+static float *part_numbers(const oc_lstm_shape *s, int l, int part)
+{
+    return host_numbers((uint64_t)(100 + 10 * l + part), 3 / sqrt((double)s->hidden), part_count(s, l, part));
+}
+
+static oc_tensor *part_of(oc_lstm_weights *w, int l, int part)
+{
+    oc_tensor *const all[4] = {w->w_ih, w->w_hh, w->b_ih, w->b_hh};
+    return &all[part][l];
+}
+
+static oc_lstm_weights weights_on(oc_backend *b, const oc_lstm_shape *s)
+{
+    oc_lstm_weights w = {0};
+    for (int l = 0; l < s->layers; l++)
+        for (int part = 0; part < 4; part++) {
+            int64_t rows, columns;
+            part_shape(s, l, part, &rows, &columns);
+            *part_of(&w, l, part) = device_put(b, part_numbers(s, l, part), OC_DTYPE_F32, rows, columns, 1);
+        }
+    return w;
+}
+
+static oc_dropout dropout_of(const lstm_case *c)
+{
+    return (oc_dropout){c->dropout, 3, 9, 100, 4};
+}
+
+static size_t arena_of(const oc_lstm_shape *s)
+{
+    const size_t rows = (size_t)s->steps * (size_t)s->batch, hidden = (size_t)s->hidden;
+    const size_t most = hidden + (size_t)s->inputs;
+    return 4 * ((size_t)s->layers * (rows * 16 * hidden + 16 * hidden * most) + rows * (most + 4 * hidden) +
+                300 * hidden * most) +
+           (2 << 20);
+}
+
+/* Forward in training and inference, which must agree in bits; backward where `backward`. */
+static lstm_run run_on(oc_backend *b, const lstm_case *c, const float *x_host, bool backward)
+{
+    const oc_lstm_shape *s = &c->shape;
+    const oc_ops *ops = oc_backend_ops(b);
+    const oc_dropout d = dropout_of(c), *drop = c->dropout > 0 ? &d : NULL;
+    const oc_lstm_weights w = weights_on(b, s);
+    const oc_tensor packed = device_bytes(b, ops->lstm_packed_bytes(b, s));
+    const oc_tensor reserve = device_bytes(b, ops->lstm_reserve_bytes(b, s, true));
+    const oc_tensor x = device_put(b, x_host, OC_DTYPE_F32, s->steps, s->batch, s->inputs);
+    const oc_tensor y = device_take(b, OC_DTYPE_F32, s->steps, s->batch, s->hidden);
+    lstm_run run = {0};
+    assert_int_equal(ops->lstm_pack(b, s, &w, packed), OC_OK);
+    assert_int_equal(ops->lstm_forward(b, s, packed, x, drop, true, y, reserve), OC_OK);
+    run.y = device_get(b, y);
+    if (!drop) {
+        const oc_tensor once = device_bytes(b, ops->lstm_reserve_bytes(b, s, false));
+        const oc_tensor again = device_take(b, OC_DTYPE_F32, s->steps, s->batch, s->hidden);
+        assert_int_equal(ops->lstm_forward(b, s, packed, x, NULL, false, again, once), OC_OK);
+        assert_memory_equal(device_get(b, again), run.y, (size_t)oc_tensor_count(y) * sizeof(float));
+    }
+    if (!backward) return run;
+    const oc_tensor dy =
+        device_put(b, host_numbers(3, 1, oc_tensor_count(y)), OC_DTYPE_F32, s->steps, s->batch, s->hidden);
+    oc_lstm_weights dw = weights_on(b, s); /* garbage: gradients overwrite */
+    assert_int_equal(ops->lstm_backward(b, s, packed, x, y, dy, drop, reserve, &dw), OC_OK);
+    for (int l = 0; l < s->layers; l++)
+        for (int part = 0; part < 4; part++) run.dw[4 * l + part] = device_get(b, *part_of(&dw, l, part));
+    return run;
+}
+
+static lstm_run run_cuda(const lstm_case *c, const float *x, bool backward, int seed)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", seed);
+    (void)setenv("OUTCRY_EMULATION_SEED", text, 1);
+    oc_backend *b = device_open(arena_of(&c->shape), c->math);
+    assert_non_null(b);
+    const lstm_run run = run_on(b, c, x, backward);
+    oc_backend_close(b);
+    return run;
+}
+
+static lstm_run run_cpu(const lstm_case *c, const float *x)
+{
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU, .arena_bytes = arena_of(&c->shape)};
+    oc_backend *b = NULL;
+    assert_int_equal(oc_backend_open(&b, &config), OC_OK);
+    const lstm_run run = run_on(b, c, x, true);
+    oc_backend_close(b);
+    return run;
+}
+
+static void same_run(const lstm_case *c, const lstm_run *a, const lstm_run *b)
+{
+    const oc_lstm_shape *s = &c->shape;
+    assert_memory_equal(a->y, b->y, (size_t)(s->steps * s->batch * s->hidden) * sizeof(float));
+    for (int i = 0; i < 4 * s->layers; i++)
+        assert_memory_equal(a->dw[i], b->dw[i], (size_t)part_count(s, i / 4, i % 4) * sizeof(float));
+}
+
+typedef struct errors {
+    double forward, backward;
+} errors;
+
+static errors errors_of(const lstm_case *c, const float *x, const lstm_run *run)
+{
+    const oc_lstm_shape *s = &c->shape;
+    const int64_t rows = (int64_t)s->steps * s->batch;
+    oracle_lstm w = {0}, dw = {0};
+    oracle_lstm_trace trace;
+    double *factor[OC_LAYERS_MAX] = {0};
+    double **const ws[4] = {w.w_ih, w.w_hh, w.b_ih, w.b_hh}, **const ds[4] = {dw.w_ih, dw.w_hh, dw.b_ih, dw.b_hh};
+    for (int l = 0; l < s->layers; l++) {
+        for (int part = 0; part < 4; part++) {
+            ws[part][l] = oracle_widen(part_numbers(s, l, part), (size_t)part_count(s, l, part));
+            ds[part][l] = oracle_take((size_t)part_count(s, l, part));
+        }
+        oc_dropout d = dropout_of(c);
+        d.tensor += (uint32_t)l;
+        if (!(c->dropout > 0)) continue;
+        factor[l] = oracle_take((size_t)(rows * s->hidden));
+        for (int64_t i = 0; i < rows * s->hidden; i++)
+            factor[l][i] =
+                oracle_dropout_factor(&d, i / s->hidden % s->batch, i / s->hidden / s->batch, s->hidden, i % s->hidden);
+    }
+    const size_t states = (size_t)(rows * s->hidden);
+    oracle_lstm_forward(s, &w, oracle_widen(x, (size_t)(rows * s->inputs)), factor, &trace);
+    oracle_lstm_backward(s, &w, &trace, factor, oracle_widen(host_numbers(3, 1, (int64_t)states), states), &dw, NULL);
+    errors e = {oracle_error(run->y, trace.h[s->layers - 1], states), 0};
+    for (int i = 0; i < 4 * s->layers; i++)
+        e.backward = worse(e.backward, oracle_error(run->dw[i], ds[i % 4][i / 4], (size_t)part_count(s, i / 4, i % 4)));
+    return e;
+}
+
+/* Normalised error, forward and backward, by math: f32 measured 6e-7 and 4e-6 in emulation. */
+static const struct bound {
+    const char *name;
+    double forward, backward;
+} bounds[] = {[OC_MATH_F32] = {"f32", 3e-6, 1.2e-5},
+              [OC_MATH_TF32] = {"tf32", 3e-6, 1.2e-5},
+              [OC_MATH_BF16] = {"bf16", 3e-6, 1.2e-5}};
+
+static void case_check(const lstm_case *c, errors *most)
+{
+    const oc_lstm_shape *s = &c->shape;
+    const int64_t rows = (int64_t)s->steps * s->batch;
+    const float *x = host_numbers(2, 1, rows * s->inputs);
+    lstm_run run = run_cuda(c, x, true, 1);
+    const bool small = covering_lstm_work(&(covering_case){{s->batch, s->steps, s->inputs, s->hidden}}) < 4000000;
+    for (int seed = 2; seed <= (small ? 3 : 1); seed++) {
+        const lstm_run again = run_cuda(c, x, true, seed);
+        same_run(c, &run, &again);
+    }
+    if (rows < 512 && c->math == OC_MATH_F32) {
+        const lstm_run other = run_cpu(c, x);
+        same_run(c, &run, &other);
+    }
+    if (c->corrupt_one) run.dw[1][0] += 1e-2f;
+    const errors e = errors_of(c, x, &run);
+    const bool good = e.forward <= bounds[c->math].forward && e.backward <= bounds[c->math].backward;
+    if (good == c->corrupt_one)
+        printf("B %d T %d F %d H %d layers %d %s: %.2e %.2e\n", s->batch, s->steps, s->inputs, s->hidden, s->layers,
+               bounds[c->math].name, e.forward, e.backward);
+    assert_int_equal(good, !c->corrupt_one);
+    if (c->corrupt_one) return;
+    most[c->math].forward = worse(most[c->math].forward, e.forward);
+    most[c->math].backward = worse(most[c->math].backward, e.backward);
+}
+
+static void covering(void **state)
+{
+    covering_set set;
+    errors most[3] = {{0, 0}, {0, 0}, {0, 0}};
+    (void)state;
+    covering_make(&set, covering_lstm, COVERING_LSTM_AXES, covering_lstm_work, COVERING_WORK_MAX);
+    for (int i = 0; i < set.count; i++) {
+        const int *v = set.row[i].value;
+        const int layers = covering_lstm_work(&set.row[i]) < COVERING_WORK_MAX / 3 ? 1 + i % 2 : 1;
+        const lstm_case c = {{layers, v[COVERING_BATCH], v[COVERING_STEPS], v[COVERING_INPUTS], v[COVERING_HIDDEN]},
+                             layers > 1 && i % 4 == 1 ? 0.3f : 0,
+                             (oc_math)v[COVERING_MATH],
+                             false};
+        case_check(&c, most);
+        release(NULL);
+    }
+    for (int i = 0; i < 3; i++)
+        printf("%s: worst forward %.2e, backward %.2e\n", bounds[i].name, most[i].forward, most[i].backward);
+}
+
+/* Shapes beside the axes: units below a tile, splits of k, many layers, dropout; and the injected fault. */
+static const lstm_case others[] = {
+    {{1, 1, 1, 1, 1}, 0, OC_MATH_F32, false},      {{3, 5, 12, 4, 33}, 0.5f, OC_MATH_F32, false},
+    {{2, 40, 30, 3, 9}, 0.2f, OC_MATH_F32, false}, {{8, 2, 3, 2, 4}, 0.1f, OC_MATH_F32, false},
+    {{2, 4, 6, 5, 16}, 0, OC_MATH_F32, true},
+};
+
+static void special(void **state)
+{
+    errors most[3] = {{0, 0}, {0, 0}, {0, 0}};
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        case_check(&others[i], most);
+        release(NULL);
+    }
+    printf("f32: worst forward %.2e, backward %.2e\n", most[0].forward, most[0].backward);
+}
+
+/* A window's answer must not depend on what it was batched with, and steps one by one must be the whole forward pass.
+ */
+static void batches_and_steps(void **state)
+{
+    (void)state;
+    for (int hidden = 24; hidden <= 150; hidden += 63) {
+        const lstm_case whole = {{2, 19, 5, 7, hidden}, 0, OC_MATH_F32, false},
+                        one = {{2, 1, 5, 7, hidden}, 0, OC_MATH_F32, false};
+        const oc_lstm_shape *s = &whole.shape;
+        const float *x = host_numbers(2, 1, 5 * 19 * 7);
+        float *alone = host_take(5 * 7 * sizeof *alone);
+        const lstm_run run = run_cuda(&whole, x, false, 1);
+        for (int t = 0; t < 5; t++) memcpy(alone + t * 7, x + (t * 19 + 18) * 7, 7 * sizeof *alone);
+        const lstm_run last = run_cuda(&one, alone, false, 1);
+        for (int t = 0; t < 5; t++)
+            assert_memory_equal(last.y + t * hidden, run.y + (t * 19 + 18) * hidden, (size_t)hidden * sizeof(float));
+        oc_backend *b = device_open(arena_of(s), OC_MATH_F32);
+        const oc_ops *ops = oc_backend_ops(b);
+        const oc_lstm_weights w = weights_on(b, s);
+        const oc_tensor packed = device_bytes(b, ops->lstm_packed_bytes(b, s)),
+                        once = device_bytes(b, ops->lstm_reserve_bytes(b, s, false));
+        const oc_tensor h = device_take(b, OC_DTYPE_F32, 2, 19, hidden),
+                        c = device_take(b, OC_DTYPE_F32, 2, 19, hidden);
+        assert_int_equal(ops->lstm_pack(b, s, &w, packed), OC_OK);
+        for (int t = 0; t < 5; t++) {
+            const oc_tensor row = device_put(b, x + t * 19 * 7, OC_DTYPE_F32, 19, 7, 1);
+            assert_int_equal(ops->lstm_step(b, s, packed, 19, row, h, c, once), OC_OK);
+            const float *states = device_get(b, h);
+            assert_memory_equal(states + 19 * hidden, run.y + t * 19 * hidden, (size_t)(19 * hidden) * sizeof(float));
+        }
+        oc_backend_close(b);
+        release(NULL);
+    }
+}
+
+/* A NaN in row 1 at step 1 reaches all later states of that row, no other row, and every weight that it meets. */
+static void nan_spreads(void **state)
+{
+    (void)state;
+    for (int math = OC_MATH_F32; math <= OC_MATH_BF16; math++) {
+        const lstm_case c = {{2, 3, 4, 5, 9}, 0, (oc_math)math, false};
+        const oc_lstm_shape *s = &c.shape;
+        float *x = host_numbers(2, 1, 3 * 4 * 5);
+        x[(1 * 3 + 1) * 5 + 2] = NAN;
+        const lstm_run run = run_cuda(&c, x, true, 1);
+        for (int t = 0; t < s->steps; t++)
+            for (int b = 0; b < s->batch; b++)
+                for (int j = 0; j < s->hidden; j++)
+                    assert_int_equal(isnan(run.y[(t * s->batch + b) * s->hidden + j]) != 0, b == 1 && t >= 1);
+        for (int i = 0; i < 8; i++)
+            for (int64_t n = 0; n < part_count(s, i / 4, i % 4); n++) assert_true(isnan(run.dw[i][n]));
+        release(NULL);
+    }
+}
+
+static void refusals(void **state)
+{
+    oc_backend *b = device_open(1 << 20, OC_MATH_F32);
+    const oc_lstm_shape s = {1, 2, 3, 4, OC_HIDDEN_MAX + 1};
+    const oc_tensor none = device_take(b, OC_DTYPE_F32, 1, 1, 1);
+    (void)state;
+    assert_int_equal(oc_backend_ops(b)->lstm_forward(b, &s, none, none, NULL, false, none, none), OC_ELIMIT);
+    assert_non_null(strstr(oc_status_message(), "4097 hidden"));
+    oc_backend_close(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(covering, release),          cmocka_unit_test_teardown(special, release),
+        cmocka_unit_test_teardown(batches_and_steps, release), cmocka_unit_test_teardown(nan_spreads, release),
+        cmocka_unit_test_teardown(refusals, release),
+    };
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    const int skipped = device_skip();
+    if (skipped >= 0) return skipped;
+    if (oc_backend_open(&cpu, &config) != OC_OK) return 1;
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    oc_backend_close(cpu);
+    return failed;
+}
