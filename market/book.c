@@ -266,25 +266,33 @@ static int64_t *level_find(oc_book_side *s, int64_t key, uint32_t *at)
     return *at < far_count(s) && far_key(s, *at) == key ? &far_at(s, *at)->lots : NULL;
 }
 
-static void side_set(oc_book *b, oc_book_side *s, int64_t ticks, int64_t lots)
+/* Out of the way of the common case, which needs no register saved. */
+__attribute__((noinline)) static void level_change(oc_book *b, oc_book_side *s, int64_t key, oc_book_level level)
 {
-    int64_t key = s->sign * ticks;
     uint32_t at = 0;
     int64_t *there = level_find(s, key, &at);
-    if (there && lots > 0) {
-        *there = lots;
-        if (key >= s->edge) s->level[visible_find(s, key)].lots = lots;
+    if (there && level.lots > 0) {
+        *there = level.lots;
+        if (key >= s->edge) s->level[visible_find(s, key)].lots = level.lots;
     } else if (there) {
         level_remove(s, key, at);
     } else if (key <= s->horizon) {
         b->dropped++;
-    } else if (lots > 0) {
-        level_add(b, s, key, (oc_book_level){ticks, lots});
+    } else if (level.lots > 0) {
+        level_add(b, s, key, level);
     }
     if (key >= s->low || s->count == 0) return;
     /* Work in the store while the window lies above the market: bring it down. */
     int64_t best = s->sign * s->level[0].ticks;
     if (best < s->low + ABOVE) window_lower(s, best);
+}
+
+/* Most changes give another size to a level that is not visible. */
+static inline void side_set(oc_book *b, oc_book_side *s, int64_t ticks, int64_t lots)
+{
+    int64_t key = s->sign * ticks;
+    if (lots > 0 && key < s->edge && in_window(s, key) && bit_get(s, key)) s->lots[slot_of(key)] = lots;
+    else level_change(b, s, key, (oc_book_level){ticks, lots});
 }
 
 int64_t oc_book_lots(const oc_book_side *s, int64_t ticks)
@@ -353,8 +361,19 @@ static void book_clear(oc_book *b)
     side_clear(&b->ask, -1);
 }
 
+static inline void level_apply(oc_book *b, const oc_event *event)
+{
+    if (b->stale) b->ignored++;
+    else if (event->side == OC_SIDE_BUY) side_set(b, &b->bid, event->as.price.ticks, event->as.price.lots);
+    else if (event->side == OC_SIDE_SELL) side_set(b, &b->ask, event->as.price.ticks, event->as.price.lots);
+}
+
 void oc_book_apply(oc_book *b, const oc_event *event)
 {
+    if (event->kind == OC_EVENT_LEVEL && !event->flags) {    /* within a packet */
+        level_apply(b, event);
+        return;
+    }
     if (event->kind == OC_EVENT_SNAPSHOT && !b->snapshot_open) {
         book_clear(b);
         b->snapshot_open = true;
@@ -364,11 +383,7 @@ void oc_book_apply(oc_book *b, const oc_event *event)
         book_clear(b);
         b->stale = true;
     }
-    if (event->kind == OC_EVENT_LEVEL || event->kind == OC_EVENT_SNAPSHOT) {
-        if (b->stale) b->ignored++;
-        else if (event->side == OC_SIDE_BUY) side_set(b, &b->bid, event->as.price.ticks, event->as.price.lots);
-        else if (event->side == OC_SIDE_SELL) side_set(b, &b->ask, event->as.price.ticks, event->as.price.lots);
-    }
+    if (event->kind == OC_EVENT_LEVEL || event->kind == OC_EVENT_SNAPSHOT) level_apply(b, event);
     if (event->flags & OC_EVENT_LAST) b->snapshot_open = false;
 }
 

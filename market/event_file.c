@@ -1,11 +1,14 @@
 /* event_file.c - writes `.events` files: one block in memory, hashed and handed to the atomic file writer when full. */
 #include "market/event_file.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "market/event_format.h"
+
+enum { FLAGS_ALL = OC_EVENT_LAST | OC_EVENT_GAP_BEFORE | OC_EVENT_SESSION_BREAK };
 
 typedef struct block {
     oc_event_block_head head;
@@ -81,12 +84,33 @@ static const char *(*const kind_problem[OC_EVENT_KIND_END])(const oc_event *) = 
     [OC_EVENT_STATUS] = status_problem,
 };
 
+/* Nothing is wrong with a price event: the questions below, asked of whole words. */
+static inline bool price_fine(const oc_event *e, const oc_event *previous, uint32_t instruments)
+{
+    static_assert(offsetof(oc_event, source) == 36 && offsetof(oc_event, kind) == 38 && offsetof(oc_event, side) == 39 &&
+                      offsetof(oc_event, level) == 40 && offsetof(oc_event, flags) == 41,
+                  "the words below");
+    const uint32_t priced = 1u << OC_EVENT_TRADE | 1u << OC_EVENT_LEVEL | 1u << OC_EVENT_SNAPSHOT |
+                            1u << OC_EVENT_ORDER_ADD | 1u << OC_EVENT_ORDER_CANCEL | 1u << OC_EVENT_ORDER_EXECUTE;
+    uint32_t who;
+    uint64_t rest;
+    memcpy(&who, &e->source, sizeof who);
+    memcpy(&rest, &e->level, sizeof rest);
+    bool fine = (rest & ~(uint64_t)(FLAGS_ALL << 8 | 0xff)) == 0;                  /* reserved, flags; any level */
+    fine &= (who & 0xffff) == 0 && who >> 24 <= OC_SIDE_SELL && (who >> 16 & 0xff) < 32; /* source, side, kind */
+    fine &= (priced >> (who >> 16 & 31) & 1) && e->instrument < instruments;
+    fine &= (uint64_t)e->as.price.lots <= OC_EVENT_MAGNITUDE_MAX && magnitude_ok(e->as.price.ticks);
+    return fine && e->receive_ns >= previous->receive_ns &&
+           (e->receive_ns > previous->receive_ns || e->sequence > previous->sequence);
+}
+
 const char *oc_event_problem(const oc_event *e, const oc_event *previous, uint32_t instruments)
 {
+    if (previous && price_fine(e, previous, instruments)) return NULL;
     static const uint8_t zero[sizeof e->reserved];
     if (e->kind == 0 || e->kind >= OC_EVENT_KIND_END) return "an unknown kind";
     if (e->side > OC_SIDE_SELL) return "an unknown side";
-    if (e->flags > (OC_EVENT_LAST | OC_EVENT_GAP_BEFORE | OC_EVENT_SESSION_BREAK)) return "an unknown flag";
+    if (e->flags > FLAGS_ALL) return "an unknown flag";
     if (e->instrument >= instruments) return "an instrument that the header does not name";
     if (e->source != 0) return "a source that is not 0 (a file is one source; merging numbers them)";
     if (memcmp(e->reserved, zero, sizeof zero) != 0) return "reserved bytes that are not 0";

@@ -388,6 +388,11 @@ oc_status oc_features_apply(oc_features *e, const oc_event *ev, const oc_feature
         return OC_FAIL(OC_EDATA, "features: event %llu of source %u has instrument %u of %zu and kind %u",
                        (unsigned long long)ev->sequence, ev->source, ev->instrument, e->instruments, ev->kind);
     oc_stream *s = oc_features_stream(e, ev->instrument);
+    if (ev->kind == OC_EVENT_LEVEL && !ev->flags) {          /* within a packet: nothing but the book changes */
+        if (e->book_offset) oc_book_apply(stream_book(e, s), ev);
+        s->pending = 1;
+        return OC_OK;
+    }
     if (ev->flags & (OC_EVENT_GAP_BEFORE | OC_EVENT_SESSION_BREAK)) {
         s->run_length = 0;
         if (ev->flags & OC_EVENT_GAP_BEFORE) {

@@ -305,7 +305,8 @@ static void level_apply(oc_simulated *v, const oc_event *e)
     bool first = e->kind == OC_EVENT_SNAPSHOT && !m->book.snapshot_open;
     oc_book_apply(&m->book, e);
     if (first) m->taken[0].count = m->taken[1].count = 0;
-    taken_forget(&m->taken[e->side == OC_SIDE_SELL], e->as.price.ticks);
+    taken_side *taken = &m->taken[e->side == OC_SIDE_SELL];
+    if (taken->count > 0) taken_forget(taken, e->as.price.ticks);
     if (e->kind == OC_EVENT_LEVEL) level_shrink(v, e->instrument, e->side, e->as.price.ticks, e->as.price.lots);
 }
 
