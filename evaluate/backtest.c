@@ -38,6 +38,14 @@ static oc_status delay_read(backtest *b)
     return *path ? oc_delay_load(&b->delay, path, (uint64_t)oc_config_int(b->config, "seed")) : OC_OK;
 }
 
+void backtest_tally_open(backtest *b)
+{
+    const oc_config *c = b->config;
+    const oc_tally_setup tally = {&b->setup.engine, oc_config_int(c, "report.interval_ns"),
+                                  oc_config_int(c, "costs.taker_ppm"), oc_config_int(c, "costs.bar_half_spread_ticks")};
+    oc_tally_open(&b->tally, &tally);
+}
+
 /* Everything that can be refused is refused before the folder is made. */
 oc_status backtest_prepare(backtest *b, bool in_sample)
 {
@@ -52,9 +60,7 @@ oc_status backtest_prepare(backtest *b, bool in_sample)
     OC_TRY(backtest_features_open(&b->features, &b->model, c, b->universe, b->instruments));
     OC_TRY(backtest_setup_read(&b->setup, c, b->universe, b->instruments));
     OC_TRY(delay_read(b));
-    const oc_tally_setup tally = {&b->setup.engine, oc_config_int(c, "report.interval_ns"),
-                                  oc_config_int(c, "costs.taker_ppm"), oc_config_int(c, "costs.bar_half_spread_ticks")};
-    oc_tally_open(&b->tally, &tally);
+    backtest_tally_open(b);
     b->yaml = oc_config_dump(c);
     return b->yaml ? OC_OK : OC_FAIL(OC_EMEMORY, "%s: no memory for the resolved config", b->out);
 }

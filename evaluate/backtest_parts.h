@@ -106,6 +106,7 @@ typedef struct backtest {
 } backtest;
 
 OC_MUST backtest_prepare(backtest *b, bool in_sample); /* all that can be refused; writes nothing */
+void backtest_tally_open(backtest *b);                 /* anew: nothing is counted yet */
 oc_desk_options backtest_desk_options(const backtest *b);
 OC_MUST backtest_begin(const backtest *b); /* config.yaml */
 oc_loop_setup backtest_loop_setup(backtest *b);
