@@ -112,7 +112,8 @@ static void *extent_place(void *context, const oc_extent *x)
     return w->columns[x->column] + (w->d.symbols[x->symbol].first + x->first_row) * w->row_bytes[x->column];
 }
 
-/* All exponent bits set: infinite or NaN. Integer compares, so that the loop vectorises. */
+/* All exponent bits set: infinite or NaN. One more in the exponent then reaches the sign's bit; sums and ors, so that
+ * the loop vectorises without compares. */
 static bool extent_finite(void *context, const oc_extent *x, const void *data, size_t bytes)
 {
     (void)context;
@@ -122,9 +123,9 @@ static bool extent_finite(void *context, const oc_extent *x, const void *data, s
     for (size_t i = 0; i + 4 <= bytes; i += 4) {
         uint32_t word;
         memcpy(&word, at + i, 4);
-        bad |= (word & 0x7F800000u) == 0x7F800000u;
+        bad |= (word & 0x7FFFFFFFu) + 0x00800000u;
     }
-    return bad == 0;
+    return bad >> 31 == 0;
 }
 
 static oc_status columns_load(whole *w, bool *finite)
