@@ -83,12 +83,12 @@ static void answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_repl
         else
             reply.probabilities[h][OC_CLASSES - 1] = 1; /* hold */
     }
+    count(&e->stats.replies[q->kind < OC_BATCHER_KINDS ? q->kind : 0][state], 1); /* before it can be seen */
     const oc_ring_state put = oc_ring_put(&p->channel->replies, &reply, sizeof reply, NULL, 0);
     if (put == OC_RING_DONE)
         e->woke |= oc_ring_wake(&p->channel->replies.shared->asleep);
     else
         count(&e->stats.dropped, 1);
-    count(&e->stats.replies[q->kind < OC_BATCHER_KINDS ? q->kind : 0][state], 1);
     if (computed) latency_count(e, reply.queue_ns + reply.service_ns);
 }
 

@@ -119,15 +119,40 @@ def protocol(port, about):
     assert model["outputs"][0]["shape"][2] == 3 and model["versions"] == [version]
     assert json.loads(get(port, "/v2")[1])["name"] == "outcry"
     assert get(port, "/v2/health/live", "DELETE")[0] == 405
-    typed = {}
-    for line in get(port, "/metrics")[1].splitlines():
-        label = r"[a-z_]+=\"[^\"]*\""
-        series = r"[a-z_]+(\{" + label + "(," + label + r")*\})? [0-9.e+-]+"
-        assert re.fullmatch(r"# (HELP|TYPE) [a-z_]+ .+|" + series, line), line
-        if line.startswith("# TYPE"):
-            typed[line.split()[2]] = line.split()[3]
-    assert "outcry_replies_total" in typed, typed
-    assert all(metric.endswith("_total") for metric, kind in typed.items() if kind == "counter"), typed
+    metrics(get(port, "/metrics")[1])
+
+
+def metrics(text):
+    """Prometheus text format 0.0.4: HELP and TYPE once and before the samples, names and labels by its grammar, no
+    series twice, counters named as such, histograms cumulative up to +Inf and their count."""
+    assert text.endswith("\n")
+    kinds, series, last = {}, {}, None
+    for line in text.splitlines():
+        told = re.fullmatch(r"# (HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)", line)
+        if told:
+            what, name, rest = told.groups()
+            assert (name, what) not in kinds and (what == "HELP" or rest in ("counter", "gauge", "histogram")), line
+            assert what == "TYPE" or (name, "TYPE") not in kinds, line
+            kinds[name, what], last = rest, name
+            continue
+        found = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([0-9.e+-]+|\+Inf|NaN)", line)
+        assert found, line
+        name, labels, value = found.groups()
+        pair = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"'
+        assert labels is None or re.fullmatch(f"{pair}(?:,{pair})*", labels), line
+        family = re.sub("_(bucket|sum|count)$", "", name) if kinds.get((last, "TYPE")) == "histogram" else name
+        assert family == last and (family, "TYPE") in kinds and (family, "HELP") in kinds, line
+        assert (name, labels) not in series and float(value) >= 0, line
+        series[name, labels] = float(value)
+    families = [(name, kind) for (name, what), kind in kinds.items() if what == "TYPE"]
+    assert all(name.endswith("_total") for name, kind in families if kind == "counter"), families
+    for name in (name for name, kind in families if kind == "histogram"):
+        buckets = [(float(labels[4:-1]), value) for (n, labels), value in series.items() if n == f"{name}_bucket"]
+        assert buckets == sorted(buckets) and buckets[-1][0] == float("inf"), buckets
+        assert [v for _, v in buckets] == sorted(v for _, v in buckets), buckets
+        assert buckets[-1][1] == series[f"{name}_count", None] and (f"{name}_sum", None) in series, buckets
+    assert series["outcry_replies_total", 'kind="window",state="ok"'] > 0
+    return series
 
 
 def raw(port, data, wait=2.0):
@@ -167,6 +192,35 @@ def malformed(port, about):
         got = raw(port, data)
         assert got in wanted if isinstance(wanted, tuple) else got == wanted, (what, got, wanted)
     assert get(port, "/v2/health/ready")[0] == 200
+
+
+def not_finite(port, about):
+    """NaN and infinity, as JSON's words, as numbers beyond f32 and as bits: 400 with its reason, counted, no answer."""
+    shape = [1, about["shape"]["steps"], about["shape"]["inputs"]]
+    cells, at = shape[1] * shape[2], f"/v2/models/{about['name']}/infer"
+    before = metrics(get(port, "/metrics")[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for word in ("NaN", "Infinity", "-Infinity", "1e39", "-1e400", "nan", "null", "true", '"1"'):
+        tensor = json.dumps({"name": "window", "shape": shape, "datatype": "FP32"})[:-1]
+        body = '{"inputs":[' + tensor + ',"data":[' + ",".join([word] + ["0"] * (cells - 1)) + "]}]}"
+        connection.request("POST", at, body)
+        reply = connection.getresponse()
+        said = json.loads(reply.read())
+        assert reply.status == 400 and list(said) == ["error"], (word, said)
+    for bits in (0x7fc00000, 0xffc00001, 0x7f800000, 0xff800000):
+        tensor = {"name": "window", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": 4 * cells}}
+        text = json.dumps({"inputs": [tensor]}).encode()
+        raw_rows = struct.pack("<I", bits) + bytes(4 * cells - 4)
+        connection.request("POST", at, text + raw_rows, {"Inference-Header-Content-Length": str(len(text))})
+        reply = connection.getresponse()
+        said = json.loads(reply.read())
+        assert reply.status == 400 and "finite" in said["error"] and list(said) == ["error"], said
+    after = metrics(get(port, "/metrics")[1])
+    grew = lambda name, labels: after.get((name, labels), 0) - before.get((name, labels), 0)
+    grown = {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)}
+    assert grew("outcry_replies_total", 'kind="window",state="refused_value"') == 4, grown
+    assert grew("outcry_replies_total", 'kind="window",state="ok"') == 0
+    assert grew("outcry_http_answers_total", 'code="400"') == 13
 
 
 def refused_starts(work, bundle):
@@ -209,6 +263,7 @@ with tempfile.TemporaryDirectory() as work:
         if index == "0":
             protocol(at, description)
             malformed(at, description)
+            not_finite(at, description)
             example = subprocess.run([EXAMPLE, f"unix:{work}/s.sock", "50"], capture_output=True, text=True, timeout=60)
             assert example.returncode == 0 and len(example.stdout.splitlines()) == 50, example
             server.kill()

@@ -1,0 +1,206 @@
+"""HTTP at the level of bytes on a socket: good requests, mutated in their framing, headers, JSON and bytes, sent in
+random pieces, some several in a row. The server lives, answers good requests beside them with the model's own bits, and
+what it answers is itself well formed: a status that fits, a Content-Length that is true, JSON; never 500; a refused
+framing closes the connection, so that nothing of a body is ever taken for a request. 6 s from a fixed seed;
+OUTCRY_FUZZ_SECONDS and OUTCRY_FUZZ_SEED set others.
+
+usage: check_http_fuzz.py OUTCRY MAKE_BUNDLE SOURCE
+"""
+import atexit
+import json
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
+SEED, SECONDS = int(os.environ.get("OUTCRY_FUZZ_SEED", "7")), float(os.environ.get("OUTCRY_FUZZ_SECONDS", "6"))
+draw = random.Random(SEED)
+print("seed", SEED)
+started = []
+atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
+STATUS = {200, 400, 404, 405, 408, 411, 413, 414, 417, 431, 501, 503, 505}
+NASTY = [b"", b"0", b"-1", b"+1", b"1e9", b"0x10", b"18446744073709551616", b"99999999999", b" 5", b"5 ", b"5,5",
+         b"\0", b"NaN", b"-Infinity", b"1e400", b"null", b"{}", b"[]", b"\"", b"\\u0000", b"\xff\xfe", b"%00", b"../x",
+         b"chunked", b"gzip, chunked", b"close", b"keep-alive", b"100-continue", b"\r\n\r\n", b"\n", b"\r", b"\t", b":",
+         b"A" * 5000, b"[" * 300, b"{\"a\":" * 40, b"0," * 500, b"HTTP/1.1", b"HTTP/0.9", b"HTTP/9.9"]
+HEADERS = [b"Content-Length: 10", b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity",
+           b"Host: y", b"Expect: 100-continue", b"Inference-Header-Content-Length: 5", b"Connection: close",
+           b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Type: x", b" folded: 1", b"no colon", b": no name",
+           b"Content-Length : 3", b"Inference-Header-Content-Length: -5", b"X: " + b"y" * 3000]
+
+
+def start(work):
+    subprocess.run([MAKE_BUNDLE, f"{work}/b"], check=True)
+    arguments = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
+    for pair in (f"model.bundle={work}/b/0", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock",
+                 "serve.http_timeout_s=1", "serve.http_connections=16", "serve.http_body_kb=64", "log.level=error"):
+        arguments += ["--set", pair]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    started.append(process)
+    return process, int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline()).group(1))
+
+
+def post(model, text, more=b"", raw=b""):
+    head = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n"
+    return head % (model, more, len(text) + len(raw)) + text + raw
+
+
+def corpus(folder):
+    """Good requests, and the model's bits of the first two."""
+    about = json.load(open(f"{folder}/bundle.json", encoding="utf-8"))
+    name, steps, inputs = about["name"].encode(), about["shape"]["steps"], about["shape"]["inputs"]
+    rows = open(f"{folder}/windows.f32", "rb").read()[:4 * steps * inputs]
+    numbers = struct.unpack(f"<{steps * inputs}f", rows)
+    tensor = {"name": "window", "shape": [1, steps, inputs], "datatype": "FP32"}
+    text = json.dumps({"id": "a", "inputs": [{**tensor, "data": numbers}]}).encode()
+    half = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(rows)}}], "outputs": [
+        {"name": "probabilities", "parameters": {"binary_data": True}}]}).encode()
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (text[:100], text[100:])) + b"0\r\n\r\n"
+    chunked = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % name + chunks
+    gets = [b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in (
+        b"/metrics", b"/v2", b"/v2/health/ready", b"/v2/models/" + name)]
+    good = [post(name, text), post(name, half, b"Inference-Header-Content-Length: %d\r\n" % len(half), rows), chunked]
+    return good + gets, open(f"{folder}/answers.f32", "rb").read()[:12 * len(about["labels"])]
+
+
+def mutate(request):
+    data = bytearray(request)
+    for _ in range(draw.choice((1, 1, 2, 3, 8))):
+        at, kind = draw.randrange(len(data) + 1), draw.randrange(9)
+        if kind == 0 and data:
+            data[at % len(data)] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            data[at:at] = draw.choice(NASTY)
+        elif kind == 2:
+            del data[at:at + draw.choice((1, 2, 10, 200))]
+        elif kind == 3:                               # a header more
+            lines = [m.end() for m in re.finditer(b"\r\n", data[:300])] or [0]
+            data[(place := draw.choice(lines)):place] = draw.choice(HEADERS) + b"\r\n"
+        elif kind == 4:                               # a token replaced
+            tokens = list(re.finditer(rb"[A-Za-z0-9_.+-]+", bytes(data[:2000])))
+            if tokens:
+                token = draw.choice(tokens)
+                data[token.start():token.end()] = draw.choice(NASTY)
+        elif kind == 5:                               # a part of it once more
+            data[at:at] = data[at:at + draw.choice((3, 30, 300))]
+        elif kind == 6:
+            del data[at:]
+        elif kind == 7:                               # a header's line out
+            lines = [m.start() for m in re.finditer(b"\r\n", data[:300])]
+            if len(lines) > 2:
+                i = draw.randrange(1, len(lines) - 1)
+                del data[lines[i]:lines[i + 1]]
+        else:
+            data[at:at + 4] = draw.randbytes(4)
+    return bytes(data)
+
+
+def exchange(port, data):
+    """All that comes back until it is quiet or closed; (bytes, closed)."""
+    got, closed = b"", False
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            for _ in range(draw.choice((1, 1, 1, 2, 5))):
+                cut = draw.randrange(len(data) + 1)
+                s.sendall(data[:cut])
+                data = data[cut:]
+            s.sendall(data)
+            s.settimeout(0.03)
+            while part := s.recv(1 << 16):
+                got += part
+            closed = True
+        except socket.timeout:
+            pass
+        except OSError:
+            closed = True
+    return got, closed
+
+
+def answers(got):
+    """The statuses of well-formed answers in a row; asserts that each is one."""
+    found = []
+    while got:
+        head, gap, rest = got.partition(b"\r\n\r\n")
+        if re.match(rb"HTTP/1\.[01] 100 ", head):
+            got = rest
+            continue
+        line = re.match(rb"HTTP/1\.[01] (\d{3}) [ -~]*", head)
+        assert gap and line, got[:200]
+        status = int(line.group(1))
+        length = re.findall(rb"(?im)^content-length: (\d+)\r?$", head)
+        assert status in STATUS and len(length) == 1, head
+        body, got = rest[:int(length[0])], rest[int(length[0]):]
+        assert len(body) == int(length[0]), (head, body)
+        kind = re.findall(rb"(?im)^content-type: ([^\r]+)", head)
+        if status != 200 and not kind:      # libmicrohttpd's own: it sends the head twice, and closes
+            assert b"\nconnection: close" in head.lower(), head
+            return found + [(status, b"", True)]
+        if kind == [b"application/json"]:
+            said = json.loads(body)
+            assert status == 200 or list(said) == ["error"], said
+            for out in said.get("outputs", []) if "parameters" in said else []:     # else: about the model
+                triples = [out["data"][i:i + 3] for i in range(0, len(out["data"]), 3)]
+                assert triples and all(abs(sum(p) - 1) < 1e-5 and min(p) >= 0 for p in triples), said
+        found.append((status, body, b"\nconnection: close" in head.lower()))
+    return found
+
+
+def ask(port, request):
+    """A good request by itself, however long it takes."""
+    got = b""
+    with socket.create_connection(("127.0.0.1", port), 20) as s:
+        s.sendall(request)
+        while not (head := re.search(rb"content-length: (\d+)[^\0]*?\r\n\r\n", got, re.I)) \
+                or len(got) < head.end() + int(head.group(1)):
+            part = s.recv(1 << 16)
+            assert part, got
+            got += part
+    (answer,) = answers(got)
+    return answer[:2]
+
+
+def good_beside(port, requests, wanted):
+    status, body = ask(port, requests[0])
+    numbers = [n for out in json.loads(body)["outputs"] for n in out["data"]]
+    assert status == 200 and struct.pack(f"<{len(numbers)}f", *numbers) == wanted, body
+    status, body = ask(port, requests[1])
+    assert status == 200 and body.endswith(wanted), body
+
+
+def run(server, port, requests, wanted):
+    end, tried, seen = time.monotonic() + SECONDS, 0, {}
+    while time.monotonic() < end:
+        chosen = draw.choices(requests, k=draw.choice((1, 1, 3)))
+        data = b"".join(mutate(request) if draw.random() < 0.8 else request for request in chosen)
+        try:
+            for status, _, last in (found := answers(exchange(port, data)[0])):
+                seen[status] = seen.get(status, 0) + 1
+            assert not any(last for _, _, last in found[:-1]), "an answer behind one that said it was the last"
+            tried += 1
+            if tried % 20 == 0:
+                assert server.poll() is None, server.returncode
+                good_beside(port, requests, wanted)
+        except BaseException:
+            print("the request was", data)
+            raise
+    return tried, seen
+
+
+with tempfile.TemporaryDirectory() as work:
+    process, at = start(work)
+    good, bits = corpus(f"{work}/b/0")
+    good_beside(at, good, bits)
+    count, statuses = run(process, at, good, bits)
+    good_beside(at, good, bits)
+    assert count > 30 and statuses.get(400, 0) > 5 and statuses.get(200, 0) > 5, (count, statuses)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+print(f"{count} requests: the server lives; answers by status: {dict(sorted(statuses.items()))}")
