@@ -53,9 +53,10 @@ static oc_status result_set(oc_cli *cli, const oc_train_result *r)
                (long long)r->steps, (long long)r->best_step, r->valid_loss, r->temperature, r->windows_per_second,
                hash);
     json_t *result =
-        json_pack("{s:I, s:I, s:f, s:f, s:s, s:I, s:f}", "steps", (json_int_t)r->steps, "best_step",
+        json_pack("{s:I, s:I, s:f, s:f, s:s, s:I, s:f, s:i, s:f}", "steps", (json_int_t)r->steps, "best_step",
                   (json_int_t)r->best_step, "valid_loss", r->valid_loss, "windows_per_second", r->windows_per_second,
-                  "weights_hash", hash, "skipped_steps", (json_int_t)r->skipped_steps, "temperature", r->temperature);
+                  "weights_hash", hash, "skipped_steps", (json_int_t)r->skipped_steps, "temperature", r->temperature,
+                  "ranks", r->ranks, "communication", r->communication);
     int failed = json_object_update(cli->result, result);
     json_decref(result);
     return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;

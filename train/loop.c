@@ -222,15 +222,21 @@ static oc_status stop_here(train_job *j, const char *why)
                    j->out, why, (long long)j->c.step, (long long)j->plan->steps_total);
 }
 
-/* ", 4 x 210 windows/s, 1.2 % communication": what the ranks do; nothing for one. */
+/* Share of the loop's time in which this rank waited for others or for their bytes. */
+static double communication(const train_job *j, double seconds)
+{
+    double spoken = (double)(j->comm->wait_ns + j->comm->move_ns - j->spoken_ns) * 1e-9;
+    return seconds > 0 ? spoken / seconds : 0;
+}
+
+/* ", 4 x 210/s, 1.2 % communication": what the ranks do; nothing for one. */
 static void ranks_say(const train_job *j, const oc_progress *progress, char *text, size_t cap)
 {
     double seconds = (double)(oc_clock_monotonic_ns() - progress->start_ns) * 1e-9;
-    double spoken = (double)(j->comm->wait_ns + j->comm->move_ns - j->spoken_ns) * 1e-9;
     *text = '\0';
     if (j->comm->ranks > 1 && seconds > 0)
         snprintf(text, cap, ", %d x %.0f/s, %.1f %% communication", j->comm->ranks,
-                 (double)(progress->done - progress->base) / seconds / j->comm->ranks, 100 * spoken / seconds);
+                 (double)(progress->done - progress->base) / seconds / j->comm->ranks, 100 * communication(j, seconds));
 }
 
 static void progress_say(const train_job *j, oc_progress *progress)
@@ -262,7 +268,9 @@ static oc_status loop(train_job *j, oc_progress *progress)
     train_counters *c = &j->c;
     while (!c->ended) {
         bool stop;
+        int64_t start = oc_clock_monotonic_ns();
         OC_TRY(stop_agree(j, &stop));
+        c->train_seconds += (double)(oc_clock_monotonic_ns() - start) * 1e-9; /* it is a part of the step's price */
         if (stop) return stop_here(j, "stopped");
         if (j->paused_at > 0 && c->step >= j->paused_at) return stop_here(j, "paused");
         OC_TRY(step_do(j));
@@ -283,7 +291,9 @@ oc_status train_job_loop(train_job *j)
     j->spoken_ns = j->comm->wait_ns + j->comm->move_ns;
     j->paused_at = j->plan->o.pause_after > 0 ? j->c.step + j->plan->o.pause_after : 0;
     j->saved_ns = oc_clock_monotonic_ns();
+    int64_t start = oc_clock_monotonic_ns();
     oc_status status = loop(j, &progress);
+    j->communication = communication(j, (double)(oc_clock_monotonic_ns() - start) * 1e-9);
     oc_progress_finish(&progress);
     return status;
 }

@@ -17,6 +17,7 @@ typedef struct train_job {
     const char *out; /* RUN, for messages */
     char checkpoints[4096];
     int64_t saved_ns, save_cost_ns; /* of the last checkpoint */
+    double communication;           /* share of the loop's time, of this rank */
     int64_t spoken_ns;              /* communication before this loop */
     int64_t paused_at;              /* step at which train.pause_after stops; 0: none */
 } train_job;

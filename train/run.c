@@ -169,6 +169,8 @@ static oc_status finish(train_job *j, oc_train_result *result)
                                 .skipped_steps = c->skipped,
                                 .valid_loss = c->best_loss,
                                 .windows_per_second = c->train_seconds > 0 ? (double)c->windows / c->train_seconds : 0,
+                                .communication = j->communication,
+                                .ranks = j->comm->ranks,
                                 .weights = oc_weights_hash(&j->plan->parameters, j->w.best)};
     uint8_t done = first && bundle_done(j, folder, result);
     OC_TRY(oc_comm_broadcast(j->comm, "model", &done, sizeof done, j->plan->o.comm_start_timeout_ns));

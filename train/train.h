@@ -17,6 +17,8 @@ extern const size_t oc_train_key_count;
 typedef struct oc_train_result {
     int64_t steps, best_step, skipped_steps;
     double valid_loss, windows_per_second, temperature; /* temperature: of the first horizon */
+    double communication; /* share of the time in which rank 0 waited for others or for their bytes */
+    int ranks;
     oc_hash weights;
 } oc_train_result;
 
