@@ -9,6 +9,7 @@ figures computed from a journal without one of its fills must differ.
 """
 import json
 import os
+import random
 import statistics
 import struct
 import subprocess
@@ -108,6 +109,36 @@ def rules(work, events):
             check("nothing traded", r["fills"] == 0 and r["pnl_micros"] == 0 and r["win_rate"] is None, r)
             check("nothing shown", r["verdict"] == {"text": "It did not trade.", "shown": False}, r)
         figures_check(work, name)
+
+
+def bars(path, seed):
+    """Hours of a random walk, prices of two decimals."""
+    rng, price = random.Random(seed), 100.0
+    with open(path, "w", encoding="ascii") as file:
+        file.write("time,open,high,low,close,volume\n")
+        for i in range(2000):
+            last, price = price, price * (1 + rng.gauss(0, 0.003))
+            low, high = min(last, price) - 0.02, max(last, price) + 0.02
+            file.write(f"{1600000000 + i * 3600},{last:.2f},{high:.2f},{low:.2f},{price:.2f},{100 + i % 50}\n")
+
+
+def two_of_bars(work):
+    """Two instruments without a book: half a spread from the config, positions side by side, orders long and short."""
+    hour, names = 3600 * 10**9, ("AAA", "BBB")
+    for i, name in enumerate(names):
+        bars(f"{work}/{name}.csv", i)
+        result("import", "--format", "csv", "--symbol", name, "--timezone", "UTC", "--bar", "1h", "--stamp", "end",
+               "--tick", "0.01", "--lot", "1", "--out", f"{work}/{name}.events", f"{work}/{name}.csv")
+    r = result("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/bars",
+               sets=("data.events=" + ",".join(f"{work}/{name}.events" for name in names), "policy.kind=cross",
+                     "sample=bar", f"row_ns={hour}", "bar_spread=0.02", f"policy.cross_interval_ns={hour}",
+                     "policy.cross_fast=3", "policy.cross_slow=12", f"risk.stale_ns={3 * hour}",
+                     "costs.bar_half_spread_ticks=2", f"report.interval_ns={24 * hour}"))
+    check("bars of two", r["trades"] > 100 and len(r["positions"]) == 2 and r["spread_micros"] > 0, r)
+    check("what is held at the end is closed", r["closing"]["positions"] == 2 and r["closing"]["fee_micros"] > 0
+          and r["pnl_micros"] == r["closing"]["equity_before_micros"] - r["closing"]["spread_micros"]
+          - r["closing"]["fee_micros"], r["closing"])
+    figures_check(work, "bars")
 
 
 def predictions(work, events):
@@ -255,6 +286,7 @@ def quick(work):
     figures_check(work, "a")
     check("a fill forgotten is seen", len(paper_oracle.faults(f"{work}/a", 10000, "fill")) > 5)
     rules(work, events)
+    two_of_bars(work)
     predictions(work, events)
     page(work)
     memory(work)
