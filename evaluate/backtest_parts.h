@@ -113,6 +113,13 @@ oc_loop_setup backtest_loop_setup(backtest *b);
 OC_MUST backtest_loop(backtest *b, const oc_loop_setup *setup, const char *what); /* to the journal's end record */
 void backtest_close(backtest *b);
 
+void backtest_tally_open(backtest *b);
+
+/* ---- paper_journal.c ---- */
+
+/* The tally of the whole journal, for a session that was interrupted: it ends in the desk's state, or OC_EDATA. */
+OC_MUST backtest_tally_again(backtest *b);
+
 /* ---- paper_results.c ---- */
 
 OC_MUST backtest_ledger_open(backtest *b); /* data.dataset must be the one that the model is from */

@@ -257,6 +257,7 @@ static oc_status session_results(session *s, json_t **results)
     if (s->resumed) (void)json_object_set_new(more, "resumed", resumption(s));
     if (s->delays.count > 0) (void)json_object_set_new(more, "decision_delay_ns", delay_summary(&s->delays));
     s->base.more = more;
+    if (s->resumed) OC_TRY(backtest_tally_again(&s->base));
     if (s->delays.count > 0) {
         OC_TRY(oc_path_join(path, sizeof path, s->base.out, "delays.json"));
         OC_TRY(oc_delay_save(&s->delays, path));

@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import paper
+import paper_oracle
 from paper import Paper, check, faults
 
 FULL = os.environ.get("OUTCRY_FULL") == "1"
@@ -49,6 +50,8 @@ def random_kills(p, kills, seed):
         if "resumed" in result:
             resumed += 1
             slowest = max(slowest, result["resumed"]["recovery_ns"])
+            wrong = paper_oracle.faults(f"{p.work}/{out}", 10000) if resumed <= 3 else []
+            check(f"{out}: figures of the whole session", not wrong, wrong)
         p.audit(out, out)
         shutil.rmtree(f"{p.work}/{out}")
     check("recovery is under a second", slowest < 10**9, slowest)

@@ -23,7 +23,9 @@ def inputs(run):
     while os.path.exists(path := f"{run}/journal-{segment:06d}.ocj"):
         data, at = open(path, "rb").read(), 112
         while at < len(data):
-            size, kind = struct.unpack_from("<II", data, at)
+            size, kind = struct.unpack_from("<II", data, at) if at + 32 <= len(data) else (len(data), 0)
+            if at + 32 + size > len(data):
+                break                                  # cut short by a crash
             if kind == 2:
                 _, now, what, _, body, count = struct.unpack_from("<QqIIII", data, at + 32)
                 begin = at + 64
