@@ -145,6 +145,7 @@ def refusals(p):
     cases = (("another limit of risk", 65, "another configuration", ("risk.order_lots_max=9",), None),
              ("another venue", 65, "another configuration of the venue", ("latency.back_ns=5",), None),
              ("other events", 65, "other events", (f"data.events={p.work}/other.events",), None),
+             ("a feed that ends before the journal", 65, "other events", ("data.last_ns=1704186003000000000",), None),
              ("a changed record of the venue", 65, "is not as it was written", (), 96 + 40),
              ("no record of a venue", 65, "no venue", (), 32))
     p.result("simulate", "--out", f"{p.work}/other.events", "--events", "60000", "--seed", "8", "--levels", "10")
