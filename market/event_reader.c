@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "market/event_format.h"
 
-enum { WINDOW_BLOCKS = 8 };                    /* of the mapping, asked for at once and given back behind */
+enum { WINDOW_BLOCKS = 8, DROP_BLOCKS = 32 };  /* mapped at once and given back behind; looked at before giving back */
 enum { BLOCK_BYTES = sizeof(oc_event_block_head) + OC_EVENT_BLOCK * sizeof(oc_event) };
 
 struct oc_event_reader {
@@ -140,6 +140,12 @@ static bool tail_sound(oc_event_reader *r)
     return true;
 }
 
+/* Pages that were read go: a long file would fill the memory that is ours. */
+static void pages_drop(const oc_event_reader *r)
+{
+    (void)madvise((void *)(uintptr_t)r->map.data, r->map.bytes, MADV_DONTNEED);
+}
+
 static oc_status tail_check(oc_event_reader *r)
 {
     char text[160], offset[NUMBER_TEXT], bytes[NUMBER_TEXT];
@@ -161,6 +167,7 @@ static oc_status tail_check(oc_event_reader *r)
         if (head->index != b || head->records != records || !oc_hash_equal(head->hash, r->index[b].hash)
             || e[0].receive_ns != r->index[b].first_ns || e[records - 1].receive_ns != r->index[b].last_ns)
             return block_fail(r, b, "does not agree with the index");
+        if (b % DROP_BLOCKS == DROP_BLOCKS - 1) pages_drop(r);
     }
     if (!oc_hash_equal(stored, r->tail->header) || !oc_hash_equal(content, r->tail->content))
         return OC_FAIL(OC_EDATA, "%s: the index fails the hash of the whole", r->path);

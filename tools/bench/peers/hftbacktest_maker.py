@@ -1,8 +1,8 @@
 """The market maker of the peers' script backtest_hftbacktest.py, with its orders counted and its book in an array.
 
 Events and set-up are that script's own (`load`, `asset`); its quoting rule is written again here, because it does not
-say how many orders it sent. One JSON line: seconds of the best pass (by the clock, and of the CPU), events as hftbacktest counts them, orders,
-cancels, fills, wakes. The first pass compiles and is not timed.
+say how many orders it sent. One JSON line: seconds of the best pass (by the clock, and of the CPU), events as
+hftbacktest counts them, orders, cancels, fills, wakes. The first pass compiles and is not timed.
 
 usage: hftbacktest_maker.py PEERS RECORDING COPIES PASSES
 """
@@ -63,4 +63,5 @@ for timed in [False] + [True] * passes:
     if timed:
         best, cpu = min(best, took), min(cpu, work)
 print(json.dumps({"peer": "hftbacktest", "version": version("hftbacktest"), "metric": "seconds", "value": best,
-                  "cpu_seconds": cpu, "events": len(events), "wakes": wakes, "orders": orders, "cancels": cancels, "fills": fills}))
+                  "cpu_seconds": cpu, "events": len(events), "wakes": wakes, "orders": orders, "cancels": cancels,
+                  "fills": fills}))
