@@ -87,9 +87,10 @@ static const char *(*const kind_problem[OC_EVENT_KIND_END])(const oc_event *) = 
 /* Nothing is wrong with a price event: the questions below, asked of whole words. */
 static inline bool price_fine(const oc_event *e, const oc_event *previous, uint32_t instruments)
 {
-    static_assert(offsetof(oc_event, source) == 36 && offsetof(oc_event, kind) == 38 && offsetof(oc_event, side) == 39 &&
-                      offsetof(oc_event, level) == 40 && offsetof(oc_event, flags) == 41,
-                  "the words below");
+    static_assert(offsetof(oc_event, kind) == offsetof(oc_event, source) + 2, "the words below");
+    static_assert(offsetof(oc_event, side) == offsetof(oc_event, source) + 3, "the words below");
+    static_assert(offsetof(oc_event, flags) == offsetof(oc_event, level) + 1, "the words below");
+    static_assert(offsetof(oc_event, reserved) == offsetof(oc_event, level) + 2, "the words below");
     const uint32_t priced = 1u << OC_EVENT_TRADE | 1u << OC_EVENT_LEVEL | 1u << OC_EVENT_SNAPSHOT |
                             1u << OC_EVENT_ORDER_ADD | 1u << OC_EVENT_ORDER_CANCEL | 1u << OC_EVENT_ORDER_EXECUTE;
     uint32_t who;
