@@ -1,9 +1,9 @@
 """Ranks of mpirun, from outside: any number of them gives one weights_hash, also after a resume on another count; a
 rank that is killed, stopped or slow ends the job within 10 s, named, and what is saved goes on to the same weights.
 
-usage: ranks.py OUTCRY SOURCE [faults SEED TRIALS]
-Without `faults`: the contract, and a trial each of killing, stopping and slowing. With it: TRIALS drawn from SEED;
-tools/test --full asks for 200.
+usage: ranks.py OUTCRY SOURCE [faults PART]
+Without `faults`: the contract. With it: trials of killing, stopping and slowing, drawn from OUTCRY_SEED (1) and PART:
+a few, with OUTCRY_FULL=1 100 in each of the two parts.
 """
 
 import json
@@ -236,8 +236,10 @@ def trial(work, name, kind, count, victim, step, sets, wanted):
     print(f"{name}: {took:.1f} s", flush=True)
 
 
-def trials(work, seed, total):
-    kinds = ("kill", "stop", "slow")
+def trials(work, part):
+    kinds = ("kill", "stop", "slow") if part == 1 else ("slow", "kill", "stop")
+    seed = os.environ.get("OUTCRY_SEED", "1") + f".{part}"
+    total = 100 if os.environ.get("OUTCRY_FULL") == "1" else 3 - part
     draw = random.Random(seed)
     sets = ("train.epochs=12",)
     wanted = weights("unbroken", run(train_command(f"{work}/unbroken", sets)))
@@ -246,6 +248,7 @@ def trials(work, seed, total):
         victim, step = draw.randrange(count), draw.randrange(1, 150)
         trial(work, f"trial {i} of seed {seed}: {kind} rank {victim} of {count} after step {step}", kind, count, victim,
               step, sets, wanted)  # fmt: skip
+    print(f"{total} trials of seed {seed}, {len(faults)} faults: {total} runs ended and went on")
 
 
 def signals(work):
@@ -275,7 +278,7 @@ def main():
             print(f"skipped: {about}; mpirun is at {shutil.which('mpirun')}")
             sys.exit(77 if not faults else "\n".join(faults))
         if "faults" in sys.argv:
-            trials(work, int(sys.argv[4]), int(sys.argv[5]))
+            trials(work, int(sys.argv[4]))
         else:
             os.mkdir(f"{work}/other")
             shutil.copy(f"{work}/s.events", f"{work}/other/s.events")
@@ -286,7 +289,6 @@ def main():
             refused(work)
             disk_full(work, wanted)
             signals(work)
-            trials(work, 1, 3)
     print("\n".join(faults))
     sys.exit(1 if faults else 0)
 
