@@ -119,10 +119,11 @@ static OC_MUST fault_clear(oc_backend *b)
 static OC_MUST fill_state(oc_backend *b, const oc_backend_config *config)
 {
     oc_cuda *c = oc_cuda_of(b);
-    const char *wait = getenv("OUTCRY_CUDA_WAIT");
+    const char *wait = getenv("OUTCRY_CUDA_WAIT"), *scan = getenv("OUTCRY_CUDA_SCAN");
     OC_TRY(device_take(b, c, config->device));
     b->info.math = config->math;
     c->wait_always = wait && strcmp(wait, "1") == 0;
+    c->scans = !(scan && strcmp(scan, "0") == 0);
     OC_TRY(oc_cuda_result(b, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "making a stream"));
     OC_TRY(memory_take(b, c, config->arena_bytes));
     OC_TRY(fault_clear(b));

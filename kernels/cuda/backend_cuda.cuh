@@ -28,6 +28,7 @@ typedef struct oc_cuda {
     int device, multiprocessors;
     size_t shared_max; /* of one block */
     bool wait_always;  /* OUTCRY_CUDA_WAIT=1: after every launch, so that an error names its kernel */
+    bool scans;        /* persistent LSTM kernels; OUTCRY_CUDA_SCAN=0: the step by step twin alone */
     cudaStream_t stream;
     unsigned char *block; /* the planned memory, then what the backend needs itself */
     size_t bytes, used;

@@ -20,8 +20,12 @@
         *static_cast<name##_type *>(emulation::shared(&name##_site, sizeof(name##_type), alignof(name##_type)))
 #define OC_SHARED_DYNAMIC(type, name) type *name = static_cast<type *>(emulation::shared_dynamic())
 #define oc_grid_sync()                emulation::grid_barrier(__FILE__, __LINE__)
+#define OC_UNROLL
+#define oc_in_order() ((void)0)
 #else
 #include <cooperative_groups.h>
+#define OC_UNROLL                   _Pragma("unroll")
+#define oc_in_order()               asm volatile("" ::: "memory") /* the compiler moves no load across it */
 #define OC_SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define OC_SHARED_DYNAMIC(type, name)                                                                                  \
     extern __shared__ __align__(128) unsigned char oc_dynamic_bytes[];                                                 \
@@ -77,29 +81,13 @@ OC_DEVICE uint32_t oc_tf32_of(float x)
  *     B  b[0]: k i, column g                           b[1]: k i + 4                       [PTX, mma.m16n8k16, m16n8k8]
  */
 #ifdef OC_EMULATION
-OC_DEVICE void oc_mma(float *c, const uint32_t *a, const uint32_t *b, bool bf16)
-{
-    const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const uint32_t *all = emulation::warp_exchange(__FILE__, __LINE__, OC_WHOLE_WARP, mine, 6);
-    const int row = threadIdx.x % 32 / 4, column = 2 * (threadIdx.x % 4);
-    for (int n = 0; n < 4; n++) {
-        const int r = n / 2, j = column + n % 2;
-        for (int k = 0; k < (bf16 ? 16 : 8); k++) {
-            const int pair = bf16 ? k % 8 / 2 : k % 4, half = bf16 ? k / 8 : k / 4, shift = bf16 ? 16 * (k % 2) : 0;
-            uint32_t x = all[(row * 4 + pair) * emulation::WARP_WORDS + r + 2 * half] >> shift;
-            uint32_t y = all[(j * 4 + pair) * emulation::WARP_WORDS + 4 + half] >> shift;
-            if (bf16) x <<= 16, y <<= 16;
-            c[n] = fmaf(__uint_as_float(x), __uint_as_float(y), c[n]);
-        }
-    }
-}
 OC_DEVICE void oc_mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
 {
-    oc_mma(c, a, b, true);
+    emulation::multiply(__FILE__, __LINE__, c, a, b, true);
 }
 OC_DEVICE void oc_mma_tf32(float *c, const uint32_t *a, const uint32_t *b)
 {
-    oc_mma(c, a, b, false);
+    emulation::multiply(__FILE__, __LINE__, c, a, b, false);
 }
 #else
 OC_DEVICE void oc_mma_bf16(float *c, const uint32_t *a, const uint32_t *b)

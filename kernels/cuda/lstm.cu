@@ -5,8 +5,7 @@
  * Order: as on the CPU (x.W from the bias) + (h.W from 0): the CPU's bits. Bound: a launch a step, some 2 us, where the
  * batch is small; W_hh from L2 in every step. Not run on a GPU. */
 #include "kernels/cuda/lstm_layout.cuh"
-#include "kernels/cuda/ops_cuda.cuh"
-#include "kernels/cuda/random.cuh"
+#include "kernels/cuda/lstm_scan.cuh"
 
 static constexpr int ROWS = 16, UNITS = 16, DEPTH = 32, THREADS = ROWS * UNITS;
 
@@ -113,18 +112,17 @@ static __global__ void __launch_bounds__(THREADS) lstm_cell(cell_step s)
     if (row >= s.rows || unit >= s.hidden) return;
     float *gates = s.gates + (int64_t)row * 4 * s.hidden + unit;
     for (int g = 0; g < OC_GATES; g++) sum[g] = gates[(int64_t)g * s.hidden] + sum[g];
-    const float i = oc_device_sigmoid(sum[0]), f = oc_device_sigmoid(sum[1]), g = oc_device_tanh(sum[2]),
-                o = oc_device_sigmoid(sum[3]);
+    const oc_gates a = oc_gates_of(sum[0], sum[1], sum[2], sum[3]);
     const int64_t at = (int64_t)row * s.hidden + unit;
-    const float c = fmaf(f, s.before ? s.before[at] : 0.0f, i * g), out = o * oc_device_tanh(c);
+    const float c = fmaf(a.f, s.before ? s.before[at] : 0.0f, a.i * a.g), out = a.o * oc_device_tanh(c);
     s.cells[at] = c;
     s.out[at] = out;
     if (s.dropped) s.dropped[at] = out * oc_device_dropout_factor(s.dropout, row, s.step, s.hidden, unit);
     if (!s.keep) return;
-    gates[0] = i;
-    gates[(int64_t)s.hidden] = f;
-    gates[2 * (int64_t)s.hidden] = g;
-    gates[3 * (int64_t)s.hidden] = o;
+    gates[0] = a.i;
+    gates[(int64_t)s.hidden] = a.f;
+    gates[2 * (int64_t)s.hidden] = a.g;
+    gates[3 * (int64_t)s.hidden] = a.o;
 }
 
 static OC_MUST cell_run(oc_backend *b, const cell_step *s)
@@ -167,6 +165,13 @@ static OC_MUST layer_run(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_ls
 {
     const int64_t state = (int64_t)s->batch * s->hidden;
     OC_TRY(project(b, s, l, packed, layer, s->steps * s->batch, x, m->gates));
+    if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
+        const oc_lstm_scan scan = {s->batch, s->steps,   s->hidden, packed + l->w_hh[layer],       m->gates, m->cells,
+                                   m->out,   m->dropped, training,  oc_device_dropout_of(dropout), NULL,     NULL,
+                                   NULL};
+        OC_TRY(oc_cuda_lstm_scan_run(b, &scan));
+        return OC_OK;
+    }
     cell_step c = {};
     c.rows = s->batch;
     c.hidden = s->hidden;
@@ -230,6 +235,25 @@ oc_status oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor pac
     assert(n >= 0 && n <= s->batch && oc_cuda_count(h) == s->layers * state && oc_cuda_count(c) == s->layers * state);
     for (int i = 0; i < s->layers && n > 0; i++) {
         float *states = (float *)h.data + i * state, *cells = (float *)c.data + i * state;
+        if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
+            OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates));
+            const oc_lstm_scan scan = {n,
+                                       1,
+                                       s->hidden,
+                                       weights + l.w_hh[i],
+                                       kept + l.once_gates,
+                                       NULL,
+                                       states,
+                                       NULL,
+                                       false,
+                                       oc_device_dropout(),
+                                       states,
+                                       cells,
+                                       cells};
+            OC_TRY(oc_cuda_lstm_scan_run(b, &scan));
+            in = states;
+            continue;
+        }
         OC_TRY(oc_cuda_result(b,
                               cudaMemcpyAsync(kept + l.old, states, (size_t)state * sizeof(float),
                                               cudaMemcpyDeviceToDevice, oc_cuda_of(b)->stream),

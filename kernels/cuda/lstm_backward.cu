@@ -5,8 +5,7 @@
  * where their tiles alone would not fill a device, and the bias as sums of columns. Order: as on the CPU where nothing
  * is split, so up to 511 rows (t, b) the CPU's bits. No atomics. Not run on a GPU. */
 #include "kernels/cuda/lstm_layout.cuh"
-#include "kernels/cuda/ops_cuda.cuh"
-#include "kernels/cuda/random.cuh"
+#include "kernels/cuda/lstm_scan.cuh"
 
 static constexpr int ROWS = 32, UNITS = 32, DEPTH = 32, EACH = 4, THREADS = ROWS * UNITS / EACH;
 
@@ -19,19 +18,17 @@ typedef struct gradient_step {
     bool first_visit; /* dc is 0 */
 } gradient_step;
 
-/* One unit of one row: the formulas of kernels/cpu/body_backward.h, in their order [Hochreiter97]. */
 OC_DEVICE void unit_gradient(const gradient_step &s, int row, int unit, float dh)
 {
     const int64_t at = (int64_t)row * s.hidden + unit, hidden = s.hidden;
-    float *gates = s.gates + (int64_t)row * 4 * hidden + unit;
-    const float i = gates[0], f = gates[hidden], g = gates[2 * hidden], o = gates[3 * hidden];
-    const float squashed = oc_device_tanh(s.cells[at]), before = s.before ? s.before[at] : 0.0f;
-    const float d = fmaf(dh * o, 1.0f - squashed * squashed, s.first_visit ? 0.0f : s.dc[at]);
-    gates[0] = (d * g) * (i * (1.0f - i));
-    gates[hidden] = (d * before) * (f * (1.0f - f));
-    gates[2 * hidden] = (d * i) * (1.0f - g * g);
-    gates[3 * hidden] = (dh * squashed) * (o * (1.0f - o));
-    s.dc[at] = d * f;
+    float *gates = s.gates + (int64_t)row * 4 * hidden + unit, dc = s.first_visit ? 0.0f : s.dc[at];
+    const oc_gates a = {gates[0], gates[hidden], gates[2 * hidden], gates[3 * hidden]};
+    const oc_gates d = oc_gates_gradient(a, s.cells[at], s.before ? s.before[at] : 0.0f, dh, &dc);
+    gates[0] = d.i;
+    gates[hidden] = d.f;
+    gates[2 * hidden] = d.g;
+    gates[3 * hidden] = d.o;
+    s.dc[at] = dc;
 }
 
 static __global__ void __launch_bounds__(THREADS) lstm_cell_gradient(gradient_step s)
@@ -76,6 +73,11 @@ static OC_MUST scan(oc_backend *b, const layer *l)
 {
     const int64_t state = (int64_t)l->batch * l->hidden;
     const dim3 grid((unsigned)((l->batch + ROWS - 1) / ROWS), (unsigned)((l->hidden + UNITS - 1) / UNITS));
+    if (oc_cuda_lstm_scan_serves(b, l->hidden, true)) {
+        const oc_lstm_scan_gradient s = {l->batch, l->steps, l->hidden, l->w_hh, l->cells, l->dy, l->gates};
+        OC_TRY(oc_cuda_lstm_scan_gradient_run(b, &s));
+        return OC_OK;
+    }
     gradient_step g = {};
     g.rows = l->batch;
     g.hidden = l->hidden;

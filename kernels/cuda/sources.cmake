@@ -5,5 +5,6 @@ set(OUTCRY_CUDA_SOURCES
     cuda/loss.cu
     cuda/lstm.cu
     cuda/lstm_backward.cu
+    cuda/lstm_persistent.cu
     cuda/product.cu
     cuda/update.cu)

@@ -117,6 +117,8 @@ template <class T> T exchange_from(const char *file, int line, uint32_t mask, T 
     return value;
 }
 uint32_t ballot(const char *file, int line, uint32_t mask, bool vote);
+/* The warp's product of two fragments, laid out as kernels/cuda/device.cuh says: k = 16 of bf16, or 8 of tf32. */
+void multiply(const char *file, int line, float *c, const uint32_t *a, const uint32_t *b, bool bf16);
 template <class T> OC_EMULATION_UNSEEN T atomic_add(T *at, T value)
 {
     atomic_touch(at, sizeof *at);

@@ -161,6 +161,26 @@ uint32_t ballot(const char *file, int line, uint32_t mask, bool vote)
     return votes;
 }
 
+void multiply(const char *file, int line, float *c, const uint32_t *a, const uint32_t *b, bool bf16)
+{
+    const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    const int row = running->lane / 4, column = running->lane % 4 * 2;
+    const uint32_t *all = warp_exchange(file, line, 0xffffffffu, mine, 6);
+    for (int n = 0; n < 4; n++) {
+        const int r = n / 2, j = column + n % 2;
+        for (int k = 0; k < (bf16 ? 16 : 8); k++) {
+            const int pair = bf16 ? k % 8 / 2 : k % 4, half = bf16 ? k / 8 : k / 4;
+            uint32_t x = all[(row * 4 + pair) * WARP_WORDS + r + 2 * half];
+            uint32_t y = all[(j * 4 + pair) * WARP_WORDS + 4 + half];
+            if (bf16) {
+                x = x >> 16 * (k % 2) << 16;
+                y = y >> 16 * (k % 2) << 16;
+            }
+            c[n] = fmaf(__uint_as_float(x), __uint_as_float(y), c[n]);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- shared memory */
 static const char dynamic_site = 0;
 
