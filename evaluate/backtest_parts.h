@@ -113,8 +113,6 @@ oc_loop_setup backtest_loop_setup(backtest *b);
 OC_MUST backtest_loop(backtest *b, const oc_loop_setup *setup, const char *what); /* to the journal's end record */
 void backtest_close(backtest *b);
 
-void backtest_tally_open(backtest *b);
-
 /* ---- paper_journal.c ---- */
 
 /* The tally of the whole journal, for a session that was interrupted: it ends in the desk's state, or OC_EDATA. */

@@ -56,8 +56,7 @@ typedef struct session {
     oc_recorded *venue;
     oc_loop_pace pace;
     oc_delay_record delays;
-    bool resumed, whole; /* whole: the figures are those of the journal from its first record */
-    oc_tally since_resumption;
+    bool resumed;
     oc_desk_report recovery;
     int64_t recovery_ns, since_ns; /* how long reading back took; what lies up to here is not traded again */
     oc_action action[OC_ACTIONS_MAX];
@@ -197,10 +196,9 @@ static json_t *server_counts(const session *s)
 
 static json_t *resumption(const session *s)
 {
-    int64_t figures_ns = s->whole ? 0 : s->since_ns;
-    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "figures_since_ns", (json_int_t)figures_ns, "since_ns",
-                     (json_int_t)s->since_ns, "recovery_ns", (json_int_t)s->recovery_ns, "segments",
-                     (json_int_t)s->recovery.segments, "records", (json_int_t)s->recovery.records);
+    return json_pack("{s:I, s:I, s:I, s:I}", "since_ns", (json_int_t)s->since_ns, "recovery_ns",
+                     (json_int_t)s->recovery_ns, "segments", (json_int_t)s->recovery.segments, "records",
+                     (json_int_t)s->recovery.records);
 }
 
 static json_t *delay_summary(const oc_delay_record *r)
@@ -210,49 +208,11 @@ static json_t *delay_summary(const oc_delay_record *r)
                      (json_int_t)r->most_ns);
 }
 
-typedef struct listener {
-    oc_tally *tally;
-    oc_tally_mark mark;
-} listener;
-
-static void hear_before(void *context, const oc_engine *engine, const oc_input *input)
-{
-    ((listener *)context)->mark = oc_tally_before(engine, input);
-}
-
-static void hear_after(void *context, const oc_engine *engine, const oc_input *input, const oc_action *actions,
-                       size_t count)
-{
-    listener *l = context;
-    oc_tally_after(l->tally, engine, input, &l->mark, actions, count);
-}
-
-/* The figures of a session that went on are those of its whole journal. Where it cannot be decided again (another build
- * wrote a part) they count from the resumption on, and say so. */
-static void whole_tally(session *s)
-{
-    backtest *b = &s->base;
-    oc_desk_report report;
-    if (!s->resumed) return;
-    s->since_resumption = b->tally;
-    listener l = {.tally = &b->tally};
-    const oc_desk_ear ear = {&l, hear_before, hear_after};
-    backtest_tally_open(b);
-    s->whole = oc_desk_replay_told(b->out, backtest_desk_options(b).build, &report, &ear) == OC_OK;
-    if (s->whole) {
-        oc_tally_finish(&b->tally, oc_desk_engine(b->desk));
-        return;
-    }
-    oc_log_failure(OC_LOG_WARN);
-    b->tally = s->since_resumption;
-}
-
 static oc_status session_results(session *s, json_t **results)
 {
     char path[OC_PATH_MAX];
     json_t *more = json_pack("{s:s, s:f}", "clock", s->pace.live ? "live" : "replay", "speed", s->pace.speed);
     if (!more) return OC_FAIL(OC_EMEMORY, "no memory for the results");
-    whole_tally(s);
     if (s->server) (void)json_object_set_new(more, "server", server_counts(s));
     if (s->resumed) (void)json_object_set_new(more, "resumed", resumption(s));
     if (s->delays.count > 0) (void)json_object_set_new(more, "decision_delay_ns", delay_summary(&s->delays));

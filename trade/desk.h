@@ -53,15 +53,6 @@ OC_MUST oc_desk_close(oc_desk *d, bool complete);                /* complete: th
  * build: of this program; a journal of another one is refused, since equality is promised for the same build alone. */
 OC_MUST oc_desk_replay(const char *folder, oc_hash build, oc_desk_report *report);
 
-/* Who listens to a replay: around each input, as around oc_desk_apply. */
-typedef struct oc_desk_ear {
-    void *context;
-    void (*before)(void *context, const oc_engine *engine, const oc_input *input);
-    void (*after)(void *context, const oc_engine *engine, const oc_input *input, const oc_action *actions,
-                  size_t count);
-} oc_desk_ear;
-OC_MUST oc_desk_replay_told(const char *folder, oc_hash build, oc_desk_report *report, const oc_desk_ear *ear);
-
 #ifdef __cplusplus
 }
 #endif

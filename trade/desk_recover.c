@@ -85,9 +85,8 @@ typedef struct player {
     oc_desk *desk;
     oc_desk_report *report;
     oc_hash config;
-    uint64_t from;          /* first record that is played; the snapshot where there is one */
-    const oc_desk_ear *ear; /* NULL: nobody listens */
-    bool proof;             /* replay: snapshots are compared, other builds refused */
+    uint64_t from; /* first record that is played; the snapshot where there is one */
+    bool proof;    /* replay: snapshots are compared, other builds refused */
     oc_action recorded[OC_ACTIONS_MAX], decided[OC_ACTIONS_MAX];
 } player;
 
@@ -106,9 +105,7 @@ static oc_status input_play(player *p, const oc_journal_item *item, bool same_bu
         p->report->absorbed++;
         return oc_engine_absorb(p->desk->engine, &input, p->recorded, recorded);
     }
-    if (p->ear) p->ear->before(p->ear->context, p->desk->engine, &input);
     OC_TRY(oc_engine_apply(p->desk->engine, &input, p->decided, OC_ACTIONS_MAX, &decided));
-    if (p->ear) p->ear->after(p->ear->context, p->desk->engine, &input, p->decided, decided);
     p->report->compared++;
     if (decided != recorded) return differs(&input, "actions, now", decided);
     for (size_t i = 0; i < decided; i++) {
@@ -168,8 +165,7 @@ static oc_status folder_play(player *p, const scan *s, uint32_t first)
     return OC_OK;
 }
 
-static oc_status play(oc_desk *d, const oc_engine_config *config, const scan *s, bool proof, const oc_desk_ear *ear,
-                      oc_desk_report *report)
+static oc_status play(oc_desk *d, const oc_engine_config *config, const scan *s, bool proof, oc_desk_report *report)
 {
     player *p;
     memset(report, 0, sizeof *report);
@@ -179,7 +175,6 @@ static oc_status play(oc_desk *d, const oc_engine_config *config, const scan *s,
     p->report = report;
     p->config = oc_engine_config_hash(config);
     p->proof = proof;
-    p->ear = ear;
     p->from = jump ? s->snapshot_number : 0;
     oc_status status = folder_play(p, s, jump ? s->snapshot_segment : 0);
     oc_memory_free(p);
@@ -216,7 +211,7 @@ static oc_status recover(oc_desk *d, const oc_engine_config *config, oc_desk_rep
     OC_TRY(oc_journal_lock(folder, &d->lock));
     OC_TRY(folder_scan(folder, &s));
     if (s.closed) return OC_FAIL(OC_EFAILED, "%s: the journal was closed; there is nothing to recover", folder);
-    OC_TRY(play(d, config, &s, false, NULL, report));
+    OC_TRY(play(d, config, &s, false, report));
     return go_on(d, config, &s, actions, cap, count);
 }
 
@@ -269,7 +264,7 @@ static oc_status config_read(const char *folder, const scan *s, oc_engine_accoun
     return more ? OC_OK : OC_FAIL(OC_EDATA, "%s: the journal holds no record", folder);
 }
 
-oc_status oc_desk_replay_told(const char *folder, oc_hash build, oc_desk_report *report, const oc_desk_ear *ear)
+oc_status oc_desk_replay(const char *folder, oc_hash build, oc_desk_report *report)
 {
     scan s;
     oc_desk *d = NULL;
@@ -279,13 +274,8 @@ oc_status oc_desk_replay_told(const char *folder, oc_hash build, oc_desk_report 
     OC_TRY(config_read(folder, &s, &config.account, &market, &config.markets));
     config.market = market;
     oc_status status = oc_desk_make(&d, &config, &(oc_desk_options){.folder = folder, .build = build});
-    if (status == OC_OK) status = play(d, &config, &s, true, ear, report);
+    if (status == OC_OK) status = play(d, &config, &s, true, report);
     oc_desk_free(d);
     oc_memory_free(market);
     return status;
-}
-
-oc_status oc_desk_replay(const char *folder, oc_hash build, oc_desk_report *report)
-{
-    return oc_desk_replay_told(folder, build, report, NULL);
 }

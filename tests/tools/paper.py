@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 
 TINY = ("window.steps=16", "model.hidden=8", "model.heads=2", "train.epochs=1", "train.rate=0.02",
         "train.valid_windows=512", "threads=1")
@@ -129,6 +130,15 @@ class Paper:
     def journal(self, out, segment=0):
         with open(f"{self.work}/{out}/journal-{segment:06}.ocj", "rb") as file:
             return file.read()
+
+    def under_way(self, process, out, size):
+        """Waits until a session that was started has written a journal of this size; False: it has ended before."""
+        path, end = f"{self.work}/{out}/journal-000000.ocj", time.monotonic() + 100
+        while process.poll() is None and time.monotonic() < end:
+            if os.path.exists(path) and os.path.getsize(path) >= size:
+                return True
+            time.sleep(0.01)
+        return False
 
     def audit(self, out, name, tail_ns=5 * 10**6):
         """Journal against the venue's own record: nothing lost, doubled, invented; the positions are its fills."""

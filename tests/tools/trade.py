@@ -59,10 +59,10 @@ def live(p):
     return r
 
 
-def outage(p, out, seconds, sets):
-    """A session of about three seconds whose server is killed in its middle and comes back after so long."""
-    process = p.start("trade", out, sets=("feed.speed=200", *sets))
-    time.sleep(1)
+def outage(p, out, seconds, speed, sets):
+    """A session of some seconds whose server is killed behind its first quarter and comes back after so long."""
+    process = p.start("trade", out, sets=(f"feed.speed={speed}", *sets))
+    check(f"{out}: runs when the server is killed", p.under_way(process, out, len(p.journal("back")) / 4))
     p.stop(kill=True)
     time.sleep(seconds)
     p.serve()
@@ -81,15 +81,17 @@ def outage(p, out, seconds, sets):
     return server
 
 
-def deaths(p):
+def deaths(p, short):
     """kill -9 of the server: the loop holds, connects again, fills the windows, goes on."""
-    waited = outage(p, "waited", 0.3, ())
+    waited = outage(p, "waited", 0.3, 200, ())
     check("an outage that was waited for changes nothing", p.journal("waited") == p.journal("back"))
     check("and leaves no row out", waited["unanswered"] == 0, waited)
-    gone = outage(p, "gone", 0.3, ("serve.wait_ns=100000000",))
+    gone = outage(p, "gone", 0.3, 100, ("serve.wait_ns=100000000",))
     check("going on without", gone["unanswered"] > 0, gone)
-    lived = outage(p, "lived", 0.3, ("clock=live",))
+    lived = outage(p, "lived", 0.3, 100, ("clock=live",))
     check("live rows without a server", lived["unanswered"] > 0, lived)
+    check("each row is answered, unanswered or before a whole window",
+          lived["asked"] == lived["answered"] + lived["unanswered"] + short, (lived, short))
 
 
 def refusals(p):
@@ -118,7 +120,7 @@ def main():
         try:
             p.serve()
             played, lived = equal(p), live(p)
-            deaths(p)
+            deaths(p, played["server"]["asked"] - played["server"]["answered"])
             refusals(p)
         finally:
             p.stop(kill=True)

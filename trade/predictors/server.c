@@ -30,6 +30,7 @@ struct oc_server_predictor {
     char address[ADDRESS_MAX];
     oc_client *client; /* NULL: absent */
     oc_server_counts counts;
+    uint64_t under_way; /* live: rows that the server took and has not answered yet */
     int64_t pause_ns, next_try_ns, next_look_ns;
     bool given_up; /* nobody waits for a server again until one is there */
     bool complained;
@@ -130,7 +131,6 @@ static oc_status client_connect(oc_server_predictor *s)
         s->counts.connected++;
         s->pause_ns = pause_least_ns;
         s->given_up = s->complained = false;
-        s->reply_count = s->reply_at = 0;
         return OC_OK;
     }
     oc_client_close(s->client);
@@ -143,7 +143,10 @@ static void client_lose(oc_server_predictor *s, const char *why)
     oc_log(OC_LOG_WARN, "%s: the server %s; predictions stay away until it is back", s->address, why);
     oc_client_close(s->client);
     s->client = NULL;
+    s->reply_count = s->reply_at = 0; /* numbers of sessions begin anew: none may be taken for another's */
     s->counts.lost++;
+    s->counts.unanswered += s->under_way;
+    s->under_way = 0;
     s->next_try_ns = 0;
 }
 
@@ -295,7 +298,7 @@ static oc_status live_send(void *context, const oc_feature_row *row, const oc_pr
     if (row->run_length > 0) {
         s->counts.asked++;
         oc_status pushed = s->client ? row_push(s, row, stamp) : OC_EAGAIN;
-        s->counts.unanswered += pushed != OC_OK;
+        *(pushed == OC_OK ? &s->under_way : &s->counts.unanswered) += 1;
         if (pushed != OC_OK) s->stream[row->instrument].begun = false; /* its windows miss a row: hand it in again */
         if (pushed == OC_EFAILED) client_lose(s, "takes no rows");
     }
@@ -303,25 +306,31 @@ static oc_status live_send(void *context, const oc_feature_row *row, const oc_pr
     return OC_OK;
 }
 
+/* Whether it lives, and back to it where it does not; what it had said before has been taken. */
+static void server_look(oc_server_predictor *s)
+{
+    int64_t now = oc_clock_monotonic_ns();
+    if (now < s->next_look_ns) return;
+    s->next_look_ns = now + look_ns;
+    if (s->client && !oc_client_alive(s->client)) client_lose(s, "is gone");
+    client_return(s);
+}
+
 static oc_status live_poll(void *context, oc_prediction *p, bool *came)
 {
     oc_server_predictor *s = context;
-    int64_t now = oc_clock_monotonic_ns();
     *came = false;
-    if (now >= s->next_look_ns) {
-        s->next_look_ns = now + look_ns;
-        if (s->client && !oc_client_alive(s->client)) client_lose(s, "is gone");
-        client_return(s);
-    }
     for (const oc_wire_reply *r = reply_next(s); r && !*came; r = *came ? NULL : reply_next(s)) {
         stream *t = stream_of(s, r);
         if (!t) continue;
         t->answered = r->sequence;
+        s->under_way--;
         *came = reply_read(s, r, p);
         p->input_ns = r->input_ns;
         p->sequence = r->sequence;
         p->instrument = (uint32_t)(t - s->stream);
     }
+    if (!*came) server_look(s);
     return OC_OK;
 }
 
@@ -383,5 +392,7 @@ oc_predictor oc_server_predictor_of(oc_server_predictor *s)
 
 oc_server_counts oc_server_predictor_counts(const oc_server_predictor *s)
 {
-    return s->counts;
+    oc_server_counts counts = s->counts;
+    counts.unanswered += s->under_way;
+    return counts;
 }
