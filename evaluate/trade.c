@@ -121,6 +121,15 @@ static void past_take(session *s)
            (unsigned long long)oc_recorded_count(s->venue));
 }
 
+/* The venue is connected, and its record says so, before the first input: with none of it the numbers of its messages
+ * would begin anew, and the engine would take them for those that it knows. */
+static oc_status record_check(const session *s, const char *path)
+{
+    if (s->recovery.inputs == 0 || oc_recorded_count(s->venue) > 0) return OC_OK;
+    return OC_FAIL(OC_EDATA, "%s: the venue's record is gone, the journal beside it has %llu inputs: put it back", path,
+                   (unsigned long long)s->recovery.inputs);
+}
+
 /* The desk first: its lock on the folder keeps a second process away from the venue's record too. */
 static oc_status books_open(session *s, bool resume)
 {
@@ -137,7 +146,9 @@ static oc_status books_open(session *s, bool resume)
         OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));
     OC_TRY(oc_recorded_open(&s->venue, &b->setup.venue, path, resume));
     s->recovery_ns = oc_clock_monotonic_ns() - start;
-    if (s->resumed) past_take(s);
+    if (!s->resumed) return OC_OK;
+    OC_TRY(record_check(s, path));
+    past_take(s);
     return OC_OK;
 }
 

@@ -177,6 +177,9 @@ def refusals(p):
     files(bytes(build), log)
     p.refused("a damaged header", 65, "journal-000000.ocj", "trade", "open", "--resume", sets=sets)
     files(data[:-32], log)
+    os.remove(f"{p.work}/open/venue.log")
+    p.refused("the venue's record is gone", 65, "venue.log", "trade", "open", "--resume", sets=sets)
+    files(data[:-32], log)
     p.refused("without --resume", 1, "journal", "trade", "open", sets=sets)
 
 
