@@ -236,6 +236,12 @@ static void driver_fill(oc_backend_driver &d)
     d.ops.lstm_forward = oc_cuda_lstm_forward;
     d.ops.lstm_backward = oc_cuda_lstm_backward;
     d.ops.lstm_step = oc_cuda_lstm_step;
+    d.ops.attend_packed_bytes = oc_cuda_attend_packed_bytes;
+    d.ops.attend_pack = oc_cuda_attend_pack;
+    d.ops.attend_reserve_bytes = oc_cuda_attend_reserve_bytes;
+    d.ops.attend_forward = oc_cuda_attend_forward;
+    d.ops.attend_backward = oc_cuda_attend_backward;
+    d.ops.dropout = oc_cuda_dropout;
     d.ops.linear_packed_bytes = oc_cuda_linear_packed_bytes;
     d.ops.linear_pack = oc_cuda_linear_pack;
     d.ops.linear_forward = oc_cuda_linear_forward;

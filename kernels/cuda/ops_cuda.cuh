@@ -35,10 +35,22 @@ OC_MUST oc_cuda_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_
 OC_MUST oc_cuda_blend(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
 OC_MUST oc_cuda_fill(oc_backend *b, float value, oc_tensor x);
 
+size_t oc_cuda_attend_packed_bytes(oc_backend *b, const oc_attention_shape *s);
+OC_MUST oc_cuda_attend_pack(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w,
+                            oc_tensor packed);
+size_t oc_cuda_attend_reserve_bytes(oc_backend *b, const oc_attention_shape *s);
+OC_MUST oc_cuda_attend_forward(oc_backend *b, const oc_attention_shape *s, oc_tensor packed, oc_tensor h, oc_tensor y,
+                               oc_tensor map, oc_tensor reserve);
+OC_MUST oc_cuda_attend_backward(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor h,
+                                oc_tensor map, oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw,
+                                oc_tensor dh);
+OC_MUST oc_cuda_dropout(oc_backend *b, const oc_dropout *d, oc_tensor x);
+
 /* c(i,j) (+)= sum over k of a(i,k) b(k,j), m x n, one fused chain over ascending k from start[j], c or 0 (product.cu).
  * a(i,k) = a[i * a_row + k * a_k], b(k,j) = b[k * b_k + j * b_column], c(i,j) = c[i * c_row + j]. f32, the CPU's bits.
  * splits > 1: k is cut into that many ranges whose sums go to parts [splits][m][n] and are added in ascending order;
- * then neither start nor add. */
+ * then neither start nor add. batch > 1: that many such products in one launch, whose a, b, c, start lie X_next apart
+ * (parts [batch][splits][m][n]). */
 typedef struct oc_cuda_product {
     int m, n, k;
     const float *a;
@@ -51,6 +63,8 @@ typedef struct oc_cuda_product {
     bool add, relu;
     int splits;
     float *parts;
+    int batch;
+    int64_t a_next, b_next, c_next, start_next;
 } oc_cuda_product;
 OC_MUST oc_cuda_product_run(oc_backend *b, const oc_cuda_product *p);
 

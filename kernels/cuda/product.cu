@@ -25,20 +25,21 @@ static __global__ void __launch_bounds__(THREADS) product(oc_cuda_product p)
     OC_SHARED(float, a, [DEPTH][TILE + 4]);
     OC_SHARED(float, b, [DEPTH][TILE + 4]);
     const int row = blockIdx.x * TILE, column = blockIdx.y * TILE, x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
-    const int k_first = (int)((int64_t)p.k * blockIdx.z / p.splits),
-              k_end = (int)((int64_t)p.k * (blockIdx.z + 1) / p.splits);
-    float *c = p.splits > 1 ? p.parts + (int64_t)blockIdx.z * p.m * p.n : p.c;
+    const int part = blockIdx.z % p.splits, number = blockIdx.z / p.splits;
+    const int k_first = (int)((int64_t)p.k * part / p.splits), k_end = (int)((int64_t)p.k * (part + 1) / p.splits);
+    const float *start = p.start ? p.start + number * p.start_next : NULL;
+    float *c = p.splits > 1 ? p.parts + (int64_t)blockIdx.z * p.m * p.n : p.c + number * p.c_next;
     const int64_t c_row = p.splits > 1 ? p.n : p.c_row;
     float sum[EACH][EACH];
     for (int i = 0; i < EACH; i++)
         for (int j = 0; j < EACH; j++) {
             const int r = row + y + i * SIDE, s = column + x + j * SIDE;
             const bool inside = r < p.m && s < p.n;
-            sum[i][j] = inside && p.add ? c[r * c_row + s] : inside && p.start ? p.start[s] : 0.0f;
+            sum[i][j] = inside && p.add ? c[r * c_row + s] : inside && start ? start[s] : 0.0f;
         }
     for (int k0 = k_first; k0 < k_end; k0 += DEPTH) {
-        load_tile(p.a, p.a_row, p.a_k, row, p.m, k0, k_end, a);
-        load_tile(p.b, p.b_column, p.b_k, column, p.n, k0, k_end, b);
+        load_tile(p.a + number * p.a_next, p.a_row, p.a_k, row, p.m, k0, k_end, a);
+        load_tile(p.b + number * p.b_next, p.b_column, p.b_k, column, p.n, k0, k_end, b);
         __syncthreads();
         const int depth = k_end - k0 < DEPTH ? k_end - k0 : DEPTH;
         for (int k = 0; k < depth; k++) {
@@ -60,10 +61,12 @@ static __global__ void __launch_bounds__(THREADS) product(oc_cuda_product p)
 static __global__ void add_parts(oc_cuda_product p)
 {
     const int64_t count = (int64_t)p.m * p.n;
-    for (int64_t i = oc_thread_first(); i < count; i += oc_thread_step()) {
-        float sum = p.parts[i];
-        for (int s = 1; s < p.splits; s++) sum += p.parts[s * count + i];
-        p.c[i / p.n * p.c_row + i % p.n] = sum;
+    for (int64_t at = oc_thread_first(); at < count * p.batch; at += oc_thread_step()) {
+        const int64_t number = at / count, i = at % count;
+        const float *parts = p.parts + number * p.splits * count;
+        float sum = parts[i];
+        for (int s = 1; s < p.splits; s++) sum += parts[s * count + i];
+        p.c[number * p.c_next + i / p.n * p.c_row + i % p.n] = sum;
     }
 }
 
@@ -71,12 +74,14 @@ oc_status oc_cuda_product_run(oc_backend *b, const oc_cuda_product *wanted)
 {
     oc_cuda_product p = *wanted;
     if (p.splits < 1) p.splits = 1;
+    if (p.batch < 1) p.batch = 1;
     assert(p.splits == 1 || (p.parts && !p.add && !p.start && !p.relu));
     if (p.m == 0 || p.n == 0) return OC_OK;
-    const dim3 grid((unsigned)((p.m + TILE - 1) / TILE), (unsigned)((p.n + TILE - 1) / TILE), (unsigned)p.splits);
+    const dim3 grid((unsigned)((p.m + TILE - 1) / TILE), (unsigned)((p.n + TILE - 1) / TILE),
+                    (unsigned)(p.splits * p.batch));
     if (grid.y > 65535) return OC_FAIL(OC_ELIMIT, "a product of %d columns; a GPU's grid holds %d", p.n, 65535 * TILE);
     OC_LAUNCH(b, product, grid, THREADS, 0, p);
-    if (p.splits > 1) OC_LAUNCH(b, add_parts, oc_flat_grid(b, (int64_t)p.m * p.n), OC_FLAT_THREADS, 0, p);
+    if (p.splits > 1) OC_LAUNCH(b, add_parts, oc_flat_grid(b, (int64_t)p.m * p.n * p.batch), OC_FLAT_THREADS, 0, p);
     return OC_OK;
 }
 

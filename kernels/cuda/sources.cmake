@@ -1,5 +1,7 @@
 # The files of the CUDA module, for nvcc (kernels/CMakeLists.txt) and for the host compiler (tests/emulation).
 set(OUTCRY_CUDA_SOURCES
+    cuda/attend.cu
+    cuda/attend_backward.cu
     cuda/backend.cu
     cuda/linear.cu
     cuda/loss.cu
