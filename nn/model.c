@@ -1,12 +1,13 @@
 /* model.c - a bundle that answers: the inference half of graph.c, windows in pieces, softmax with the bundle's
  * temperature. A piece is at most PIECE windows, four register tiles, so that what a pass touches stays in L2 whatever
- * batch_max is (2 x 64, T 100, 1 MiB of L2: 80 % of the FMA peak with 18 or 24 windows, 78 % with 48, 75 % with 66). */
+ * batch_max is (2 x 64, T 100, 1 MiB of L2: 80 % of the FMA peak with 18 or 24 windows, 78 % with 48, 75 % with 66).
+ * A device with memory of its own gets the windows of a larger piece in one copy. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 #include "nn/model_parts.h"
 
-enum { PIECE = 24 };
+enum { PIECE = 24, PIECE_APART = 1024 };
 
 /* Exponent bits all set: infinity or NaN. Integer work, 64 numbers at a time, so that the compiler vectorises it. */
 size_t oc_finite_prefix(const float *x, size_t count)
@@ -41,17 +42,53 @@ static OC_MUST bundle_check(const oc_bundle *b)
     return OC_OK;
 }
 
+/* Packed weights; and what a device needs that does not see the host's memory. */
+static OC_MUST store_fill(oc_model *m)
+{
+    const oc_model_shape *s = &m->bundle->shape;
+    const size_t piece = (size_t)m->piece, packed = oc_graph_packed_bytes(m->graph);
+    const size_t outputs = OC_CLASSES * (size_t)s->horizons, window = (size_t)s->steps * (size_t)s->inputs;
+    oc_parameters p;
+    oc_parameters_describe(&p, s);
+    m->flat = m->bundle->flat;
+    OC_TRY(oc_store_open(&m->store, oc_backend_describe(m->backend),
+                         oc_store_bytes(packed, 1) + oc_store_bytes(p.total, sizeof(float)) +
+                             oc_store_bytes(piece * window, sizeof(float)) +
+                             oc_store_bytes(2 * piece * outputs, sizeof(float))));
+    OC_TRY(oc_store_take(&m->store, &m->packed, packed, 1, "packed weights"));
+    if (!m->apart) return OC_OK;
+    OC_TRY(oc_store_take(&m->store, &m->flat, p.total, sizeof *m->flat, "weights"));
+    OC_TRY(oc_store_take(&m->store, &m->rows, piece * window, sizeof *m->rows, "windows"));
+    OC_TRY(oc_store_take(&m->store, &m->answer, 2 * piece * outputs, sizeof *m->answer, "answers"));
+    OC_TRY(oc_memory_new_array(&m->staged, piece * window, sizeof *m->staged, "windows"));
+    OC_TRY(oc_memory_new_array(&m->staged_index, piece, sizeof *m->staged_index, "window index"));
+    for (size_t i = 0; i < piece; i++) m->staged_index[i] = (int64_t)((i + 1) * (size_t)s->steps) - 1;
+    OC_TRY(oc_store_put(&m->store, m->flat, m->bundle->flat, p.total * sizeof *m->flat));
+    return OC_OK;
+}
+
 static OC_MUST model_fill(oc_model *m, const oc_bundle *bundle, const oc_backend_config *config)
 {
     const oc_model_shape *s = &bundle->shape;
     OC_TRY(oc_graph_open(&m->graph, config, s, NULL, bundle->mean, bundle->scale, bundle->clip, m->piece, false));
     m->backend = oc_graph_backend(m->graph);
-    OC_TRY(oc_memory_new(&m->packed, oc_graph_packed_bytes(m->graph), "packed weights"));
+    OC_TRY(store_fill(m));
     OC_TRY(oc_memory_new_array(&m->index, (size_t)m->piece, sizeof *m->index, "window index"));
     OC_TRY(oc_memory_new_array(&m->logits, (size_t)m->piece * OC_CLASSES * (size_t)s->horizons, sizeof *m->logits,
                                "logits"));
     for (int i = 0; i < s->horizons; i++) m->temperature[i] = (float)bundle->temperature[i];
-    OC_TRY(oc_graph_pack(m->graph, bundle->flat, m->packed));
+    OC_TRY(oc_graph_pack(m->graph, m->flat, m->packed));
+    return OC_OK;
+}
+
+static OC_MUST apart_ask(const oc_backend_config *config, bool *apart)
+{
+    oc_backend_config probe = *config;
+    oc_backend *b;
+    probe.arena_bytes = 0;
+    OC_TRY(oc_backend_open(&b, &probe));
+    *apart = !oc_backend_describe(b)->shares_host_memory;
+    oc_backend_close(b);
     return OC_OK;
 }
 
@@ -65,8 +102,10 @@ oc_status oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backen
         return OC_FAIL(OC_ELIMIT, "model %s: a batch of %d windows, not at least 1", bundle->name, batch_max);
     OC_TRY(oc_memory_new(&m, sizeof *m, "model"));
     m->bundle = bundle;
-    m->piece = batch_max < PIECE ? batch_max : PIECE;
-    oc_status status = model_fill(m, bundle, config);
+    oc_status status = apart_ask(config, &m->apart);
+    const int piece = m->apart ? PIECE_APART : PIECE;
+    m->piece = batch_max < piece ? batch_max : piece;
+    if (status == OC_OK) status = model_fill(m, bundle, config);
     if (status != OC_OK) {
         oc_model_close(m);
         return oc_status_trail(status, __FILE__, __LINE__);
@@ -80,7 +119,9 @@ void oc_model_close(oc_model *m)
     if (!m) return;
     assert(m->sliding_open == 0);
     oc_graph_close(m->graph);
-    oc_memory_free(m->packed);
+    oc_store_close(&m->store);
+    oc_memory_free(m->staged);
+    oc_memory_free(m->staged_index);
     oc_memory_free(m->index);
     oc_memory_free(m->logits);
     oc_memory_free(m);
@@ -117,6 +158,20 @@ static OC_MUST windows_check(const oc_model *m, const float *rows, size_t row_co
     return OC_OK;
 }
 
+/* The windows side by side, in one copy; on the stream of the graph, so that it reads them afterwards. */
+static OC_MUST piece_stage(oc_model *m, const float *rows, oc_graph_batch *batch)
+{
+    const size_t inputs = (size_t)m->bundle->shape.inputs, steps = (size_t)m->bundle->shape.steps;
+    const size_t window = steps * inputs, count = (size_t)batch->count;
+    for (size_t i = 0; i < count; i++)
+        memcpy(m->staged + i * window, rows + ((size_t)batch->index[i] + 1 - steps) * inputs,
+               window * sizeof *m->staged);
+    batch->rows = oc_tensor_make(m->rows, OC_DTYPE_F32, (int64_t)(count * steps), (int64_t)inputs, 1, 1);
+    batch->index = m->staged_index;
+    OC_TRY(oc_backend_upload(m->backend, batch->rows, m->staged, count * window * sizeof *m->staged));
+    return OC_OK;
+}
+
 static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t count,
                             float *logits, float *attention)
 {
@@ -125,11 +180,11 @@ static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, co
         const float *in;
         float *out;
     } borrowed = {.in = rows};
-    const oc_graph_batch batch = {.rows =
-                                      oc_tensor_make(borrowed.out, OC_DTYPE_F32, (int64_t)row_count, s->inputs, 1, 1),
-                                  .index = last_row,
-                                  .count = (int)count};
-    OC_TRY(oc_graph_logits(m->graph, m->bundle->flat, m->packed, &batch, logits, attention));
+    oc_graph_batch batch = {.rows = oc_tensor_make(borrowed.out, OC_DTYPE_F32, (int64_t)row_count, s->inputs, 1, 1),
+                            .index = last_row,
+                            .count = (int)count};
+    if (m->apart) OC_TRY(piece_stage(m, rows, &batch));
+    OC_TRY(oc_graph_logits(m->graph, m->flat, m->packed, &batch, logits, attention));
     return OC_OK;
 }
 
@@ -150,10 +205,17 @@ oc_status oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count,
 static OC_MUST piece_answer(oc_model *m, size_t count, float *probabilities)
 {
     const int horizons = m->bundle->shape.horizons;
-    OC_TRY(oc_backend_ops(m->backend)
-               ->softmax(m->backend, horizons, m->temperature,
-                         oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1),
-                         oc_tensor_make(probabilities, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1)));
+    const size_t outputs = OC_CLASSES * (size_t)horizons, bytes = count * outputs * sizeof(float);
+    oc_tensor logits = oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1),
+              answer = logits;
+    answer.data = probabilities;
+    if (m->apart) {
+        logits.data = m->answer;
+        answer.data = m->answer + (size_t)m->piece * outputs;
+        OC_TRY(oc_backend_upload(m->backend, logits, m->logits, bytes));
+    }
+    OC_TRY(oc_backend_ops(m->backend)->softmax(m->backend, horizons, m->temperature, logits, answer));
+    if (m->apart) OC_TRY(oc_backend_download(m->backend, probabilities, bytes, answer));
     OC_TRY(oc_backend_wait(m->backend));
     return OC_OK;
 }

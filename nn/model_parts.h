@@ -4,14 +4,21 @@
 
 #include "nn/graph.h"
 #include "nn/model.h"
+#include "nn/store.h"
 
 struct oc_model {
     const oc_bundle *bundle;
     oc_backend *backend;                       /* the graph's */
     oc_graph *graph;
+    bool apart;                                /* the device has memory of its own; what lies there comes from store */
+    oc_store store;
     void *packed;
+    float *flat;                               /* where operations read it: the bundle's own, or a copy */
     int piece;                                 /* windows of one pass */
     int64_t *index;                            /* [piece] */
+    float *staged, *rows;                      /* apart: the piece's windows [piece,T,F], on the host and there */
+    int64_t *staged_index;
+    float *answer;                             /* apart: logits and probabilities [2, piece, horizons*3] */
     float *logits;                             /* [piece, horizons*3] */
     float temperature[OC_HORIZONS_MAX];
     int sliding_open;

@@ -93,7 +93,8 @@ static OC_MUST sliding_fill(oc_sliding *s)
     int64_t index[PIECE];
     for (int i = 0; i < PIECE; i++) index[i] = i;
     OC_TRY(oc_backend_upload(s->backend, s->index, index, sizeof index));
-    s->parts = oc_graph_parts_of(s->model->graph, s->model->bundle->flat, s->model->packed);
+    OC_TRY(oc_backend_wait(s->backend));
+    s->parts = oc_graph_parts_of(s->model->graph, s->model->flat, s->model->packed);
     return OC_OK;
 }
 
@@ -133,15 +134,18 @@ static oc_tensor first(oc_tensor t, int axis, size_t count)
 }
 
 /* Without a state: the last rows through the model's own graph, which takes model->piece windows at a time. */
-static OC_MUST stateless_logits(oc_sliding *s, oc_tensor raw, size_t n, float *logits)
+static OC_MUST stateless_logits(oc_sliding *s, oc_tensor raw, size_t n)
 {
     const size_t outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES, piece = (size_t)s->model->piece;
-    const int64_t *index = s->index.data;
+    float logits[PIECE * OC_HORIZONS_MAX * OC_CLASSES];
+    int64_t index[PIECE];
+    OC_TRY(oc_backend_wait(s->backend)); /* the rows are there before another stream reads them */
+    for (size_t i = 0; i < n; i++) index[i] = (int64_t)i;
     for (size_t i = 0; i < n; i += piece) {
         const oc_graph_batch batch = {.rows = raw, .index = index + i, .count = (int)(n - i < piece ? n - i : piece)};
-        OC_TRY(oc_graph_logits(s->model->graph, s->model->bundle->flat, s->model->packed, &batch, logits + i * outputs,
-                               NULL));
+        OC_TRY(oc_graph_logits(s->model->graph, s->model->flat, s->model->packed, &batch, logits + i * outputs, NULL));
     }
+    OC_TRY(oc_backend_upload(s->backend, first(s->logits, 0, n), logits, n * outputs * sizeof *logits));
     return OC_OK;
 }
 
@@ -156,7 +160,7 @@ static OC_MUST piece_logits(oc_sliding *s, const uint32_t *slots, const float *r
     oc_tensor logits = first(s->logits, 0, n);
     OC_TRY(oc_backend_upload(s->backend, raw, rows_raw, n * inputs * sizeof *rows_raw));
     if (!recurrent(s)) {
-        OC_TRY(stateless_logits(s, raw, n, logits.data));
+        OC_TRY(stateless_logits(s, raw, n));
         return OC_OK;
     }
     for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows;
@@ -259,7 +263,7 @@ oc_status oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw
     oc_sliding_reset(s, slot);
     oc_status status = rows_push(s, slot, rows_raw + skipped * (size_t)s->shape.inputs, rows - skipped);
     if (status == OC_OK) return OC_OK;
-    oc_sliding_reset(s, slot);                                 /* rows before a bad one must not join those after it */
+    oc_sliding_reset(s, slot); /* rows before a bad one must not join those after it */
     return oc_status_trail(status, __FILE__, __LINE__);
 }
 

@@ -1,7 +1,9 @@
 /* engine.c - the parallel part. One graph a worker, each on its own backend; batch, partial gradients and packed
  * weights are shared. A rank has S / R neighbouring shards, which are a subtree of the fixed tree: it sums them, all
  * ranks get all sums, and each sums those by the upper part of the same tree and takes the same step. Everything is
- * taken in open; a step allocates nothing. */
+ * taken in open; a step allocates nothing.
+ * A device with memory of its own (store.h) holds rows, weights and gradients; one graph takes a rank's whole part of
+ * the batch as one shard, and the host gets loss and norm, and the weights when asked (train_engine_get). */
 #include "train/engine.h"
 
 #include <assert.h>
@@ -11,8 +13,10 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "nn/store.h"
 
 enum { MESSAGE_BYTES = 512 };
+enum { SUM_LOSS, SUM_WEIGHT, SUM_SQUARES, SUMS };
 
 typedef struct worker {
     oc_graph *graph;
@@ -27,22 +31,29 @@ typedef struct shard_loss {
 struct train_engine {
     const train_plan *p;
     oc_comm *comm;
-    int shards, shard_first; /* of this rank */
-    size_t valid_block;      /* validation windows of a rank; the last ones have fewer, or none */
+    oc_store store;
+    bool apart; /* the device has memory of its own */
+    int worker_count;
+    int shards_all, shards, shard_first; /* of the job; of this rank */
+    size_t valid_block;                  /* validation windows of a rank; the last ones have fewer, or none */
     oc_team *team;
     worker *workers;
     int shard_windows; /* of the largest shard */
     void *packed;
-    float *partials, *sums, *gradient; /* [S/R,P] [R,P] [P] */
-    shard_loss *losses;                /* [S] */
-    int64_t *index;                    /* of the batch */
+    float *partials, *gradient; /* [S/R,P] [P] */
+    float *sums, *sums_host;    /* [R,P]; where a device is apart, also on the host */
+    float *rows;                /* [rows, width], the dataset's own where memory is shared */
+    double *device_sums;        /* [SUMS], apart only */
+    train_weights device;       /* apart only; best: what is validated */
+    shard_loss *losses;         /* [S] */
+    int64_t *index;             /* of the batch */
     int32_t *target, *valid_target;
     float *logits;   /* [ranks * valid_block, horizons*3] */
     oc_hash *hashes; /* [R] of the weights */
     int count;       /* windows in the batch */
     int64_t step;
     atomic_size_t next; /* shard or piece that nobody has taken yet */
-    const float *flat;  /* weights of the running call */
+    const float *flat;  /* weights of the running call, where operations run */
 };
 
 static oc_tensor vector(const float *data, size_t count)
@@ -55,9 +66,9 @@ static oc_tensor rows_of(float *data, int rows, size_t width)
     return oc_tensor_make(data, OC_DTYPE_F32, rows, (int64_t)width, 1, 1);
 }
 
-static oc_tensor all_rows(const train_plan *p)
+static oc_tensor all_rows(const train_engine *e)
 {
-    return oc_tensor_make((void *)(uintptr_t)p->d->x, OC_DTYPE_F32, (int64_t)p->d->rows, (int64_t)p->d->width, 1, 1);
+    return oc_tensor_make(e->rows, OC_DTYPE_F32, (int64_t)e->p->d->rows, (int64_t)e->p->d->width, 1, 1);
 }
 
 static void worker_fail(worker *w, oc_status status)
@@ -69,10 +80,10 @@ static void worker_fail(worker *w, oc_status status)
 /* The first worker's failure becomes the caller's. */
 static oc_status team_run(train_engine *e, oc_team_work work)
 {
-    for (int i = 0; i < e->p->o.workers; i++) e->workers[i].status = OC_OK;
+    for (int i = 0; i < e->worker_count; i++) e->workers[i].status = OC_OK;
     atomic_store_explicit(&e->next, 0, memory_order_relaxed); /* the team's start publishes it */
     oc_team_run(e->team, work, e);
-    for (int i = 0; i < e->p->o.workers; i++) {
+    for (int i = 0; i < e->worker_count; i++) {
         if (e->workers[i].status != OC_OK) return OC_FAIL(e->workers[i].status, "%s", e->workers[i].message);
     }
     return OC_OK;
@@ -88,9 +99,67 @@ static oc_status graphs_open(train_engine *e)
     rule.loss.label_smoothing = (float)o->label_smoothing;
     rule.loss.horizons = o->shape.horizons;
     memcpy(rule.loss.class_weight, e->p->class_weight, sizeof rule.loss.class_weight);
-    for (int i = 0; i < o->workers; i++)
+    for (int i = 0; i < e->worker_count; i++)
         OC_TRY(oc_graph_open(&e->workers[i].graph, &backend, &o->shape, &rule, e->p->mean, e->p->scale, o->clip,
                              e->shard_windows, true));
+    return OC_OK;
+}
+
+/* What operations read and write; in a device's memory where that is apart. */
+typedef struct demand {
+    void *out;
+    size_t count, size;
+    const char *purpose;
+} demand;
+
+enum { DEMANDS = 11 };
+static void demands_make(train_engine *e, demand all[DEMANDS])
+{
+    const size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, apart = e->apart;
+    oc_graph *graph = e->workers[0].graph; /* not there yet where its own memory was too much */
+    const demand list[DEMANDS] = {
+        {&e->packed, graph ? oc_graph_packed_bytes(graph) : 0, 1, "packed weights"},
+        {&e->partials, total * (size_t)e->shards, sizeof(float), "gradients"},
+        {&e->gradient, total, sizeof(float), "gradients"},
+        {&e->sums, ranks > 1 ? total * ranks : 0, sizeof(float), "gradients of all ranks"},
+        {&e->rows, apart * e->p->d->rows * e->p->d->width, sizeof(float), "rows of the dataset"},
+        {&e->device_sums, apart * SUMS, sizeof(double), "sums"},
+        {&e->device.weights, apart * total, sizeof(float), "weights and optimiser"},
+        {&e->device.m, apart * total, sizeof(float), "weights and optimiser"},
+        {&e->device.v, apart * total, sizeof(float), "weights and optimiser"},
+        {&e->device.average, apart * total, sizeof(float), "weights and optimiser"},
+        {&e->device.best, apart * total, sizeof(float), "weights and optimiser"},
+    };
+    memcpy(all, list, sizeof list);
+}
+
+/* ", gradients 0.123 GB" for each purpose, neighbours added. */
+static void demands_say(const demand *all, char *text, size_t cap)
+{
+    size_t used = 0;
+    for (int i = 0; i < DEMANDS; i++) {
+        size_t bytes = oc_store_bytes(all[i].count, all[i].size);
+        while (i + 1 < DEMANDS && strcmp(all[i].purpose, all[i + 1].purpose) == 0)
+            i++, bytes += oc_store_bytes(all[i].count, all[i].size);
+        if (bytes == 0 || used >= cap) continue;
+        const int n = snprintf(text + used, cap - used, ", %s %.6f GB", all[i].purpose, (double)bytes * 1e-9);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static oc_status demands_take(train_engine *e)
+{
+    demand all[DEMANDS];
+    size_t bytes = 0;
+    demands_make(e, all);
+    for (int i = 0; i < DEMANDS; i++) bytes += oc_store_bytes(all[i].count, all[i].size);
+    OC_TRY(oc_store_open(&e->store, train_engine_backend(e), bytes));
+    for (int i = 0; i < DEMANDS; i++)
+        if (all[i].count > 0) OC_TRY(oc_store_take(&e->store, all[i].out, all[i].count, all[i].size, all[i].purpose));
+    if (!e->apart)
+        e->rows = (float *)(uintptr_t)e->p->d->x;
+    else
+        OC_TRY(oc_store_put(&e->store, e->rows, e->p->d->x, e->p->d->rows * e->p->d->width * sizeof(float)));
     return OC_OK;
 }
 
@@ -98,11 +167,10 @@ static oc_status buffers_take(train_engine *e)
 {
     const train_options *o = &e->p->o;
     size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, horizons = (size_t)o->shape.horizons;
-    OC_TRY(oc_memory_new(&e->packed, oc_graph_packed_bytes(e->workers[0].graph), "packed weights"));
-    OC_TRY(oc_memory_new_array(&e->partials, total * (size_t)e->shards, sizeof *e->partials, "partial gradients"));
-    if (ranks > 1) OC_TRY(oc_memory_new_array(&e->sums, total * ranks, sizeof *e->sums, "ranks' gradients"));
-    OC_TRY(oc_memory_new_array(&e->gradient, total, sizeof *e->gradient, "gradient"));
-    OC_TRY(oc_memory_new_array(&e->losses, (size_t)o->shards, sizeof *e->losses, "losses"));
+    e->sums_host = e->sums;
+    if (e->apart && ranks > 1)
+        OC_TRY(oc_memory_new_array(&e->sums_host, total * ranks, sizeof *e->sums_host, "ranks' gradients"));
+    OC_TRY(oc_memory_new_array(&e->losses, (size_t)e->shards_all, sizeof *e->losses, "losses"));
     OC_TRY(oc_memory_new_array(&e->hashes, ranks, sizeof *e->hashes, "hashes"));
     OC_TRY(oc_memory_new_array(&e->index, (size_t)o->batch, sizeof *e->index, "batch"));
     OC_TRY(oc_memory_new_array(&e->target, (size_t)o->batch * horizons, sizeof *e->target, "batch"));
@@ -114,16 +182,51 @@ static oc_status buffers_take(train_engine *e)
     return OC_OK;
 }
 
-static oc_status engine_fill(train_engine *e)
+/* Where the job will run decides how it is divided: a probe without memory asks. */
+static oc_status division_make(train_engine *e)
 {
     const size_t ranks = (size_t)e->comm->ranks;
-    e->shard_windows = (e->p->o.batch + e->p->o.shards - 1) / e->p->o.shards;
-    e->shards = e->p->o.shards / e->comm->ranks;
+    const oc_backend_config config = {.kind = e->p->o.backend};
+    oc_backend *probe;
+    OC_TRY(oc_backend_open(&probe, &config));
+    e->apart = !oc_backend_describe(probe)->shares_host_memory;
+    oc_backend_close(probe);
+    e->worker_count = e->apart ? 1 : e->p->o.workers;
+    e->shards_all = e->apart ? e->comm->ranks : e->p->o.shards;
+    e->shard_windows = (e->p->o.batch + e->shards_all - 1) / e->shards_all;
+    e->shards = e->shards_all / e->comm->ranks;
     e->shard_first = e->comm->rank * e->shards;
     e->valid_block = (e->p->valid.count + ranks - 1) / ranks;
-    OC_TRY(oc_memory_new_array(&e->workers, (size_t)e->p->o.workers, sizeof *e->workers, "workers"));
-    OC_TRY(oc_team_open(&e->team, e->p->o.workers));
-    OC_TRY(graphs_open(e));
+    return OC_OK;
+}
+
+/* A device without room for the job: what it would take, by purpose. */
+static oc_status memory_explain(train_engine *e, oc_status status)
+{
+    demand all[DEMANDS];
+    char text[400] = "", before[MESSAGE_BYTES];
+    size_t bytes = 0;
+    const oc_backend_config config = {.kind = OC_BACKEND_CUDA};
+    if (status != OC_EMEMORY || !e->apart) return status;
+    snprintf(before, sizeof before, "%s", oc_status_message());
+    if (oc_graph_bytes(&config, &e->p->o.shape, e->shard_windows, true, &bytes) != OC_OK) bytes = 0;
+    demands_make(e, all);
+    demands_say(all, text, sizeof text);
+    return OC_FAIL(
+        OC_EMEMORY,
+        "%s; this job takes, by purpose: activations of %d windows %.6f GB%s: a smaller train.batch, shorter "
+        "window.steps or fewer rows need less",
+        before, e->shard_windows, (double)bytes * 1e-9, text);
+}
+
+static oc_status engine_fill(train_engine *e)
+{
+    OC_TRY(division_make(e));
+    OC_TRY(oc_memory_new_array(&e->workers, (size_t)e->worker_count, sizeof *e->workers, "workers"));
+    OC_TRY(oc_team_open(&e->team, e->worker_count));
+    oc_status status = graphs_open(e);
+    if (status == OC_OK) status = demands_take(e);
+    if (status != OC_OK) return memory_explain(e, status);
     OC_TRY(buffers_take(e));
     return OC_OK;
 }
@@ -146,11 +249,12 @@ void train_engine_close(train_engine *e)
 {
     if (!e) return;
     if (e->team) oc_team_close(e->team);
-    for (int i = 0; e->workers && i < e->p->o.workers; i++) {
+    for (int i = 0; e->workers && i < e->worker_count; i++) {
         if (e->workers[i].graph) oc_graph_close(e->workers[i].graph);
     }
-    void *const blocks[] = {e->workers, e->packed, e->partials,     e->sums,   e->gradient, e->losses,
-                            e->index,   e->target, e->valid_target, e->logits, e->hashes};
+    if (e->apart) oc_memory_free(e->sums_host);
+    oc_store_close(&e->store);
+    void *const blocks[] = {e->workers, e->losses, e->index, e->target, e->valid_target, e->logits, e->hashes};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) oc_memory_free(blocks[i]);
     oc_memory_free(e);
 }
@@ -158,6 +262,39 @@ void train_engine_close(train_engine *e)
 const oc_backend_info *train_engine_backend(const train_engine *e)
 {
     return oc_backend_describe(oc_graph_backend(e->workers[0].graph));
+}
+
+int train_engine_workers(const train_engine *e)
+{
+    return e->worker_count;
+}
+
+/* --- the state, where it lies apart --- */
+
+static void vectors_of(const train_weights *w, float *out[4])
+{
+    float *const all[4] = {w->weights, w->m, w->v, w->average};
+    memcpy(out, all, sizeof all);
+}
+
+oc_status train_engine_put(train_engine *e, const train_weights *w)
+{
+    float *from[4], *to[4];
+    vectors_of(w, from);
+    vectors_of(&e->device, to);
+    for (int i = 0; i < 4 && e->apart; i++)
+        OC_TRY(oc_store_put(&e->store, to[i], from[i], e->p->parameters.total * sizeof(float)));
+    return OC_OK;
+}
+
+oc_status train_engine_get(train_engine *e, train_weights *w)
+{
+    float *from[4], *to[4];
+    vectors_of(&e->device, from);
+    vectors_of(w, to);
+    for (int i = 0; i < 4 && e->apart; i++)
+        OC_TRY(oc_store_get(&e->store, to[i], from[i], e->p->parameters.total * sizeof(float)));
+    return OC_OK;
 }
 
 /* --- a step --- */
@@ -182,20 +319,27 @@ static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
 {
     size_t first, last, total = e->p->parameters.total;
     float *gradient = e->partials + (size_t)(shard - e->shard_first) * total;
-    oc_team_split((size_t)e->count, shard, e->p->o.shards, &first, &last);
+    oc_team_split((size_t)e->count, shard, e->shards_all, &first, &last);
     e->losses[shard] = (shard_loss){0};
     if (first == last) { /* the last batch of an epoch may leave shards without a window */
-        memset(gradient, 0, total * sizeof *gradient);
+        OC_TRY(oc_backend_ops(oc_graph_backend(graph))->fill(oc_graph_backend(graph), 0.0f, vector(gradient, total)));
+        OC_TRY(oc_backend_wait(oc_graph_backend(graph)));
         return OC_OK;
     }
-    const oc_graph_batch batch = {.rows = all_rows(e->p),
+    const oc_graph_batch batch = {.rows = all_rows(e),
                                   .index = e->index + first,
                                   .target = e->target + first * (size_t)e->p->o.shape.horizons,
                                   .count = (int)(last - first),
                                   .step = (uint64_t)e->step,
                                   .sample_first = first};
-    OC_TRY(
-        oc_graph_train(graph, e->flat, e->packed, &batch, &e->losses[shard].loss, &e->losses[shard].weight, gradient));
+    double *loss = &e->losses[shard].loss, *weight = &e->losses[shard].weight;
+    if (e->apart) {
+        loss = e->device_sums + SUM_LOSS;
+        weight = e->device_sums + SUM_WEIGHT;
+        OC_TRY(oc_store_put(&e->store, loss, &e->losses[shard], sizeof e->losses[shard]));
+    }
+    OC_TRY(oc_graph_train(graph, e->flat, e->packed, &batch, loss, weight, gradient));
+    if (e->apart) OC_TRY(oc_store_get(&e->store, &e->losses[shard], loss, sizeof e->losses[shard]));
     return OC_OK;
 }
 
@@ -221,8 +365,11 @@ static void shards_work(void *context, int index, int workers)
 static oc_status ranks_exchange(train_engine *e)
 {
     const int64_t timeout_ns = e->p->o.comm_timeout_ns;
+    const size_t total = e->p->parameters.total, own = (size_t)e->comm->rank * total;
+    OC_TRY(oc_store_get(&e->store, e->sums_host + own, e->sums + own, total * sizeof *e->sums));
     OC_TRY(oc_comm_gather(e->comm, "losses", e->losses, (size_t)e->shards * sizeof *e->losses, timeout_ns));
-    OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums, e->p->parameters.total * sizeof *e->sums, timeout_ns));
+    OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums_host, total * sizeof *e->sums, timeout_ns));
+    OC_TRY(oc_store_put(&e->store, e->sums, e->sums_host, total * (size_t)e->comm->ranks * sizeof *e->sums));
     return OC_OK;
 }
 
@@ -231,7 +378,7 @@ static oc_status gradient_sum(train_engine *e, oc_backend *b, train_step_result 
 {
     const oc_ops *ops = oc_backend_ops(b);
     size_t total = e->p->parameters.total;
-    double squares = 0;
+    double squares = 0, *sum = e->apart ? e->device_sums + SUM_SQUARES : &squares;
     bool alone = e->comm->ranks == 1;
     float *own = alone ? e->gradient : e->sums + (size_t)e->comm->rank * total;
     OC_TRY(ops->tree_sum(b, rows_of(e->partials, e->shards, total), vector(own, total)));
@@ -241,12 +388,13 @@ static oc_status gradient_sum(train_engine *e, oc_backend *b, train_step_result 
         OC_TRY(ops->tree_sum(b, rows_of(e->sums, e->comm->ranks, total), vector(e->gradient, total)));
     }
     *out = (train_step_result){0};
-    for (int i = 0; i < e->p->o.shards; i++) {
+    for (int i = 0; i < e->shards_all; i++) {
         out->loss_sum += e->losses[i].loss;
         out->weight_sum += e->losses[i].weight;
     }
-    OC_TRY(ops->square_sum(b, vector(e->gradient, total), &squares));
+    OC_TRY(ops->square_sum(b, vector(e->gradient, total), sum));
     OC_TRY(oc_backend_wait(b));
+    OC_TRY(oc_store_get(&e->store, &squares, sum, sizeof squares));
     out->norm = sqrt(squares) / out->weight_sum;
     out->finite = isfinite(out->loss_sum) && isfinite(out->norm);
     return OC_OK;
@@ -266,6 +414,7 @@ static oc_status update_apply(train_engine *e, oc_backend *b, train_weights *w, 
                                 .weight_decay = (float)o->weight_decay,
                                 .gradient_scale = (float)(clip / r->weight_sum),
                                 .step = update};
+    if (e->apart) w = &e->device;
     OC_TRY(ops->adamw(b, &rule, vector(w->weights, total), vector(e->gradient, total), vector(w->m, total),
                       vector(w->v, total)));
     if (o->average > 0) { /* young averages forget faster: the random start must not weigh on them */
@@ -282,8 +431,8 @@ oc_status train_engine_step(train_engine *e, train_weights *w, int64_t step, int
 {
     oc_backend *b = oc_graph_backend(e->workers[0].graph);
     e->step = step;
-    e->flat = w->weights;
-    OC_TRY(oc_graph_pack(e->workers[0].graph, w->weights, e->packed));
+    e->flat = e->apart ? e->device.weights : w->weights;
+    OC_TRY(oc_graph_pack(e->workers[0].graph, e->flat, e->packed));
     OC_TRY(oc_backend_wait(b));
     OC_TRY(team_run(e, shards_work));
     OC_TRY(gradient_sum(e, b, out));
@@ -296,7 +445,7 @@ oc_status train_engine_step(train_engine *e, train_weights *w, int64_t step, int
 static oc_status piece_run(train_engine *e, size_t first, size_t last, oc_graph *graph)
 {
     size_t horizons = (size_t)e->p->o.shape.horizons;
-    const oc_graph_batch batch = {.rows = all_rows(e->p),
+    const oc_graph_batch batch = {.rows = all_rows(e),
                                   .index = e->p->valid.row + first,
                                   .target = e->valid_target + first * horizons,
                                   .count = (int)(last - first)};
@@ -320,10 +469,10 @@ static void valid_work(void *context, int index, int workers)
 
 /* Ranks that took the same steps hold the same bits; where not, memory or processor of one is at fault, and going on
  * would hide it. */
-static oc_status weights_compare(train_engine *e)
+static oc_status weights_compare(train_engine *e, const float *flat)
 {
     if (e->comm->ranks == 1) return OC_OK;
-    e->hashes[e->comm->rank] = oc_hash_bytes(e->flat, e->p->parameters.total * sizeof *e->flat);
+    e->hashes[e->comm->rank] = oc_hash_bytes(flat, e->p->parameters.total * sizeof *flat);
     OC_TRY(oc_comm_gather(e->comm, "weights", e->hashes, sizeof *e->hashes, e->p->o.comm_timeout_ns));
     for (int r = 1; r < e->comm->ranks; r++) {
         if (oc_hash_equal(e->hashes[r], e->hashes[0])) continue;
@@ -337,10 +486,11 @@ static oc_status weights_compare(train_engine *e)
 
 oc_status train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target)
 {
-    e->flat = flat;
-    OC_TRY(oc_graph_pack(e->workers[0].graph, flat, e->packed));
+    e->flat = e->apart ? e->device.best : flat;
+    if (e->apart) OC_TRY(oc_store_put(&e->store, e->device.best, flat, e->p->parameters.total * sizeof *flat));
+    OC_TRY(oc_graph_pack(e->workers[0].graph, e->flat, e->packed));
     OC_TRY(oc_backend_wait(oc_graph_backend(e->workers[0].graph)));
-    OC_TRY(weights_compare(e));
+    OC_TRY(weights_compare(e, flat));
     OC_TRY(team_run(e, valid_work));
     OC_TRY(oc_comm_gather(e->comm, "validation", e->logits,
                           e->valid_block * (size_t)e->p->o.shape.horizons * OC_CLASSES * sizeof *e->logits,

@@ -22,14 +22,20 @@ typedef struct train_engine train_engine;
 OC_MUST train_engine_open(train_engine **out, const train_plan *p, oc_comm *comm);
 void train_engine_close(train_engine *e);
 const oc_backend_info *train_engine_backend(const train_engine *e);
+int train_engine_workers(const train_engine *e);
+/* Where the device has memory of its own, the state that steps change lies there, and *w is a copy: put after a start
+ * or a load, get before it is read (all but best, which is the host's). Elsewhere they do nothing. */
+OC_MUST train_engine_put(train_engine *e, const train_weights *w);
+OC_MUST train_engine_get(train_engine *e, train_weights *w);
 /* The windows [position, position + count) of an epoch's order. */
 void train_engine_batch(train_engine *e, int64_t epoch, int64_t position, int count);
 const int64_t *train_engine_rows(const train_engine *e); /* of that batch: last row of each window */
-/* Forward, backward, tree sum, clip, AdamW, average. step: for dropout; update: AdamW's count, from 1. */
+/* Forward, backward, tree sum, clip, AdamW, average; w as put, where it lies apart. step: for dropout; update: AdamW's
+ * count, from 1. */
 OC_MUST train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,
                           train_step_result *out);
-/* Logits [valid.count, horizons*3] and targets of the validation windows with these weights, on every rank; borrowed
- * until the next call. OC_EFAILED names the ranks whose weights are others. */
+/* Logits [valid.count, horizons*3] and targets of the validation windows with these weights (host), on every rank;
+ * borrowed until the next call. OC_EFAILED names the ranks whose weights are others. */
 OC_MUST train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target);
 
 #endif

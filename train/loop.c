@@ -113,6 +113,7 @@ static oc_status weights_finite(const train_job *j)
 oc_status train_job_save(train_job *j)
 {
     int64_t start = oc_clock_monotonic_ns();
+    OC_TRY(train_engine_get(j->engine, &j->w));
     OC_TRY(weights_finite(j));
     if (!writes(j)) return OC_OK;
     OC_TRY(train_log_sync(&j->log));
@@ -183,6 +184,7 @@ static oc_status validate(train_job *j)
     train_counters *c = &j->c;
     const float *flat = j->plan->o.average > 0 ? j->w.average : j->w.weights, *logits;
     const int32_t *target;
+    OC_TRY(train_engine_get(j->engine, &j->w));
     OC_TRY(train_engine_validate(j->engine, flat, &logits, &target));
     double loss = oc_log_loss(logits, target, j->plan->valid.count, j->plan->o.shape.horizons, NULL);
     if (loss < c->best_loss) {

@@ -214,7 +214,7 @@ static void job_say(const train_job *j)
 {
     const oc_backend_info *backend = train_engine_backend(j->engine);
     oc_log(OC_LOG_INFO, "train: %s: on %s (%s), %d threads", j->out, backend->device, backend->reason,
-           j->plan->o.workers);
+           train_engine_workers(j->engine));
     if (j->comm->ranks > 1)
         oc_log(OC_LOG_INFO, "train: %d ranks, %d on this host: each %d of %d shards and all %zu rows", j->comm->ranks,
                j->comm->local, j->plan->o.shards / j->comm->ranks, j->plan->o.shards, j->plan->d->rows);
@@ -224,6 +224,7 @@ static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_
 {
     if (j->comm->rank == 0) job_say(j);
     OC_TRY(begin(j, config, resume));
+    OC_TRY(train_engine_put(j->engine, &j->w));
     bool ended = j->c.ended != 0;
     OC_TRY(train_job_loop(j));
     if (!ended) OC_TRY(train_job_save(j));
@@ -238,6 +239,20 @@ static oc_status folder_take(train_job *j, const char *log_path, bool resume)
     OC_TRY(ledger_look(j->plan->d));
     OC_TRY(folder_prepare(j->out, resume));
     OC_TRY(train_log_open(&j->log, log_path));
+    return OC_OK;
+}
+
+/* `auto` may find another place on a resume, and a GPU sums in another order than the CPU: what it computed on decides
+ * the weights too. */
+static oc_status identity_place(train_job *j, char **identity)
+{
+    static const char place[] = "computed on: cuda\n";
+    const size_t length = strlen(*identity);
+    if (train_engine_backend(j->engine)->kind != OC_BACKEND_CUDA) return OC_OK;
+    char *longer = realloc(*identity, length + sizeof place);
+    if (!longer) return OC_FAIL(OC_EMEMORY, "%s: no memory for the config's identity", j->out);
+    memcpy(longer + length, place, sizeof place);
+    j->origin.identity = *identity = longer;
     return OC_OK;
 }
 
@@ -257,6 +272,7 @@ static oc_status job_open_and_run(train_job *j, const oc_config *config, const c
     OC_TRY_GOTO(status, done, vectors_take(&j->w, j->plan->parameters.total, &block));
     OC_TRY_GOTO(status, done, train_ranks_agree(j, resume));
     OC_TRY_GOTO(status, done, train_engine_open(&j->engine, j->plan, j->comm));
+    OC_TRY_GOTO(status, done, identity_place(j, &identity));
     if (j->comm->rank == 0) OC_TRY_GOTO(status, done, folder_take(j, log_path, resume));
     status = job_run(j, config, resume, result);
     if (j->comm->rank == 0) train_log_close(&j->log);

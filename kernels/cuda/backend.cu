@@ -241,6 +241,10 @@ static void driver_fill(oc_backend_driver &d)
     d.ops.attend_reserve_bytes = oc_cuda_attend_reserve_bytes;
     d.ops.attend_forward = oc_cuda_attend_forward;
     d.ops.attend_backward = oc_cuda_attend_backward;
+    d.ops.slide_bytes = oc_cuda_slide_bytes;
+    d.ops.slide_reset = oc_cuda_slide_reset;
+    d.ops.slide_step = oc_cuda_slide_step;
+    d.ops.slide_advance = oc_cuda_slide_advance;
     d.ops.dropout = oc_cuda_dropout;
     d.ops.linear_packed_bytes = oc_cuda_linear_packed_bytes;
     d.ops.linear_pack = oc_cuda_linear_pack;

@@ -9,4 +9,5 @@ set(OUTCRY_CUDA_SOURCES
     cuda/lstm_backward.cu
     cuda/lstm_persistent.cu
     cuda/product.cu
+    cuda/slide.cu
     cuda/update.cu)

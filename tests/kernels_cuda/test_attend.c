@@ -194,7 +194,7 @@ static void case_check(const oc_attention_shape *s, bool corrupt_one, errors *mo
 
 static void covering(void **state)
 {
-    const int64_t work_max = COVERING_WORK_MAX / 4;
+    const int64_t work_max = COVERING_WORK_MAX / 8;
     covering_set set;
     errors most = {0, 0};
     (void)state;

@@ -1,0 +1,157 @@
+/* Staggered windows of kernels/cuda against those of the CPU backend, whose bits are those of whole windows
+ * (tests/nn/test_sliding.c): three slots that stand at different rows, in different orders, reset in between; every
+ * answer of a whole window must have the CPU's bits, in every order of threads. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "kernels_cuda/device_case.h"
+
+enum { SLOTS = 3, ROUNDS = 19, RESET_ROUND = 9, ARENA = 32 << 20 };
+static const oc_slide_shape shapes[] = {{2, 5, 3, 12, 2}, {1, 1, 2, 8, 0},  {2, 1, 4, 10, 2},
+                                        {1, 2, 3, 9, 3},  {3, 4, 5, 33, 0}, {2, 7, 40, 17, 1}};
+
+typedef struct side {
+    oc_backend *b;
+    oc_slide_weights w;
+    oc_tensor states;
+} side;
+
+static int release(void **state)
+{
+    (void)state;
+    device_release();
+    return 0;
+}
+
+static oc_tensor numbers_on(oc_backend *b, int64_t number, int64_t rows, int64_t columns)
+{
+    return device_put(b, host_numbers((uint64_t)number, 0.5, rows * columns), OC_DTYPE_F32, rows, columns, 1);
+}
+
+static side side_make(oc_backend *b, const oc_slide_shape *s)
+{
+    const oc_ops *ops = oc_backend_ops(b);
+    const oc_lstm_shape lstm = {s->layers, 1, s->steps, s->inputs, s->hidden};
+    const oc_attention_shape attention = {1, s->steps, s->hidden, s->heads};
+    oc_lstm_weights w = {0};
+    side made = {.b = b};
+    for (int l = 0; l < s->layers; l++) {
+        w.w_ih[l] = numbers_on(b, 10 * l, 4 * s->hidden, l ? s->hidden : s->inputs);
+        w.w_hh[l] = numbers_on(b, 10 * l + 1, 4 * s->hidden, s->hidden);
+        w.b_ih[l] = numbers_on(b, 10 * l + 2, 4 * s->hidden, 1);
+        w.b_hh[l] = numbers_on(b, 10 * l + 3, 4 * s->hidden, 1);
+    }
+    made.w.lstm = device_bytes(b, ops->lstm_packed_bytes(b, &lstm));
+    assert_int_equal(ops->lstm_pack(b, &lstm, &w, made.w.lstm), OC_OK);
+    if (s->heads > 0) {
+        const oc_attention_weights a = {numbers_on(b, 90, 3 * s->hidden, s->hidden),
+                                        numbers_on(b, 91, 3 * s->hidden, 1), numbers_on(b, 92, s->hidden, s->hidden),
+                                        numbers_on(b, 93, s->hidden, 1)};
+        made.w.attention = device_bytes(b, ops->attend_packed_bytes(b, &attention));
+        assert_int_equal(ops->attend_pack(b, &attention, &a, made.w.attention), OC_OK);
+    }
+    made.states = device_take(b, OC_DTYPE_BYTES, SLOTS, (int64_t)ops->slide_bytes(b, s), 1);
+    for (uint32_t i = 0; i < SLOTS; i++) assert_int_equal(ops->slide_reset(b, s, made.states, i), OC_OK);
+    return made;
+}
+
+/* -> [n,H]; then the advance. */
+static float *side_turn(const side *on, const oc_slide_shape *s, int n, const uint32_t *slots, const int64_t *rows,
+                        const float *x)
+{
+    const oc_ops *ops = oc_backend_ops(on->b);
+    const oc_tensor in = device_put(on->b, x, OC_DTYPE_F32, n, s->inputs, 1),
+                    seen = device_take(on->b, OC_DTYPE_F32, n, s->hidden, 1);
+    assert_int_equal(ops->slide_step(on->b, s, &on->w, on->states, n, slots, rows, in, seen), OC_OK);
+    float *got = device_get(on->b, seen);
+    assert_int_equal(ops->slide_advance(on->b, s, &on->w, on->states, n, slots, rows), OC_OK);
+    return got;
+}
+
+static int sides_run(const oc_slide_shape *s, const side *cuda, const side *cpu, bool corrupt_one)
+{
+    int64_t rows[SLOTS] = {0};
+    int compared = 0, different = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint32_t slots[SLOTS];
+        int64_t at[SLOTS];
+        int n = 0;
+        for (uint32_t i = 0; i < SLOTS; i++) /* slot 1 misses every third round, the order turns */
+            if (i != 1 || round % 3 != 2) slots[n++] = (i + (uint32_t)round) % SLOTS;
+        if (round == RESET_ROUND) {
+            rows[0] = 0;
+            assert_int_equal(oc_backend_ops(cuda->b)->slide_reset(cuda->b, s, cuda->states, 0), OC_OK);
+            assert_int_equal(oc_backend_ops(cpu->b)->slide_reset(cpu->b, s, cpu->states, 0), OC_OK);
+        }
+        float *x = host_numbers((uint64_t)(1000 + round), 1, n * s->inputs);
+        for (int i = 0; i < n; i++) at[i] = rows[slots[i]]++;
+        const float *other = side_turn(cpu, s, n, slots, at, x);
+        if (corrupt_one && round == 3) x[0] += 1e-3f;
+        const float *one = side_turn(cuda, s, n, slots, at, x);
+        for (int i = 0; i < n; i++) {
+            if (at[i] < s->steps - 1) continue;
+            compared++;
+            different += memcmp(one + i * s->hidden, other + i * s->hidden, (size_t)s->hidden * sizeof *one) != 0;
+        }
+    }
+    assert_true(compared >= ROUNDS);
+    return different;
+}
+
+static int shape_run(const oc_slide_shape *s, int seed, bool corrupt_one)
+{
+    char text[16];
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU, .arena_bytes = ARENA};
+    oc_backend *cpu = NULL;
+    snprintf(text, sizeof text, "%d", seed);
+    (void)setenv("OUTCRY_EMULATION_SEED", text, 1);
+    oc_backend *cuda = device_open(ARENA, OC_MATH_F32);
+    assert_non_null(cuda);
+    assert_int_equal(oc_backend_open(&cpu, &config), OC_OK);
+    const side a = side_make(cuda, s), b = side_make(cpu, s);
+    const int different = sides_run(s, &a, &b, corrupt_one);
+    oc_backend_close(cuda);
+    oc_backend_close(cpu);
+    device_release();
+    return different;
+}
+
+static void windows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int seed = 1; seed <= 3; seed++) assert_int_equal(shape_run(&shapes[i], seed, false), 0);
+    assert_int_not_equal(shape_run(&shapes[0], 1, true), 0); /* the injected fault: one number of one row */
+}
+
+/* A NaN is in every window that holds its row, and gone with it. */
+static void nan_leaves(void **state)
+{
+    const oc_slide_shape s = {2, 5, 3, 12, 2};
+    oc_backend *b = device_open(ARENA, OC_MATH_F32);
+    const side on = side_make(b, &s);
+    (void)state;
+    for (int64_t row = 0; row < 16; row++) {
+        const uint32_t slot = 1;
+        float *x = host_numbers((uint64_t)row, 1, 3);
+        if (row == 6) x[1] = NAN;
+        const float *seen = side_turn(&on, &s, 1, &slot, &row, x);
+        for (int k = 0; k < 12 && row >= 4; k++) assert_int_equal(isnan(seen[k]) != 0, row >= 6 && row < 11);
+    }
+    oc_backend_close(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(windows, release),
+        cmocka_unit_test_teardown(nan_leaves, release),
+    };
+    const int skipped = device_skip();
+    if (skipped >= 0) return skipped;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
