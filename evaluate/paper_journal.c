@@ -1,5 +1,6 @@
 /* paper_journal.c - the figures of a session that was interrupted: its whole journal once more through engine and
- * tally, from the first input, because what was counted before the interruption is gone with the process. */
+ * tally, from the first input, because what was counted before the interruption is gone with the process. Predictions
+ * are counted too: those that the engine was given. */
 #include "base/file.h"
 #include "base/memory.h"
 #include "evaluate/backtest_parts.h"
@@ -22,6 +23,7 @@ static oc_status input_again(again *a, const oc_journal_item *item)
         OC_TRY(oc_engine_apply(a->engine, &input, a->decided, OC_ACTIONS_MAX, &ignored));
     else
         OC_TRY(oc_engine_absorb(a->engine, &input, a->recorded, count));
+    a->b->loop.predictions += input.kind == OC_INPUT_PREDICTION;
     oc_tally_after(&a->b->tally, a->engine, &input, &mark, a->recorded, count);
     return OC_OK;
 }
@@ -66,6 +68,7 @@ oc_status backtest_tally_again(backtest *b)
     a->b = b;
     a->all_same = true;
     backtest_tally_open(b);
+    b->loop.predictions = 0;
     OC_TRY_GOTO(status, done, all_again(a));
     if (a->all_same && !oc_hash_equal(oc_engine_state_hash(a->engine), oc_engine_state_hash(oc_desk_engine(b->desk))))
         OC_TRY_GOTO(status, done,

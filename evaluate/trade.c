@@ -112,7 +112,6 @@ static void past_take(session *s)
     backtest *b = &s->base;
     int64_t journal_ns = oc_engine_time(oc_desk_engine(b->desk)), venue_ns = oc_recorded_last_ns(s->venue);
     s->since_ns = journal_ns > venue_ns ? journal_ns : venue_ns;
-    if (b->span.first_ns <= s->since_ns) b->span.first_ns = s->since_ns + 1;
     oc_log(OC_LOG_INFO,
            "%s: recovered in %.1f ms: %llu records in %u segments, %llu inputs compared, %llu bytes torn; %llu records "
            "of the venue",
@@ -188,6 +187,7 @@ static oc_status session_loop(session *s)
     setup.pace = s->pace;
     setup.first_actions = s->action;
     setup.first_action_count = s->action_count;
+    setup.resume_ns = s->since_ns;
     setup.settle_ns = s->resumed ? settle_ns(&s->base.setup.venue) : 0;
     setup.delays = s->pace.live ? &s->delays : NULL;
     setup.stop = &stop_requested;

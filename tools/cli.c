@@ -86,6 +86,25 @@ typedef struct parse_state {
     const oc_command *command;
 } parse_state;
 
+static void (*stop_request)(void);
+
+static void on_stop(int number)
+{
+    (void)number;
+    stop_request();
+}
+
+void oc_cli_on_stop(void (*request)(void))
+{
+    struct sigaction action;
+    const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
+    memset(&action, 0, sizeof action);
+    stop_request = request;
+    action.sa_handler = on_stop;
+    action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) (void)sigaction(numbers[i], &action, NULL);
+}
+
 void oc_cli_log_level(const oc_cli *cli, const char *text)
 {
     oc_log_level level;

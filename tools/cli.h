@@ -54,6 +54,9 @@ OC_MUST oc_cli_real(const oc_cli *cli, const char *name, double min, double max,
 
 /* Prints to stdout unless --json asked for the object alone. */
 void oc_cli_say(const oc_cli *cli, const char *format, ...) OC_PRINTF(2, 3);
+/* A first SIGINT, SIGTERM or SIGUSR1 (Slurm's --signal=USR1@60, and what mpirun passes on) asks for it; a second one
+ * ends the program at once. */
+void oc_cli_on_stop(void (*request)(void));
 /* The log.level of a config, unless --log-level was given: the command line wins over a file. */
 void oc_cli_log_level(const oc_cli *cli, const char *level);
 

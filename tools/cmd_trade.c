@@ -1,7 +1,4 @@
 /* cmd_trade.c - outcry trade: the backtest's loop with a running server, and with a clock. */
-#include <signal.h>
-#include <string.h>
-
 #include "evaluate/trade.h"
 #include "tools/commands.h"
 #include "tools/paper.h"
@@ -14,22 +11,6 @@ static const oc_cli_option options[] = {
     {NULL, NULL, NULL, false, NULL},
 };
 
-static void on_signal(int number)
-{
-    (void)number;
-    oc_trade_request_stop();
-}
-
-static void signals_catch(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART; /* a second signal ends the program at once */
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
-
 static oc_status run(oc_cli *cli)
 {
     const oc_config_key *keys;
@@ -39,7 +20,7 @@ static oc_status run(oc_cli *cli)
     OC_TRY(oc_trade_keys(&keys, &count));
     OC_TRY(oc_config_open(&config, cli->arguments[0], keys, count, cli->sets, cli->set_count));
     oc_cli_log_level(cli, oc_config_text(config, "log.level"));
-    signals_catch();
+    oc_cli_on_stop(oc_trade_request_stop);
     const oc_trade_flags flags = {.in_sample = oc_cli_flag(cli, "in-sample"), .resume = oc_cli_flag(cli, "resume")};
     oc_status status = oc_trade_run(config, oc_cli_text(cli, "out"), flags, &results);
     oc_config_close(config);

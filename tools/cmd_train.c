@@ -1,5 +1,4 @@
 /* cmd_train.c - outcry train: a dataset and a fold become RUN/{config.yaml, log.jsonl, checkpoints/, model/}. */
-#include <signal.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -11,23 +10,6 @@ static const oc_cli_option options[] = {
     {"resume", NULL, NULL, false, "go on from the newest checkpoint in RUN; the result is that of an unbroken run"},
     {NULL, NULL, NULL, false, NULL},
 };
-
-static void on_signal(int number)
-{
-    (void)number;
-    oc_train_request_stop();
-}
-
-static void signals_catch(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART; /* a second signal ends the program at once */
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGUSR1, &action, NULL); /* Slurm's --signal=USR1@60, and what mpirun passes on */
-}
 
 static oc_status train(oc_cli *cli, oc_comm *comm, const oc_config *config, oc_train_result *result)
 {
@@ -87,7 +69,7 @@ static oc_status run(oc_cli *cli)
     oc_config *config;
     OC_TRY(oc_config_open(&config, cli->arguments[0], oc_train_keys, oc_train_key_count, cli->sets, cli->set_count));
     oc_cli_log_level(cli, oc_config_text(config, "log.level"));
-    signals_catch();
+    oc_cli_on_stop(oc_train_request_stop);
     oc_status status = rank_run(cli, config);
     oc_config_close(config);
     return status;

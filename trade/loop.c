@@ -245,7 +245,6 @@ static oc_status predict(loop *l, const oc_feature_row *row)
     const oc_prediction stamp = {
         .input_ns = row->time_ns, .sequence = l->sequence[row->instrument], .instrument = row->instrument};
     oc_prediction p = stamp;
-    l->result->rows++;
     if (!predictor->predict) return OC_OK;
     if (l->setup->pace.live) return predictor->send(predictor->context, row, &stamp);
     OC_TRY(predictor->predict(predictor->context, row, &p, &made));
@@ -265,11 +264,19 @@ static oc_status begin(loop *l, int64_t now_ns)
     return l->setup->venue.connect(l->setup->venue.context, now_ns);
 }
 
+static void event_count(loop *l, const oc_event *event, const oc_feature_row *row)
+{
+    oc_loop_result *r = l->result;
+    if (r->traded_events++ == 0) r->first_ns = event->receive_ns;
+    r->last_ns = event->receive_ns;
+    r->rows += row != NULL;
+}
+
 static oc_status event_take(loop *l, const oc_event *event)
 {
     const oc_feature_row *row;
     const oc_venue *venue = &l->setup->venue;
-    bool traded = event->receive_ns >= l->setup->first_ns;
+    bool counted = event->receive_ns >= l->setup->first_ns, traded = counted && event->receive_ns > l->setup->resume_ns;
     if (traded && (event->receive_ns != l->passed_ns || l->setup->pace.live)) {
         OC_TRY(pass_until(l, event->receive_ns));
         l->passed_ns = event->receive_ns;
@@ -279,13 +286,9 @@ static oc_status event_take(loop *l, const oc_event *event)
     if (venue->market) venue->market(venue->context, event);
     OC_TRY(oc_features_apply(l->setup->features, event, &row));
     if (row) l->sequence[row->instrument]++;
+    if (counted) event_count(l, event, row);
     if (!traded) return remember(l, row);
-    if (!l->begun) {
-        l->result->first_ns = event->receive_ns;
-        OC_TRY(begin(l, stamp_ns(l, event->receive_ns)));
-    }
-    l->result->traded_events++;
-    l->result->last_ns = event->receive_ns;
+    if (!l->begun) OC_TRY(begin(l, stamp_ns(l, event->receive_ns)));
     OC_TRY(market_give(l, event));
     return row ? predict(l, row) : OC_OK;
 }
@@ -293,7 +296,8 @@ static oc_status event_take(loop *l, const oc_event *event)
 /* Also where no event was left of a session that goes on: its venue may know of fills that it does not. */
 static oc_status finish(loop *l)
 {
-    int64_t now = l->begun ? l->result->last_ns : l->setup->first_ns - 1;
+    int64_t before = l->setup->first_ns - 1, now = before > l->setup->resume_ns ? before : l->setup->resume_ns;
+    if (l->begun) now = l->result->last_ns;
     if (l->begun) OC_TRY(pass_until(l, now + 1));
     if (l->setup->settle_ns == 0 || l->result->stopped) return OC_OK;
     if (!l->begun) {

@@ -69,6 +69,7 @@ typedef struct oc_loop_setup { /* everything is borrowed during the run */
     oc_tally *tally; /* opened; NULL: nobody counts */
     int64_t decision_delay_ns;
     int64_t first_ns, last_ns; /* events before first_ns are history only (features, books, venue) */
+    int64_t resume_ns;         /* of a session that goes on: events up to it are history too, and counted */
     const oc_delay *delay;     /* of replayed time; NULL: decision_delay_ns */
     oc_loop_pace pace;
     oc_delay_record *delays;        /* of live time: what was measured, in time of the clock; NULL: nobody wants it */
