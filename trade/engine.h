@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 enum {
-    OC_ENGINE_VERSION = 2,       /* of the saved state; a change of meaning raises it */
+    OC_ENGINE_VERSION = 3,       /* of the saved state; a change of meaning raises it */
     OC_ENGINE_ORDERS_MAX = 96,   /* open at once */
     OC_ACTIONS_MAX = 256         /* of one input: every open order cancelled, alerted and queried, and room for news */
 };

@@ -32,6 +32,23 @@ static int64_t limit_price(const market_state *m, bool buy, int64_t offset_ticks
     return round_to(price, m->config.risk.order_tick_ticks, !buy);
 }
 
+/* "At the market" leaves as an IOC order at the collar's edge: however thin the book behind the touch is, no fill is
+ * worse than the price that the gate has seen. Rounded into the collar. Where not even the touch lies within, the
+ * touch: the gate refuses it by its name. */
+static int64_t edge_price(const market_state *m, bool buy)
+{
+    const oc_risk_instrument *risk = &m->config.risk;
+    oc_wide reference = (oc_wide)m->bid_ticks + m->ask_ticks, unit = 20000;
+    int64_t step = risk->order_tick_ticks, touch = round_to(buy ? m->ask_ticks : m->bid_ticks, step, buy);
+    oc_wide edge = buy ? reference * (10000 + risk->collar_bps) / unit
+                       : -oc_money_floor(-reference * (10000 - risk->collar_bps), unit);
+    if (reference == 0) return 0; /* no quote yet */
+    if (edge > OC_TRADE_PRICE_MAX) edge = OC_TRADE_PRICE_MAX;
+    if (edge < 1) edge = 1;
+    int64_t price = round_to((int64_t)edge, step, !buy);
+    return buy ? (price > touch ? price : touch) : (price < touch ? price : touch);
+}
+
 /* The prediction behind the target is too old to open anything by: the rest of a slice, or what a lifetime brought
  * back. */
 static bool signal_old(const oc_engine *e, const market_state *m)
@@ -90,7 +107,8 @@ void oc_run_pursue(engine_run *r, uint32_t instrument)
     if (!oc_money_subtract(m->position.target_lots, m->position.lots, &wanted) || wanted == INT64_MIN) return;
     int64_t lots = slice(e, m, wanted);
     uint8_t side = wanted > 0 ? OC_SIDE_BUY : OC_SIDE_SELL;
-    uint8_t type = leaves_at_market(m) ? OC_ORDER_MARKET : (uint8_t)e->account.policy.order_type;
+    bool at_market = leaves_at_market(m) || e->account.policy.order_type == OC_ORDER_MARKET;
+    uint8_t type = at_market ? OC_ORDER_IOC : (uint8_t)e->account.policy.order_type;
     if (orders_at_work(r, instrument, side, type, lots)) return;
     if (lots == 0) {
         if (wanted != 0 && signal_old(e, m))
@@ -100,8 +118,7 @@ void oc_run_pursue(engine_run *r, uint32_t instrument)
         return;
     }
     bool buy = side == OC_SIDE_BUY;
-    int64_t price = type == OC_ORDER_MARKET ? (buy ? m->ask_ticks : m->bid_ticks)
-                                            : limit_price(m, buy, e->account.policy.offset_ticks);
+    int64_t price = at_market ? edge_price(m, buy) : limit_price(m, buy, e->account.policy.offset_ticks);
     (void)oc_run_place(r, instrument, (oc_risk_order){m->confidence, price, lots, side, type},
                        (oc_reason)m->target_reason);
 }

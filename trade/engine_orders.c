@@ -157,11 +157,23 @@ static bool duplicate(const oc_engine *e, uint32_t instrument, const oc_risk_ord
     return true;
 }
 
+/* An order whose cancel is under way stands behind that cancel in the line: it is gone before a new one arrives. */
+static void own_best(const oc_engine *e, uint32_t instrument, oc_risk_view *v)
+{
+    for (uint32_t i = 0; i < e->order_count; i++) {
+        const oc_open_order *o = &e->order[i];
+        if (o->instrument != instrument || o->cancelling) continue;
+        if (o->side == OC_SIDE_BUY && o->price_ticks > v->own_bid_ticks) v->own_bid_ticks = o->price_ticks;
+        if (o->side == OC_SIDE_SELL && (v->own_ask_ticks == 0 || o->price_ticks < v->own_ask_ticks))
+            v->own_ask_ticks = o->price_ticks;
+    }
+}
+
 static oc_risk_view view_of(oc_engine *e, uint32_t instrument, const oc_risk_order *order)
 {
     const market_state *m = &e->market[instrument];
     const oc_engine_totals *t = &e->totals;
-    return (oc_risk_view){
+    oc_risk_view view = {
         .now_ns = e->now_ns,
         .quote_ns = m->quote_ns,
         .bid_ticks = m->bid_ticks,
@@ -182,6 +194,8 @@ static oc_risk_view view_of(oc_engine *e, uint32_t instrument, const oc_risk_ord
         .connected = t->connected,
         .duplicate = duplicate(e, instrument, order),
     };
+    if (m->open_buy_lots + m->open_sell_lots > 0) own_best(e, instrument, &view);
+    return view;
 }
 
 bool oc_run_register_new(engine_run *r, const oc_action *a)

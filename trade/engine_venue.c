@@ -26,8 +26,20 @@ static void on_ack(engine_run *r, const oc_venue_message *v, oc_open_order *o)
         oc_run_cancel(r, o, OC_REASON_STATE);
 }
 
+/* The order stays in the worst case until the venue, asked, has said what became of it. */
+static void rest_differs(engine_run *r, const oc_venue_message *v, const oc_open_order *o)
+{
+    uint64_t id = o->id;
+    mismatch(r, OC_REASON_MESSAGE_BAD, v);
+    oc_run_query(r, id, OC_REASON_MESSAGE_BAD);
+}
+
 static void on_reject(engine_run *r, const oc_venue_message *v, oc_open_order *o)
 {
+    if (o && (v->lots != o->lots || o->filled_lots > 0)) {
+        rest_differs(r, v, o);
+        return;
+    }
     oc_run_alert(r, OC_REASON_REJECTED, v->instrument, v->order_id, v->lots, 0);
     if (o) oc_run_remove(r, o);
 }
@@ -85,6 +97,10 @@ static void on_cancelled(engine_run *r, const oc_venue_message *v, oc_open_order
 {
     if (!o) {
         oc_run_alert(r, OC_REASON_ORDER_UNKNOWN, v->instrument, v->order_id, v->lots, v->kind);
+        return;
+    }
+    if (v->lots != o->lots - o->filled_lots) {
+        rest_differs(r, v, o);
         return;
     }
     bool asked = o->cancelling;

@@ -135,7 +135,8 @@ static oc_status due_give(loop *l, int64_t due)
     return OC_OK;
 }
 
-/* Everything that is due before this time. Ends, because latencies are above 0: what is sent comes back later. */
+/* Everything that is due before this time. Ends: with a latency what is sent comes back later; with none the throttle
+ * bounds the orders of one moment, and each of them leads to a bounded number of messages. */
 static oc_status due_run(loop *l, int64_t before_ns)
 {
     for (int64_t at = due_ns(l); at < before_ns; at = due_ns(l)) {

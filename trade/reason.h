@@ -57,16 +57,18 @@ extern "C" {
     X(DISCONNECTED, "disconnected", "the venue is not connected")                                                      \
     X(OVERFLOW, "overflow", "a sum of money does not fit")                                                             \
     X(JOURNAL, "journal", "the journal cannot be written")                                                             \
-    X(ANSWER_LATE, "answer-late", "the venue has not answered an order")
+    X(ANSWER_LATE, "answer-late", "the venue has not answered an order")                                               \
+    X(SELF_TRADE, "self-trade", "the order would meet an own one of the other side")                                   \
+    X(TIME_LEAP, "time-leap", "time leaps ahead: a clock that is wrong, or a gap")
 
 typedef enum oc_reason {
 #define OC_REASON_ENUM(code, name, text) OC_REASON_##code,
     OC_REASONS(OC_REASON_ENUM)
 #undef OC_REASON_ENUM
-    OC_REASON_END
+        OC_REASON_END
 } oc_reason;
 
-const char *oc_reason_name(unsigned reason);            /* never NULL */
+const char *oc_reason_name(unsigned reason); /* never NULL */
 const char *oc_reason_text(unsigned reason);
 
 /* What may leave: everything; only what makes a position smaller; nothing but cancels. Latched: only an operator's

@@ -49,7 +49,8 @@ static bool malformed_accept(gate *g)
 {
     const oc_risk_order *o = g->order;
     bool side = o->side == OC_SIDE_BUY || o->side == OC_SIDE_SELL;
-    return within(g, !(side && o->type >= OC_ORDER_MARKET && o->type < OC_ORDER_TYPE_END && o->lots > 0), 0);
+    bool bounded = o->type > OC_ORDER_MARKET && o->type < OC_ORDER_TYPE_END; /* a market order has no worst price */
+    return within(g, !(side && bounded && o->lots > 0), 0);
 }
 
 static bool confidence_accept(gate *g)
@@ -69,8 +70,7 @@ static bool price_accept(gate *g)
 {
     int64_t price = g->order->price_ticks;
     bool bounded = within(g, price, OC_TRADE_PRICE_MAX) && price >= 1;
-    if (!bounded) return false;
-    return g->order->type == OC_ORDER_MARKET || within(g, price % g->instrument->order_tick_ticks, 0);
+    return bounded && within(g, price % g->instrument->order_tick_ticks, 0);
 }
 
 static bool stale_accept(gate *g)
@@ -145,6 +145,19 @@ static bool duplicate_accept(gate *g)
     return within(g, g->view->duplicate, 0);
 }
 
+/* A buy stays below our lowest offer, a sale above our highest bid. */
+static bool self_trade_accept(gate *g)
+{
+    int64_t price = g->order->price_ticks, bid = g->view->own_bid_ticks, ask = g->view->own_ask_ticks;
+    g->value = price;
+    if (g->order->side == OC_SIDE_BUY) {
+        g->limit = ask;
+        return ask == 0 || price < ask;
+    }
+    g->limit = bid;
+    return bid == 0 || price > bid;
+}
+
 static bool loss_accept(gate *g, int64_t from_micros, int64_t limit)
 {
     int64_t loss;
@@ -172,7 +185,7 @@ static const gate_row rows[] = {
     {kill_accept, OC_REASON_KILL, true, "the kill switch is not thrown"},
     {connected_accept, OC_REASON_DISCONNECTED, true, "the venue is connected"},
     {state_accept, OC_REASON_STATE, true, "active; or reducing, and the order reduces"},
-    {malformed_accept, OC_REASON_MALFORMED, true, "side, type and lots are such"},
+    {malformed_accept, OC_REASON_MALFORMED, true, "side, type and lots are such; the price is the worst one"},
     {confidence_accept, OC_REASON_CONFIDENCE, true, "confidence within [confidence_min, 1]"},
     {size_accept, OC_REASON_ORDER_SIZE, true, "lots within order_lots_max"},
     {price_accept, OC_REASON_ORDER_PRICE, true, "price positive, within bounds, a multiple of the order tick"},
@@ -184,6 +197,7 @@ static const gate_row rows[] = {
     {open_orders_accept, OC_REASON_OPEN_ORDERS, true, "fewer open orders than open_orders_max"},
     {throttle_accept, OC_REASON_THROTTLE, true, "a message's worth of tokens beyond the cancels' reserve"},
     {duplicate_accept, OC_REASON_DUPLICATE, true, "no equal order within duplicate_ns"},
+    {self_trade_accept, OC_REASON_SELF_TRADE, true, "meets no own order of the other side"},
     {daily_loss_accept, OC_REASON_DAILY_LOSS, false, "loss of the day within daily_loss_micros"},
     {drawdown_accept, OC_REASON_DRAWDOWN, false, "loss from the peak within drawdown_micros"},
 };

@@ -43,6 +43,7 @@ typedef struct oc_risk_view {                  /* what is so at this moment */
     int64_t equity_micros, day_micros, peak_micros;          /* now, when the day began, at the highest */
     int64_t token_ns;                          /* of the throttle: message_ns are one message */
     int64_t open_orders;
+    int64_t own_bid_ticks, own_ask_ticks;      /* best of our open orders that no cancel is under way for; 0: none */
     uint32_t state;                            /* OC_TRADING_* */
     bool quote_known, killed, connected, duplicate;
 } oc_risk_view;

@@ -85,7 +85,7 @@ typedef struct oc_input {
 } oc_input;
 
 typedef enum oc_order_type {
-    OC_ORDER_MARKET = 1,         /* price_ticks: the touch it was decided on, for the record and the risk gate */
+    OC_ORDER_MARKET = 1,         /* what a policy may ask for; it leaves as IOC at the collar's edge, never so named */
     OC_ORDER_LIMIT,
     OC_ORDER_POST,               /* limit that the venue refuses where it would trade at once */
     OC_ORDER_IOC,                /* limit; what does not trade at once is cancelled */

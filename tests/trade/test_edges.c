@@ -3,6 +3,7 @@
 #include "trade/trade_case.h"
 
 #include "trade/quote.h"
+#include "trade/venues/simulated.h"
 
 static rig r;
 
@@ -35,7 +36,7 @@ static oc_action entered(float buy, float sell)
     rig_predict(&r, 0, buy, sell);
     oc_action a = *rig_action(&r, OC_ACTION_NEW, 0);
     rig_ack(&r, a);
-    rig_fill(&r, a, a.price_ticks, a.lots);
+    rig_fill(&r, a, 10000, a.lots);
     return a;
 }
 
@@ -205,9 +206,105 @@ static void a_flatten_is_tried_until_it_is_done(void **state)
     (void)entered(0.9f, 0.05f);
     rig_operate(&r, OC_OPERATOR_FLATTEN, 0);
     oc_action a = *rig_action(&r, OC_ACTION_NEW, 0);
-    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .kind = OC_VENUE_REJECT, .side = a.side});
+    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .lots = a.lots, .kind = OC_VENUE_REJECT, .side = a.side});
     rig_quote(&r, 0, 10000, 10000);
     assert_int_equal(rig_count(&r, OC_ACTION_NEW), 1);
+}
+
+static void level(oc_venue *line, uint8_t side, int64_t ticks, int64_t lots)
+{
+    oc_event e = {.receive_ns = r.now_ns, .kind = OC_EVENT_LEVEL, .side = side, .flags = OC_EVENT_LAST};
+    e.as.price.ticks = ticks;
+    e.as.price.lots = lots;
+    line->market(line->context, &e);
+}
+
+/* Behind the touch there is nothing for 20 %: what leaves at the market stops at the collar, at the venue itself. */
+static void a_thin_book_is_not_walked_past_the_collar(void **state)
+{
+    const oc_simulated_market market = {{1, 1}, 1, 0, 0, 1, 1};
+    const oc_simulated_config config = {.seed = 1, .partial = true, .market = &market, .markets = 1};
+    oc_simulated *venue;
+    oc_venue_message m;
+    int64_t at, lots = 0;
+    (void)state;
+    must(oc_simulated_open(&venue, &config));
+    oc_venue line = oc_simulated_venue(venue);
+    level(&line, OC_SIDE_BUY, 10000, 5);
+    level(&line, OC_SIDE_SELL, 10002, 1);
+    level(&line, OC_SIDE_SELL, 10101, 1);
+    level(&line, OC_SIDE_SELL, 10102, 1);
+    level(&line, OC_SIDE_SELL, 12000, 100);
+    rig_quote(&r, 0, 10000, 10002);
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    must(line.send(line.context, rig_action(&r, OC_ACTION_NEW, 0), r.now_ns));
+    while (line.poll(line.context, r.now_ns, &m, &at)) {
+        if (m.kind != OC_VENUE_FILL) continue;
+        lots += m.lots;
+        assert_true(m.price_ticks <= 10101); /* 1 % above the mid of 10,001 */
+    }
+    assert_int_equal(lots, 2);
+    oc_simulated_close(venue);
+}
+
+static void the_edge_of_the_collar(void **state)
+{
+    const struct {
+        int64_t bid, ask, step, bps;
+        float buy;
+        int64_t price;
+        oc_reason refused;
+    } cases[] = {
+        {10000, 10002, 1, 100, 0.9f, 10101, OC_REASON_NONE},   {10000, 10002, 1, 100, 0.05f, 9901, OC_REASON_NONE},
+        {10000, 10002, 10, 100, 0.9f, 10100, OC_REASON_NONE},  {10000, 10002, 10, 100, 0.05f, 9910, OC_REASON_NONE},
+        {10000, 10002, 1, 0, 0.9f, 0, OC_REASON_COLLAR},       {10000, 10300, 1, 100, 0.9f, 0, OC_REASON_COLLAR},
+        {10000, 10300, 1, 100, 0.05f, 0, OC_REASON_COLLAR},    {10000, 10002, 1, 1000000, 0.05f, 1, OC_REASON_NONE},
+        {10000, 10000, 1, 0, 0.9f, 10000, OC_REASON_NONE},     {1, 1, 1, 1000000, 0.9f, 101, OC_REASON_NONE},
+        {10000, 10002, 10000, 100, 0.9f, 0, OC_REASON_COLLAR}, {2, 4, 10, 100, 0.05f, 0, OC_REASON_ORDER_PRICE},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        r.market[0].risk.order_tick_ticks = cases[i].step;
+        r.market[0].risk.collar_bps = cases[i].bps;
+        r.market[0].risk.order_micros_max = INT64_C(1) << 60;
+        opened_again(cases[i].bid, cases[i].ask);
+        rig_predict(&r, 0, cases[i].buy, 0.95f - cases[i].buy);
+        const oc_action *a = rig_action(&r, OC_ACTION_NEW, 0);
+        if ((a ? a->price_ticks : 0) != cases[i].price || (!a && rig_alert(&r) != cases[i].refused))
+            fail_msg("case %zu: %lld, %s", i, a ? (long long)a->price_ticks : 0LL, oc_reason_name(rig_alert(&r)));
+    }
+}
+
+/* What the order may come to is looked at, not what the touch would cost. */
+static void notional_is_of_the_worst_price(void **state)
+{
+    (void)state;
+    r.market[0].risk.order_micros_max = 10 * 10101;
+    opened_again(10000, 10002);
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    assert_int_equal(rig_count(&r, OC_ACTION_NEW), 1);
+    r.market[0].risk.order_micros_max--;
+    opened_again(10000, 10002);
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    assert_int_equal(rig_count(&r, OC_ACTION_NEW), 0);
+    assert_int_equal(rig_alert(&r), OC_REASON_NOTIONAL);
+}
+
+/* The venue says that another rest is gone than ours: asked, and until it has answered the order counts. */
+static void another_rest_is_asked_for(void **state)
+{
+    (void)state;
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    oc_action a = *rig_action(&r, OC_ACTION_NEW, 0);
+    rig_ack(&r, a);
+    rig_fill(&r, a, 10000, 3);
+    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .lots = 10, .kind = OC_VENUE_REJECT, .side = a.side});
+    assert_int_equal(rig_alert(&r), OC_REASON_MESSAGE_BAD);
+    assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_HALTED);
+    assert_int_equal(oc_engine_order_count(r.engine), 1);
+    assert_int_equal(rig_action(&r, OC_ACTION_QUERY, 0)->order_id, a.order_id);
+    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .kind = OC_VENUE_NOT_FOUND});
+    assert_int_equal(oc_engine_order_count(r.engine), 0);
 }
 
 static void the_rest_of_an_ioc_waits_for_a_decision(void **state)
@@ -283,6 +380,10 @@ int main(void)
         WITH(a_broken_line_makes_orders_unknown),
         WITH(no_clock_loses_a_fill),
         WITH(a_flatten_is_tried_until_it_is_done),
+        WITH(a_thin_book_is_not_walked_past_the_collar),
+        WITH(the_edge_of_the_collar),
+        WITH(notional_is_of_the_worst_price),
+        WITH(another_rest_is_asked_for),
         WITH(the_rest_of_an_ioc_waits_for_a_decision),
         WITH(a_refusal_is_told_once),
         WITH(an_epoch_is_no_configuration),

@@ -46,7 +46,8 @@ static void signal_becomes_order(void **state)
     assert_int_equal(a->order_id, oc_order_id(1, 3, 0)); /* epoch 1, third input, first action */
     assert_int_equal(a->side, OC_SIDE_BUY);
     assert_int_equal(a->lots, 10);
-    assert_int_equal(a->price_ticks, 10002);
+    assert_int_equal(a->type, OC_ORDER_IOC); /* at the market: as far as the collar, 1 % of the mid, and no further */
+    assert_int_equal(a->price_ticks, 10101);
     oc_action order = *a;
     rig_ack(&r, order);
     rig_fill(&r, order, 10002, 4);
@@ -224,7 +225,7 @@ static void stop_and_take(void **state)
     const oc_action *a = rig_action(&r, OC_ACTION_NEW, 0);
     assert_non_null(a);
     assert_int_equal(a->reason, OC_REASON_STOP);
-    assert_int_equal(a->type, OC_ORDER_MARKET);
+    assert_int_equal(a->type, OC_ORDER_IOC);
     assert_int_equal(a->lots, 10);
     rig_fill(&r, *a, 9950, 10);
     r.now_ns += 2 * SECOND;
@@ -251,7 +252,7 @@ static void exit_is_tried_again(void **state)
     (void)entered(0.9f, 0.05f, 10000);
     rig_quote(&r, 0, 9900, 9900);
     oc_action a = *rig_action(&r, OC_ACTION_NEW, 0);
-    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .kind = OC_VENUE_REJECT, .side = a.side});
+    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .lots = a.lots, .kind = OC_VENUE_REJECT, .side = a.side});
     assert_int_equal(rig_count(&r, OC_ACTION_NEW), 0); /* not at once: that would be a loop */
     rig_quote(&r, 0, 9900, 9900);
     assert_int_equal(rig_action(&r, OC_ACTION_NEW, 0)->lots, 10);
@@ -411,6 +412,9 @@ static void mismatches_halt(void **state)
         {"kind", {2, 0, 10002, 4, 0, 0, 200, OC_SIDE_BUY, 0, 0}, 0},
         {"kind 0", {2, 0, 10002, 4, 0, 0, 0, OC_SIDE_BUY, 0, 0}, 0},
         {"rest differs", {2, 0, 10002, 9, 0, 0, OC_VENUE_ACK, OC_SIDE_BUY, 0, 0}, 0},
+        {"cancelled rest differs", {2, 0, 0, 9, 0, 0, OC_VENUE_CANCELLED, OC_SIDE_BUY, 0, 0}, 0},
+        {"cancelled, nothing left", {2, 0, 0, 0, 0, 0, OC_VENUE_CANCELLED, OC_SIDE_BUY, 0, 0}, 0},
+        {"rejected a part", {2, 0, 0, 4, 0, 0, OC_VENUE_REJECT, OC_SIDE_BUY, 0, 0}, 0},
         {"lost", {0, 0, 0, 0, 0, 0, OC_VENUE_LOST, 0, 0, 0}, 0},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -528,7 +532,7 @@ static void duplicates_are_refused(void **state)
     rig_quote(&r, 0, 10000, 10002);
     rig_predict(&r, 0, 0.9f, 0.05f);
     oc_action a = *rig_action(&r, OC_ACTION_NEW, 0);
-    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .kind = OC_VENUE_REJECT, .side = a.side});
+    rig_venue(&r, (oc_venue_message){.order_id = a.order_id, .lots = a.lots, .kind = OC_VENUE_REJECT, .side = a.side});
     r.now_ns += SECOND - 1;
     rig_predict(&r, 0, 0.9f, 0.05f);
     assert_int_equal(rig_alert(&r), OC_REASON_DUPLICATE);

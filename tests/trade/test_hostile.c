@@ -209,7 +209,7 @@ static void a_stop_takes_the_quotes_away_at_once(void **state)
     answered(q.ask, OC_VENUE_CANCELLED, 5);
     assert_int_equal(rig_count(&r, OC_ACTION_NEW), 1);
     oc_action exit = *rig_action(&r, OC_ACTION_NEW, 0);
-    assert_int_equal(exit.type, OC_ORDER_MARKET);
+    assert_int_equal(exit.type, OC_ORDER_IOC);
     assert_int_equal(exit.lots, 5);
     rig_fill(&r, exit, 9940, 5);
     for (int i = 0; i < 9; i++) { /* nor while it cools down */

@@ -1,11 +1,11 @@
 /* test_random.c - the engine under random markets, predictions, orders and faults, watched by a bookkeeper of its own
  * that shares no code with it: positions, orders, equity and exposure from scratch after every input, every limit for
- * every order that leaves, the same actions and state in a replay, and at the end the venue's own account. And the risk
- * gate alone against a second, naive gate on views that lie near the limits. Would catch: a limit passed by one, a sum
- * that drifts, a fill lost or doubled by faults of the line, a latch that lets go by itself, an answer that depends on
- * something outside the inputs. Sequences: 10,000 of 100 steps and 1,000,000 views, with OUTCRY_FULL=1 1,000,000 and
- * 100,000,000; seed by OUTCRY_SEED. Proven by limits that differ by one between engine and bookkeeper, and by a naive
- * gate with a planted fault. */
+ * every order that leaves, the state that the losses ask for, the same actions and state in a replay, and at the end
+ * the venue's own account. And the risk gate alone against a second, naive gate on views that lie near the limits.
+ * Would catch: a limit passed by one, a sum that drifts, a fill lost or doubled by faults of the line, a latch that
+ * lets go by itself, an answer that depends on something outside the inputs. Sequences: 10,000 of 100 steps and
+ * 1,000,000 views, with OUTCRY_FULL=1 1,000,000 and 100,000,000; seed by OUTCRY_SEED. Proven by limits and losses that
+ * differ by one between engine and bookkeeper, and by a naive gate with a planted fault. */
 #include "trade/trade_case.h"
 
 #include <math.h>
@@ -50,11 +50,10 @@ static oc_reason naive_gate(const oc_risk_account *a, const oc_risk_instrument *
     if (v->killed) return OC_REASON_KILL;
     if (!v->connected) return OC_REASON_DISCONNECTED;
     if (v->state == OC_TRADING_HALTED || (v->state == OC_TRADING_REDUCING && !less)) return OC_REASON_STATE;
-    if (o->lots <= 0 || o->side < 1 || o->side > 2 || o->type < 1 || o->type > 4) return OC_REASON_MALFORMED;
+    if (o->lots <= 0 || o->side < 1 || o->side > 2 || o->type < 2 || o->type > 4) return OC_REASON_MALFORMED;
     if (isnan(o->confidence) || o->confidence < a->confidence_min || o->confidence > 1) return OC_REASON_CONFIDENCE;
     if (o->lots > m->order_lots_max) return OC_REASON_ORDER_SIZE;
-    if (o->price_ticks < 1 || (o->type != OC_ORDER_MARKET && o->price_ticks % m->order_tick_ticks))
-        return OC_REASON_ORDER_PRICE;
+    if (o->price_ticks < 1 || o->price_ticks % m->order_tick_ticks) return OC_REASON_ORDER_PRICE;
     if (!v->quote_known || v->bid_ticks < 1 || v->ask_ticks < v->bid_ticks || v->now_ns < v->quote_ns ||
         v->now_ns - v->quote_ns > m->stale_ns)
         return OC_REASON_STALE;
@@ -70,6 +69,9 @@ static oc_reason naive_gate(const oc_risk_account *a, const oc_risk_instrument *
     if (v->open_orders + 1 > a->open_orders_max) return OC_REASON_OPEN_ORDERS;
     if (v->token_ns < (a->message_reserve + (fault != 3)) * a->message_ns) return OC_REASON_THROTTLE;
     if (v->duplicate) return OC_REASON_DUPLICATE;
+    if (buy ? v->own_ask_ticks != 0 && o->price_ticks >= v->own_ask_ticks
+            : v->own_bid_ticks != 0 && o->price_ticks <= v->own_bid_ticks)
+        return OC_REASON_SELF_TRADE;
     if (!less && v->day_micros - v->equity_micros > a->daily_loss_micros) return OC_REASON_DAILY_LOSS;
     if (!less && v->peak_micros - v->equity_micros > a->drawdown_micros) return OC_REASON_DRAWDOWN;
     return OC_REASON_NONE;
@@ -114,7 +116,9 @@ static bool gates_agree(uint64_t number, int fault, oc_reason *reason)
                       .quote_known = draw(30) != 0,
                       .killed = draw(50) == 0,
                       .connected = draw(50) != 0,
-                      .duplicate = draw(30) == 0};
+                      .duplicate = draw(30) == 0,
+                      .own_bid_ticks = draw(3) ? 0 : bid - draw(25),
+                      .own_ask_ticks = draw(3) ? 0 : bid + draw(25)};
     v.exposure_total_micros = v.exposure_micros + draw(110000);
     oc_risk_order o = {confidence[draw(12)], draw(20) ? bid * 2 / 2 + draw(31) - 15 : draw(3) - 1,
                        draw(20) ? 1 + near(40) / 2 : near(40), draw(40) ? (uint8_t)(1 + draw(2)) : (uint8_t)draw(4),
@@ -151,6 +155,7 @@ enum { STEPS = 100, KEPT = 1024, OPEN_MAX = 128, MARKETS = 2 };
 typedef struct kept_order {
     oc_action a;
     int64_t left;
+    bool cancelling; /* a cancel went down a line that holds */
 } kept_order;
 
 typedef struct world {
@@ -169,8 +174,11 @@ typedef struct world {
     int open_count, sent_count;
     int64_t position[MARKETS], cash[MARKETS], bid[MARKETS], ask[MARKETS], quote_at[MARKETS], now, timer, peak, base;
     big fees;
-    bool known[MARKETS], killed, connected, timer_set;
-    uint32_t state, epoch;
+    bool known[MARKETS], killed, connected, timer_set, broken; /* broken: nothing passes, in either direction */
+    int64_t back_at;
+    uint32_t state, latched, epoch; /* latched: what the bookkeeper says the state must be */
+    uint64_t breaks, reduced, halted;
+    int64_t loss_plant;
     oc_hash actions_hash;
     const char *problem;
 } world;
@@ -237,6 +245,7 @@ static void check_new(const oc_action *a)
     complain(a->state == OC_TRADING_ACTIVE || (a->state == OC_TRADING_REDUCING && less), "an order while it may not");
     complain(!w.killed && w.connected, "an order while killed or not connected");
     complain(a->lots > 0 && a->lots <= m->order_lots_max, "order size");
+    complain(a->type != OC_ORDER_MARKET, "an order without a worst price");
     complain(w.known[i] && w.now - w.quote_at[i] <= m->stale_ns, "stale");
     complain(absolute(2 * (big)a->price_ticks - mid2) * 10000 <= m->collar_bps * mid2, "collar");
     complain(up(2 * (big)a->price_ticks * a->lots, m->scale) <= m->order_micros_max, "notional");
@@ -246,13 +255,18 @@ static void check_new(const oc_action *a)
     complain(less || w.base - (int64_t)equity_naive() <= r->daily_loss_micros, "daily loss");
     complain(less || w.peak - (int64_t)equity_naive() <= r->drawdown_micros, "drawdown");
     check_throttle(w.now);
+    for (int k = 0; k < w.open_count; k++) {
+        const kept_order *o = &w.open[k];
+        bool other = o->a.instrument == a->instrument && o->a.side != a->side && !o->cancelling;
+        complain(!other || (buy ? a->price_ticks < o->a.price_ticks : a->price_ticks > o->a.price_ticks), "self-trade");
+    }
     for (int k = 0; k < w.sent_count; k++) {
         const oc_action *s = &w.sent[k];
         bool same = s->instrument == a->instrument && s->side == a->side && s->type == a->type && s->lots == a->lots &&
                     s->price_ticks == a->price_ticks;
         complain(!same || w.now - w.sent_at[k] >= r->duplicate_ns, "duplicate");
     }
-    if (w.open_count < OPEN_MAX) w.open[w.open_count++] = (kept_order){*a, a->lots};
+    if (w.open_count < OPEN_MAX) w.open[w.open_count++] = (kept_order){*a, a->lots, false};
     complain(less || exposure_naive() <= r->exposure_micros_max, "exposure");
     if (w.sent_count < KEPT) {
         w.sent_at[w.sent_count] = w.now;
@@ -261,14 +275,23 @@ static void check_new(const oc_action *a)
     w.news++;
 }
 
+static void cancels_forget(void) /* what was sent down a line that broke may not have arrived */
+{
+    for (int i = 0; i < w.open_count; i++) w.open[i].cancelling = false;
+}
+
 static void keep_message(const oc_venue_message *m)
 {
-    if (m->kind == OC_VENUE_CONNECTED || m->kind == OC_VENUE_DISCONNECTED) w.connected = m->kind == OC_VENUE_CONNECTED;
+    if (m->kind == OC_VENUE_CONNECTED || m->kind == OC_VENUE_DISCONNECTED) {
+        w.connected = m->kind == OC_VENUE_CONNECTED;
+        cancels_forget();
+    }
     if (m->message_id != w.message_id + 1) return;
     w.message_id++;
     int at = -1;
     for (int i = 0; i < w.open_count; i++)
         if (w.open[i].a.order_id == m->order_id) at = i;
+    if (m->kind == OC_VENUE_CANCEL_REJECT && at >= 0) w.open[at].cancelling = false;
     bool gone = m->kind == OC_VENUE_REJECT || m->kind == OC_VENUE_CANCELLED || m->kind == OC_VENUE_NOT_FOUND;
     if (m->kind == OC_VENUE_FILL) {
         int64_t lots = m->side == OC_SIDE_BUY ? m->lots : -m->lots;
@@ -305,14 +328,47 @@ static void keep_input(const oc_input *in)
     if (in->as.command.kind == OC_OPERATOR_KILL) w.killed = true;
     if (in->as.command.kind == OC_OPERATOR_REARM) {
         w.killed = false;
-        w.state = OC_TRADING_ACTIVE;
+        w.state = w.latched = OC_TRADING_ACTIVE;
         w.base = w.peak = (int64_t)equity_naive();
     }
     if (in->as.command.kind == OC_OPERATOR_RECOVER) {
         w.connected = w.timer_set = false;
+        cancels_forget();
         w.epoch = (uint32_t)in->as.command.value;
         for (int i = 0; i < MARKETS; i++) w.known[i] = false;
     }
+}
+
+static uint32_t asked_state(const oc_input *in)
+{
+    static const uint32_t states[OC_OPERATOR_KIND_END] = {[OC_OPERATOR_KILL] = OC_TRADING_HALTED,
+                                                          [OC_OPERATOR_HALT] = OC_TRADING_HALTED,
+                                                          [OC_OPERATOR_REDUCE] = OC_TRADING_REDUCING,
+                                                          [OC_OPERATOR_FLATTEN] = OC_TRADING_REDUCING};
+    if (in->kind == OC_INPUT_VENUE && in->as.venue.kind == 0) return OC_TRADING_HALTED; /* a message of no kind */
+    return in->kind == OC_INPUT_OPERATOR ? states[in->as.command.kind] : OC_TRADING_ACTIVE;
+}
+
+static uint32_t loss_state(big loss, int64_t reduce, int64_t halt)
+{
+    return loss > halt ? OC_TRADING_HALTED : loss > reduce ? OC_TRADING_REDUCING : OC_TRADING_ACTIVE;
+}
+
+/* The state that must be: the highest of what an operator said and of what both losses ask for, since the last rearm.
+ */
+static void keep_state(const oc_input *in)
+{
+    const oc_risk_account *a = &w.config.account.risk;
+    big equity = equity_naive();
+    const uint32_t asked[] = {
+        asked_state(in), loss_state(w.base - equity, a->daily_loss_micros - w.loss_plant, a->daily_loss_halt_micros),
+        loss_state(w.peak - equity, a->drawdown_micros, a->drawdown_halt_micros)};
+    uint32_t before = w.latched;
+    for (size_t i = 0; i < COUNT(asked); i++)
+        if (asked[i] > w.latched) w.latched = asked[i];
+    if (in->kind == OC_INPUT_OPERATOR || asked[0] != OC_TRADING_ACTIVE) return;
+    w.reduced += before == OC_TRADING_ACTIVE && w.latched == OC_TRADING_REDUCING;
+    w.halted += before != OC_TRADING_HALTED && w.latched == OC_TRADING_HALTED;
 }
 
 static void check_after(void)
@@ -333,6 +389,7 @@ static void check_after(void)
         complain(p.lots == w.position[i] && p.cash_ticks_lots == w.cash[i], "a position");
     }
     complain(t.state >= w.state, "a latch let go by itself");
+    complain(t.state == w.latched, "a breaker");
     w.state = t.state;
 }
 
@@ -342,7 +399,7 @@ static void send(const oc_action *a)
         w.timer = a->at_ns;
         w.timer_set = true;
     }
-    must(w.line.send(w.line.context, a, w.now));
+    if (!w.broken) must(w.line.send(w.line.context, a, w.now));
 }
 
 static void apply(oc_input in)
@@ -358,11 +415,14 @@ static void apply(oc_input in)
     complain(count == count_again && memcmp(actions, again, count * sizeof *actions) == 0, "two engines, two answers");
     keep_input(&in);
     if (equity_naive() > w.peak) w.peak = (int64_t)equity_naive();
+    keep_state(&in);
     for (size_t i = 0; i < count; i++) {
         if (actions[i].kind == OC_ACTION_NEW) {
             complain((actions[i].order_id & 255) == i, "index in the order id");
             check_new(&actions[i]);
         }
+        for (int k = 0; actions[i].kind == OC_ACTION_CANCEL && k < w.open_count; k++)
+            if (w.open[k].a.order_id == actions[i].order_id) w.open[k].cancelling = true;
         send(&actions[i]);
     }
     w.actions_hash = oc_hash_pair(w.actions_hash, oc_hash_bytes(actions, count * sizeof *actions));
@@ -408,11 +468,31 @@ static void happen_venue(bool faults)
     oc_venue_message m;
     int64_t at;
     for (int i = 0; i < 64 && w.line.poll(w.line.context, w.now, &m, &at); i++) {
+        if (w.broken) continue;
         int64_t luck = faults ? draw(40) : 39;
         if (luck == 0) continue;
         apply((oc_input){.kind = OC_INPUT_VENUE, .as.venue = m});
         if (luck == 1) apply((oc_input){.kind = OC_INPUT_VENUE, .as.venue = m});
     }
+}
+
+/* The line breaks: what is on its way to us is lost, and what was sent may be; the engine hears of it first or not
+ * until it is connected again. Trading goes on around it. */
+static void happen_break(void)
+{
+    if (!w.connected) return;
+    oc_simulated_break(w.venue);
+    w.breaks++;
+    w.broken = true;
+    w.back_at = w.now + draw(9000);
+    if (draw(4)) apply((oc_input){.kind = OC_INPUT_VENUE, .as.venue = {.kind = OC_VENUE_DISCONNECTED}});
+}
+
+static void happen_reconnect(void)
+{
+    w.broken = false;
+    oc_simulated_break(w.venue); /* what was said meanwhile */
+    must(w.line.connect(w.line.context, w.now));
 }
 
 static void happen_operator(void)
@@ -423,7 +503,7 @@ static void happen_operator(void)
     if (kind == OC_OPERATOR_RECOVER) oc_simulated_break(w.venue);
     apply((oc_input){.kind = OC_INPUT_OPERATOR,
                      .as.command = {kind, 0, kind == OC_OPERATOR_RECOVER ? (int64_t)w.epoch + 1 : 0}});
-    if (kind == OC_OPERATOR_RECOVER) must(w.line.connect(w.line.context, w.now));
+    if (kind == OC_OPERATOR_RECOVER) happen_reconnect();
 }
 
 /* The first engine goes on from its saved state in memory that was something else. */
@@ -447,10 +527,10 @@ static void world_draw(uint64_t number, uint64_t seed, int64_t plant)
     oc_engine_account *a = &w.config.account;
     oc_engine_account_default(a);
     a->risk.exposure_micros_max = 20000 + draw(60000);
-    a->risk.daily_loss_micros = 50 + draw(2000);
-    a->risk.daily_loss_halt_micros = 5000;
-    a->risk.drawdown_micros = 50 + draw(2000);
-    a->risk.drawdown_halt_micros = 5000;
+    a->risk.daily_loss_micros = 1 + draw(draw(2) ? 2000 : 60);
+    a->risk.daily_loss_halt_micros = a->risk.daily_loss_micros + draw(draw(2) ? 2000 : 40);
+    a->risk.drawdown_micros = 1 + draw(draw(2) ? 2000 : 60);
+    a->risk.drawdown_halt_micros = a->risk.drawdown_micros + draw(draw(2) ? 2000 : 40);
     a->risk.message_ns = 1 + draw(3000);
     a->risk.message_burst = 4 + draw(10);
     a->risk.message_reserve = draw(4);
@@ -505,6 +585,7 @@ static void world_open(uint64_t seed)
 static void world_settle(void)
 {
     apply((oc_input){.kind = OC_INPUT_OPERATOR, .as.command = {OC_OPERATOR_HALT, 0, 0}});
+    w.broken = false;
     oc_simulated_break(w.venue);
     for (int round = 0; round < 3; round++) {
         must(w.line.connect(w.line.context, w.now));
@@ -521,17 +602,21 @@ static void world_settle(void)
     complain(oc_simulated_open_orders(w.venue) == 0 && w.open_count == 0, "orders are left");
 }
 
-static const char *sequence(uint64_t number, uint64_t seed, int64_t plant)
+static const char *sequence(uint64_t number, uint64_t seed, int64_t plant, int64_t loss_plant)
 {
     int64_t middle[MARKETS] = {900 + (int64_t)number % 300, 1000};
     world_draw(number, seed, plant);
+    w.loss_plant = loss_plant;
     world_open(seed + number);
     for (int step = 0; step < STEPS && !w.problem; step++) {
         w.now += draw(1200);
         if (w.timer_set && w.now >= w.timer) apply((oc_input){.kind = OC_INPUT_TIMER});
+        if (w.broken && w.now >= w.back_at) happen_reconnect();
         happen_venue(true);
         int64_t what = draw(100);
-        if (what < 55)
+        if (draw(50) == 0)
+            happen_break();
+        else if (what < 55)
             happen_market(middle);
         else if (what < 93)
             happen_prediction();
@@ -552,28 +637,46 @@ static void random_sequences(void **state)
 {
     (void)state;
     uint64_t seed = seed_of_run(), count = counts_full() ? 1000000 : 10000, fills = 0, news = 0;
+    uint64_t breaks = 0, reduced = 0, halted = 0;
     printf("seed %llu, %llu sequences\n", (unsigned long long)seed, (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
-        const char *problem = sequence(i, seed, 0);
+        const char *problem = sequence(i, seed, 0, 0);
         if (problem)
             fail_msg("sequence %llu: %s (input %llu)", (unsigned long long)i, problem, (unsigned long long)w.inputs);
         fills += w.fills;
         news += w.news;
+        breaks += w.breaks;
+        reduced += w.reduced;
+        halted += w.halted;
     }
-    printf("%llu orders, %llu fills\n", (unsigned long long)news, (unsigned long long)fills);
-    assert_true(news > count && fills > count);
+    printf("%llu orders, %llu fills, %llu broken lines, %llu breakers to reducing, %llu to halted\n",
+           (unsigned long long)news, (unsigned long long)fills, (unsigned long long)breaks, (unsigned long long)reduced,
+           (unsigned long long)halted);
+    assert_true(news > count && fills > count && breaks > count && reduced > count / 100 && halted > count / 200);
 }
 
 static void a_planted_limit_is_found(void **state)
 {
     (void)state;
     for (uint64_t i = 0; i < 2000; i++) {
-        const char *problem = sequence(i, 1, 1);
+        const char *problem = sequence(i, 1, 1, 0);
         if (!problem) continue;
         assert_string_equal(problem, "position");
         return;
     }
     fail_msg("an engine that allows one lot more was not found");
+}
+
+static void a_planted_breaker_is_found(void **state)
+{
+    (void)state;
+    for (uint64_t i = 0; i < 2000; i++) {
+        const char *problem = sequence(i, 1, 0, 1);
+        if (!problem) continue;
+        assert_string_equal(problem, "a breaker");
+        return;
+    }
+    fail_msg("a breaker that trips one micro-unit late was not found");
 }
 
 int main(void)
@@ -582,6 +685,7 @@ int main(void)
         cmocka_unit_test(gate_against_naive_gate),
         cmocka_unit_test(random_sequences),
         cmocka_unit_test(a_planted_limit_is_found),
+        cmocka_unit_test(a_planted_breaker_is_found),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     oc_memory_free(w.memory[0]);
