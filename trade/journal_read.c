@@ -1,6 +1,8 @@
 /* journal_read.c - reading, with nothing believed that is not checked first. A file that ends within a record was cut
  * by a crash; anything else that is wrong is damage, and the difference matters: a torn tail is recovered from, damage
- * is not. The header of a record has a check of its own, so a changed length cannot pass for a cut file. */
+ * is not. The header of a record has a check of its own, so a changed length cannot pass for a cut file. Power loss may
+ * leave a file that is longer than what reached the disk: zeros from the last good record to the end are a torn write
+ * too. Zeros that begin within a record are not told from a damaged one, and neither are zeros behind an end record. */
 #include <string.h>
 
 #include "trade/engine.h"
@@ -18,13 +20,19 @@ static oc_status header_check(const oc_journal_reader *r, uint32_t segment)
     return OC_OK;
 }
 
+static bool zeros_from(const oc_journal_reader *r, uint64_t at)
+{
+    while (at < r->map.bytes && r->map.data[at] == 0) at++;
+    return at == r->map.bytes;
+}
+
 oc_status oc_journal_reader_open(oc_journal_reader *r, const char *folder, uint32_t segment)
 {
     memset(r, 0, sizeof *r);
     OC_TRY(oc_journal_path(r->path, sizeof r->path, folder, segment));
     OC_TRY(oc_file_map_open(&r->map, r->path));
     r->tail = OC_JOURNAL_CUT;
-    if (r->map.bytes < OC_JOURNAL_HEADER_BYTES) {
+    if (r->map.bytes < OC_JOURNAL_HEADER_BYTES || zeros_from(r, 0)) {
         r->header_torn = true;
         r->tail = OC_JOURNAL_TORN;
         return OC_OK;
@@ -97,7 +105,8 @@ oc_status oc_journal_reader_next(oc_journal_reader *r, oc_journal_item *item, bo
     r->tail = OC_JOURNAL_TORN;
     if (left < sizeof h) return OC_OK;
     memcpy(&h, r->map.data + r->at, sizeof h);
-    if (h.head_check != journal_head_check(&h)) return damaged(r, "its header is damaged");
+    if (h.head_check != journal_head_check(&h))
+        return zeros_from(r, r->at) ? OC_OK : damaged(r, "its header is damaged");
     if (h.number != r->number || h.kind == 0 || h.kind >= OC_JOURNAL_KIND_END)
         return damaged(r, "is not the record that belongs here");
     if (left - sizeof h < h.bytes) return OC_OK;

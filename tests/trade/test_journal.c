@@ -215,6 +215,61 @@ static void every_cut_is_found_and_recovered(void **state)
     assert_int_equal(report.tail, OC_JOURNAL_CUT);
 }
 
+/* Zeros from `count` on are the same file as zeros from any byte of the run of zeros there. The last record's edge in
+ * it; SIZE_MAX: none. */
+static size_t edge_beside(size_t count)
+{
+    oc_journal_reader reader;
+    oc_journal_item item;
+    bool more = true;
+    size_t low = count, high = count, edge = SIZE_MAX;
+    while (low > 0 && bytes[low - 1] == 0) low--;
+    while (high < bytes_count && bytes[high] == 0) high++;
+    if (low == 0) edge = 0;
+    file_write(copy, bytes, bytes_count);
+    must(oc_journal_reader_open(&reader, copy, 0));
+    for (; more; must(oc_journal_reader_next(&reader, &item, &more)))
+        if (reader.at >= low && reader.at <= high) edge = reader.at;
+    oc_journal_reader_close(&reader);
+    return edge;
+}
+
+/* Power is lost: the file has its length, but from some byte on it holds zeros. From every byte: at a record's edge it
+ * is a torn write, counted and recovered from; within a record it is damage, unless the record held zeros there. */
+static void every_tail_of_zeros_is_torn_or_named(void **state)
+{
+    (void)state;
+    static unsigned char zeroed[sizeof bytes];
+    oc_desk_report report;
+    oc_desk *d;
+    oc_desk_options options = options_of(copy, build_a);
+    int torn = 0;
+    for (size_t count = 0; count < bytes_count; count++) {
+        size_t edge = edge_beside(count);
+        folder_empty(copy);
+        memset(zeroed, 0, bytes_count);
+        memcpy(zeroed, bytes, count);
+        file_write(copy, zeroed, bytes_count);
+        oc_status status = oc_desk_replay(copy, build_a, &report);
+        if (memcmp(zeroed, bytes, bytes_count) == 0) continue; /* it says what it said */
+        if (edge == SIZE_MAX && status != OC_EDATA) fail_msg("%zu: %s", count, oc_status_name(status));
+        if (edge == SIZE_MAX) continue;
+        must(oc_desk_recover(&d, &r.config, &options, &report, r.action, OC_ACTIONS_MAX, &r.count));
+        if (report.tail != OC_JOURNAL_TORN || report.torn_bytes != bytes_count - edge)
+            fail_msg("%zu: %llu bytes torn", count, (unsigned long long)report.torn_bytes);
+        assert_true(oc_hash_equal(report.state_hash, state_after[report.inputs]));
+        assert_true(file_same(copy, zeroed, bytes_count));
+        must(oc_desk_close(d, false));
+        must(oc_desk_replay(copy, build_a, &report));
+        torn++;
+        zeroed[bytes_count - 1] = 1; /* one byte of it is none: damage */
+        folder_empty(copy);
+        file_write(copy, zeroed, bytes_count);
+        must_fail(oc_desk_replay(copy, build_a, &report), OC_EDATA, "journal-000000.ocj");
+    }
+    assert_true(torn > INPUTS);
+}
+
 /* A crash during the recovery itself: the second segment is cut, the first one and what is left of it stay as they are.
  */
 static void cuts_of_a_recovery_are_recovered(void **state)
@@ -639,6 +694,7 @@ int main(void)
         WITH(replays_to_the_same_state),
         WITH(every_bit_flip_is_found),
         WITH(every_cut_is_found_and_recovered),
+        WITH(every_tail_of_zeros_is_torn_or_named),
         WITH(cuts_of_a_recovery_are_recovered),
         WITH(closed_journals_are_not_continued),
         WITH(bytes_behind_the_end_are_found),
