@@ -298,6 +298,10 @@ oc_status oc_train_run_ranks(oc_comm *comm, const oc_config *config, const oc_da
     *result = (oc_train_result){0};
     OC_TRY(train_plan_open(&plan, config, d, folds, fold_index));
     oc_status status = train_options_share(&plan->o, comm->ranks, comm->local);
+    if (status == OC_OK && comm->ranks > 1 && plan->epoch_windows < plan->o.shards)
+        status =
+            OC_FAIL(OC_ECONFIG, "%s: an epoch of %lld windows is fewer than train.shards %d: a rank would have none",
+                    d->path, (long long)plan->epoch_windows, plan->o.shards);
     if (status == OC_OK) status = oc_memory_new(&job, sizeof *job, "training");
     if (status == OC_OK) {
         job->plan = plan;

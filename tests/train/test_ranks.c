@@ -271,6 +271,7 @@ static void counts_that_cannot_be(void **state)
         {3, "seed=1", "1, 2, 4 are possible"},
         {8, "seed=1", "train.shards 4 cannot be divided over 8 ranks: 1, 2, 4 are possible"},
         {2, "train.batch=3", "train.batch 3 is fewer windows than train.shards 4"},
+        {2, "train.windows_per_epoch=3", "an epoch of 3 windows is fewer than train.shards 4"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char out[128];
