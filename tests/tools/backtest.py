@@ -15,7 +15,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 
 import paper_oracle
 
@@ -211,34 +210,6 @@ def page(work):
     check("its figures", [i["format"] for i in kept] == ["outcry-backtest"] * 4 + ["outcry-metrics"], kept)
 
 
-def anonymous_most(*arguments, sets=()):
-    """The most private memory that a run had, in MB, files that it maps left out."""
-    pairs = [p for s in sets for p in ("--set", s)]
-    process = subprocess.Popen([OUTCRY, *arguments, *pairs, "--quiet"], stdout=subprocess.DEVNULL)
-    most = 0
-    while process.poll() is None:
-        try:
-            text = open(f"/proc/{process.pid}/status", encoding="ascii").read()
-            most = max(most, *(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("RssAnon")))
-        except (OSError, TypeError, ValueError):
-            pass
-        time.sleep(0.002)
-    return most if process.returncode == 0 else sys.exit(f"outcry {arguments}: exit {process.returncode}")
-
-
-def memory(work):
-    """Ten times the events, the same memory. Sanitizers keep what was freed: not there."""
-    if "asan" in OUTCRY or "tsan" in OUTCRY:
-        return
-    most = []
-    for count in (150000, 1500000):
-        market(f"{work}/long.events", count, 3, 0.5)
-        most.append(anonymous_most("backtest", f"{SOURCE}/configs/backtest.yaml", "--out", f"{work}/long{count}",
-                                   sets=(f"data.events={work}/long.events", "policy.kind=cross")))
-    check(f"memory does not grow with length: {most} MB", 1 < most[0] and most[1] < most[0] + 2)
-    print(f"private memory: {most[0]:.1f} MB for 150,000 events, {most[1]:.1f} MB for ten times as many")
-
-
 def quick(work):
     loose = ("policy.buy_threshold=0.2", "policy.sell_threshold=0.2", "latency.to_jitter_ns=2000000",
              "venue.reject_ppm=50000", "risk.message_ns=1000000")
@@ -289,7 +260,6 @@ def quick(work):
     two_of_bars(work)
     predictions(work, events)
     page(work)
-    memory(work)
     journal_faults(work)
     print("\n".join(faults) or f"{a['orders']} orders, {a['fills']} fills: repeated, replayed; refusals kept")
 
