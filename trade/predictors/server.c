@@ -11,7 +11,7 @@
 
 static const int64_t pause_least_ns = 10000000, pause_most_ns = OC_SECOND_NS; /* between attempts to connect */
 static const int64_t first_connect_ns = 2 * OC_SECOND_NS;                     /* for a hello, for a session */
-static const int64_t connect_ns = 200000000; /* the same later on: it holds the loop up */
+static const int64_t connect_ns = 200000000; /* for both together later on: it holds the loop up */
 static const int64_t look_ns = 10000000;     /* so often the kernel is asked whether the server lives */
 enum { REPLIES = 64, ADDRESS_MAX = 128 };
 
@@ -106,18 +106,18 @@ static oc_status wanted_check(const oc_server_predictor *s, const oc_client_mode
     return OC_OK;
 }
 
-static int64_t patience_ns(const oc_server_predictor *s)
-{
-    return s->counts.connected == 0 ? first_connect_ns : connect_ns;
-}
-
-static oc_status sessions_open(oc_server_predictor *s)
+/* A connection made anew holds the loop up, so all of it has to be done by `until_ns`. */
+static oc_status sessions_open(oc_server_predictor *s, int64_t until_ns)
 {
     const oc_server_wanted *w = &s->options.wanted;
     OC_TRY(wanted_check(s, oc_client_describe(s->client)));
     for (uint32_t i = 0; i < s->options.instruments; i++) {
+        int64_t left = s->counts.connected == 0 ? first_connect_ns : until_ns - oc_clock_monotonic_ns();
+        if (!(left > 0))
+            return OC_FAIL(OC_EAGAIN, "%s: %u of %u sessions are open, too slow for a loop that waits", s->address, i,
+                           s->options.instruments);
         OC_TRY(oc_client_session_open(s->client, w->name, s->options.universe[i].symbol, w->schema.low, w->schema.high,
-                                      s->options.period_ns, patience_ns(s), &s->stream[i].session));
+                                      s->options.period_ns, left, &s->stream[i].session));
         s->stream[i].begun = false;
     }
     return OC_OK;
@@ -125,8 +125,10 @@ static oc_status sessions_open(oc_server_predictor *s)
 
 static oc_status client_connect(oc_server_predictor *s)
 {
-    OC_TRY(oc_client_open(&s->client, s->address, patience_ns(s)));
-    oc_status status = sessions_open(s);
+    const int64_t patience_ns = s->counts.connected == 0 ? first_connect_ns : connect_ns,
+                  until_ns = oc_clock_monotonic_ns() + patience_ns;
+    OC_TRY(oc_client_open(&s->client, s->address, patience_ns));
+    oc_status status = sessions_open(s, until_ns);
     if (status == OC_OK) {
         s->counts.connected++;
         s->pause_ns = pause_least_ns;
