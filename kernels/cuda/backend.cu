@@ -96,7 +96,7 @@ static OC_MUST memory_take(oc_backend *b, oc_cuda *c, size_t arena_bytes)
                        (double)available * 1e-9, (double)total * 1e-9, (double)(bytes + OWN_BYTES) * 1e-9);
     c->block = (unsigned char *)block;
     c->bytes = bytes;
-    c->parts = (double *)(c->block + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    c->parts = (double *)(void *)(c->block + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     c->fault = (oc_cuda_fault *)(c->parts + OC_CUDA_PARTS);
 #ifdef OC_EMULATION
     emulation::hand_out(c->parts, OC_CUDA_PARTS * sizeof *c->parts);

@@ -125,8 +125,34 @@ static __global__ void __launch_bounds__(THREADS) lstm_cell(cell_step s)
     gates[3 * (int64_t)s.hidden] = a.o;
 }
 
-static OC_MUST cell_run(oc_backend *b, const cell_step *s)
+/* gates += h . W_hh' by fragments; then lstm_cell has only the functions left. */
+static OC_MUST add_recurrent(oc_backend *b, const cell_step *s)
 {
+    oc_cuda_product p = {};
+    p.m = s->rows;
+    p.n = 4 * s->hidden;
+    p.k = s->hidden;
+    p.a = s->h;
+    p.a_row = s->hidden;
+    p.a_k = 1;
+    p.b = s->w_hh;
+    p.b_k = 1;
+    p.b_column = s->hidden;
+    p.c = s->gates;
+    p.c_row = p.n;
+    p.add = true;
+    p.math = b->info.math;
+    OC_TRY(oc_cuda_product_run(b, &p));
+    return OC_OK;
+}
+
+static OC_MUST cell_run(oc_backend *b, const cell_step *wanted)
+{
+    cell_step one = *wanted, *const s = &one;
+    if (b->info.math != OC_MATH_F32 && s->h) {
+        OC_TRY(add_recurrent(b, s));
+        s->h = NULL;
+    }
     const dim3 grid((unsigned)((s->rows + ROWS - 1) / ROWS), (unsigned)((s->hidden + UNITS - 1) / UNITS));
     OC_LAUNCH(b, lstm_cell, grid, THREADS, 0, *s);
     return OC_OK;
@@ -150,6 +176,7 @@ static OC_MUST project(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_lstm
     p.c = gates;
     p.c_row = p.n;
     p.start = packed + l->bias[layer];
+    p.math = b->info.math;
     OC_TRY(oc_cuda_product_run(b, &p));
     return OC_OK;
 }

@@ -69,6 +69,27 @@ typedef struct layer {
     float *gates, *dy, *dc, *parts;
 } layer;
 
+/* dy_t += dgates_{t+1} . W_hh by fragments. */
+static OC_MUST add_recurrent(oc_backend *b, const layer *l, const float *next, float *dy)
+{
+    oc_cuda_product p = {};
+    p.m = l->batch;
+    p.n = l->hidden;
+    p.k = 4 * l->hidden;
+    p.a = next;
+    p.a_row = p.k;
+    p.a_k = 1;
+    p.b = l->w_hh;
+    p.b_k = l->hidden;
+    p.b_column = 1;
+    p.c = dy;
+    p.c_row = p.n;
+    p.add = true;
+    p.math = b->info.math;
+    OC_TRY(oc_cuda_product_run(b, &p));
+    return OC_OK;
+}
+
 static OC_MUST scan(oc_backend *b, const layer *l)
 {
     const int64_t state = (int64_t)l->batch * l->hidden;
@@ -90,6 +111,10 @@ static OC_MUST scan(oc_backend *b, const layer *l)
         g.cells = l->cells + t * state;
         g.before = t > 0 ? g.cells - state : NULL;
         g.dy = l->dy + t * state;
+        if (g.next && b->info.math != OC_MATH_F32) {
+            OC_TRY(add_recurrent(b, l, g.next, l->dy + t * state));
+            g.next = NULL;
+        }
         OC_LAUNCH(b, lstm_cell_gradient, grid, THREADS, 0, g);
     }
     return OC_OK;
@@ -113,6 +138,7 @@ static OC_MUST weight_gradient(oc_backend *b, const layer *l, const float *dgate
     p.c_row = n;
     p.splits = oc_cuda_lstm_splits((int64_t)l->steps * l->batch, l->hidden, n);
     p.parts = l->parts;
+    p.math = b->info.math;
     OC_TRY(oc_cuda_product_run(b, &p));
     return OC_OK;
 }
@@ -147,6 +173,7 @@ static OC_MUST pass_down(oc_backend *b, const layer *l, const oc_dropout *below)
     p.b_column = 1;
     p.c = l->dy;
     p.c_row = l->inputs;
+    p.math = b->info.math;
     OC_TRY(oc_cuda_product_run(b, &p));
     if (!below) return OC_OK;
     const dropping d = {l->dy, l->steps, l->batch, l->inputs, oc_device_dropout_of(below)};

@@ -7,67 +7,22 @@
  * Backward: units are the rows, K = 4H; the gradients of the gates go through shared memory, two barriers a step; dc
  * stays in registers. Bound: latency of a step (two or four dependent products per gate, a barrier, the functions), or,
  * for a large batch, the bytes of gates. Not run on a GPU. */
+#include "kernels/cuda/number.cuh"
 #include "kernels/cuda/lstm_scan.cuh"
-
-/* What differs between bf16 and tf32: how wide a fragment's k is, and how a number lies in shared memory. */
-template <int MATH> struct number;
-template <> struct number<OC_MATH_BF16> {
-    typedef oc_bf16 type;
-    static constexpr int DEPTH = 16, PAD = 8; /* rows 8 numbers longer: fragments without bank conflicts */
-    static __device__ __forceinline__ type of(float x)
-    {
-        return oc_bf16_of(x);
-    }
-    /* Register n of B at column `row` of the shared [column][k]; k is that of the fragment. */
-    static __device__ __forceinline__ uint32_t b(const type *row, int k, int i, int n)
-    {
-        return *reinterpret_cast<const uint32_t *>(row + k + 2 * i + 8 * n);
-    }
-    /* Register n of A from a function of (row, k). */
-    template <class F> static __device__ __forceinline__ uint32_t a(F at, int k, int g, int i, int n)
-    {
-        const int row = g + n % 2 * 8, from = k + 2 * i + n / 2 * 8;
-        return oc_bf16_pair(at(row, from), at(row, from + 1));
-    }
-    static __device__ __forceinline__ void multiply(float *c, const uint32_t *a, const uint32_t *b)
-    {
-        oc_mma_bf16(c, a, b);
-    }
-};
-template <> struct number<OC_MATH_TF32> {
-    typedef uint32_t type;
-    static constexpr int DEPTH = 8, PAD = 4;
-    static __device__ __forceinline__ type of(float x)
-    {
-        return oc_tf32_of(x);
-    }
-    static __device__ __forceinline__ uint32_t b(const type *row, int k, int i, int n)
-    {
-        return row[k + i + 4 * n];
-    }
-    template <class F> static __device__ __forceinline__ uint32_t a(F at, int k, int g, int i, int n)
-    {
-        return oc_tf32_of(at(g + n % 2 * 8, k + i + n / 2 * 4));
-    }
-    static __device__ __forceinline__ void multiply(float *c, const uint32_t *a, const uint32_t *b)
-    {
-        oc_mma_tf32(c, a, b);
-    }
-};
 
 /* Numbers of a kernel for H <= 16 KT, computed once. */
 template <int MATH, int KT> struct forward_plan {
     static constexpr int UNITS = 16 * KT, WARPS = 2 * KT, THREADS = 32 * WARPS;
-    static constexpr int STEPS = UNITS / number<MATH>::DEPTH;
+    static constexpr int STEPS = UNITS / oc_number<MATH>::DEPTH;
     static constexpr int RESIDENT =
         STEPS > 8 ? 8 : STEPS; /* k-steps in registers, 8 registers each; the rest is shared */
-    static constexpr int ROW = UNITS + number<MATH>::PAD;
+    static constexpr int ROW = UNITS + oc_number<MATH>::PAD;
     static constexpr size_t FRAGMENTS = (size_t)(STEPS - RESIDENT) * 2 * WARPS * 32 * 16;
 };
 template <int MATH, int KT, int NT> static constexpr size_t forward_bytes()
 {
     typedef forward_plan<MATH, KT> plan;
-    return plan::FRAGMENTS + (size_t)2 * 8 * NT * plan::ROW * sizeof(typename number<MATH>::type);
+    return plan::FRAGMENTS + (size_t)2 * 8 * NT * plan::ROW * sizeof(typename oc_number<MATH>::type);
 }
 
 /* The two fragments of the warp's 8 units: rows 0 … 7 of them gate i or g, rows 8 … 15 gate f or o. */
@@ -89,7 +44,7 @@ template <int MATH, int KT> struct forward_weights {
             for (int step = 0; step < plan::STEPS; step++) {
                 OC_UNROLL
                 for (int n = 0; n < 4; n++) {
-                    const uint32_t x = number<MATH>::a(at, step * number<MATH>::DEPTH, lane / 4, lane % 4, n);
+                    const uint32_t x = oc_number<MATH>::a(at, step * oc_number<MATH>::DEPTH, lane / 4, lane % 4, n);
                     if (step < plan::RESIDENT)
                         held[m][step < plan::RESIDENT ? step : 0][n] = x;
                     else
@@ -134,14 +89,14 @@ OC_DEVICE float forward_unit(const oc_lstm_scan &s, int64_t t, int row, int unit
 }
 
 template <int MATH, int KT, int NT>
-OC_DEVICE void first_state(const oc_lstm_scan &s, typename number<MATH>::type *states, int first)
+OC_DEVICE void first_state(const oc_lstm_scan &s, typename oc_number<MATH>::type *states, int first)
 {
     typedef forward_plan<MATH, KT> plan;
     for (int n = threadIdx.x; s.h_first && n < 8 * NT * plan::UNITS; n += plan::THREADS) {
         const int row = first + n / plan::UNITS, unit = n % plan::UNITS;
         const bool there = row < s.rows && unit < s.hidden;
         states[n / plan::UNITS * plan::ROW + unit] =
-            number<MATH>::of(there ? s.h_first[(int64_t)row * s.hidden + unit] : 0.0f);
+            oc_number<MATH>::of(there ? s.h_first[(int64_t)row * s.hidden + unit] : 0.0f);
     }
 }
 
@@ -149,7 +104,7 @@ template <int MATH, int KT, int NT>
 static __global__ void __launch_bounds__(forward_plan<MATH, KT>::THREADS, 1) lstm_scan(oc_lstm_scan s)
 {
     typedef forward_plan<MATH, KT> plan;
-    typedef typename number<MATH>::type type;
+    typedef typename oc_number<MATH>::type type;
     OC_SHARED_DYNAMIC(unsigned char, shared);
     uint32_t *fragments = reinterpret_cast<uint32_t *>(shared);
     type *states = reinterpret_cast<type *>(shared + plan::FRAGMENTS); /* [2][8 NT][ROW] */
@@ -179,10 +134,10 @@ static __global__ void __launch_bounds__(forward_plan<MATH, KT>::THREADS, 1) lst
                 OC_UNROLL
                 for (int n = 0; n < NT; n++) {
                     const type *column = from + (8 * n + g) * plan::ROW;
-                    const uint32_t b[2] = {number<MATH>::b(column, step * number<MATH>::DEPTH, i, 0),
-                                           number<MATH>::b(column, step * number<MATH>::DEPTH, i, 1)};
-                    number<MATH>::multiply(sum[0][n], a[0], b);
-                    number<MATH>::multiply(sum[1][n], a[1], b);
+                    const uint32_t b[2] = {oc_number<MATH>::b(column, step * oc_number<MATH>::DEPTH, i, 0),
+                                           oc_number<MATH>::b(column, step * oc_number<MATH>::DEPTH, i, 1)};
+                    oc_number<MATH>::multiply(sum[0][n], a[0], b);
+                    oc_number<MATH>::multiply(sum[1][n], a[1], b);
                 }
             }
         }
@@ -192,7 +147,7 @@ static __global__ void __launch_bounds__(forward_plan<MATH, KT>::THREADS, 1) lst
             const float mine[4] = {sum[0][n][e], sum[0][n][2 + e], sum[1][n][e], sum[1][n][2 + e]};
             const int column = 8 * n + 2 * i + e;
             to[column * plan::ROW + unit] =
-                number<MATH>::of(forward_unit(s, t, first + column, unit, mine, &cell[n][e]));
+                oc_number<MATH>::of(forward_unit(s, t, first + column, unit, mine, &cell[n][e]));
         }
         __syncthreads();
     }
@@ -201,15 +156,15 @@ static __global__ void __launch_bounds__(forward_plan<MATH, KT>::THREADS, 1) lst
 /* ---------------------------------------------------------------- backward */
 template <int MATH, int KT> struct backward_plan {
     static constexpr int UNITS = 16 * KT, WARPS = KT, THREADS = 32 * WARPS;
-    static constexpr int STEPS = 4 * UNITS / number<MATH>::DEPTH;
+    static constexpr int STEPS = 4 * UNITS / oc_number<MATH>::DEPTH;
     static constexpr int RESIDENT = STEPS > 24 ? 24 : STEPS; /* 4 registers each; of 32 the compiler spilt some */
-    static constexpr int ROW = 4 * UNITS + number<MATH>::PAD;
+    static constexpr int ROW = 4 * UNITS + oc_number<MATH>::PAD;
     static constexpr size_t FRAGMENTS = (size_t)(STEPS - RESIDENT) * THREADS * 16;
 };
 template <int MATH, int KT, int NT> static constexpr size_t backward_bytes()
 {
     typedef backward_plan<MATH, KT> plan;
-    return plan::FRAGMENTS + (size_t)8 * NT * plan::ROW * sizeof(typename number<MATH>::type);
+    return plan::FRAGMENTS + (size_t)8 * NT * plan::ROW * sizeof(typename oc_number<MATH>::type);
 }
 
 /* The warp's 16 units as rows; k = gate UNITS + unit of the step after. */
@@ -228,7 +183,7 @@ template <int MATH, int KT> struct backward_weights {
         for (int step = 0; step < plan::STEPS; step++) {
             OC_UNROLL
             for (int n = 0; n < 4; n++) {
-                const uint32_t x = number<MATH>::a(at, step * number<MATH>::DEPTH, lane / 4, lane % 4, n);
+                const uint32_t x = oc_number<MATH>::a(at, step * oc_number<MATH>::DEPTH, lane / 4, lane % 4, n);
                 if (step < plan::RESIDENT)
                     held[step < plan::RESIDENT ? step : 0][n] = x;
                 else
@@ -269,7 +224,7 @@ static __global__ void __launch_bounds__(backward_plan<MATH, KT>::THREADS, 1)
     lstm_scan_gradient(oc_lstm_scan_gradient s)
 {
     typedef backward_plan<MATH, KT> plan;
-    typedef typename number<MATH>::type type;
+    typedef typename oc_number<MATH>::type type;
     OC_SHARED_DYNAMIC(unsigned char, shared);
     uint32_t *fragments = reinterpret_cast<uint32_t *>(shared);
     type *gradients = reinterpret_cast<type *>(shared + plan::FRAGMENTS); /* [8 NT][ROW] */
@@ -287,9 +242,9 @@ static __global__ void __launch_bounds__(backward_plan<MATH, KT>::THREADS, 1)
                 OC_UNROLL
                 for (int n = 0; n < NT; n++) {
                     const type *column = gradients + (8 * n + g) * plan::ROW;
-                    const uint32_t b[2] = {number<MATH>::b(column, step * number<MATH>::DEPTH, i, 0),
-                                           number<MATH>::b(column, step * number<MATH>::DEPTH, i, 1)};
-                    number<MATH>::multiply(sum[n], a, b);
+                    const uint32_t b[2] = {oc_number<MATH>::b(column, step * oc_number<MATH>::DEPTH, i, 0),
+                                           oc_number<MATH>::b(column, step * oc_number<MATH>::DEPTH, i, 1)};
+                    oc_number<MATH>::multiply(sum[n], a, b);
                 }
             }
         }
@@ -300,10 +255,10 @@ static __global__ void __launch_bounds__(backward_plan<MATH, KT>::THREADS, 1)
             const int unit = threadIdx.x / 32 * 16 + g + e / 2 * 8, column = 8 * n + 2 * i + e % 2;
             const oc_gates d = backward_unit(s, t, first + column, unit, sum[n][e], &dc[n][e]);
             type *to = gradients + column * plan::ROW + unit;
-            to[0] = number<MATH>::of(d.i);
-            to[plan::UNITS] = number<MATH>::of(d.f);
-            to[2 * plan::UNITS] = number<MATH>::of(d.g);
-            to[3 * plan::UNITS] = number<MATH>::of(d.o);
+            to[0] = oc_number<MATH>::of(d.i);
+            to[plan::UNITS] = oc_number<MATH>::of(d.f);
+            to[2 * plan::UNITS] = oc_number<MATH>::of(d.g);
+            to[3 * plan::UNITS] = oc_number<MATH>::of(d.o);
         }
         __syncthreads();
     }

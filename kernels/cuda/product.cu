@@ -80,7 +80,10 @@ oc_status oc_cuda_product_run(oc_backend *b, const oc_cuda_product *wanted)
     const dim3 grid((unsigned)((p.m + TILE - 1) / TILE), (unsigned)((p.n + TILE - 1) / TILE),
                     (unsigned)(p.splits * p.batch));
     if (grid.y > 65535) return OC_FAIL(OC_ELIMIT, "a product of %d columns; a GPU's grid holds %d", p.n, 65535 * TILE);
-    OC_LAUNCH(b, product, grid, THREADS, 0, p);
+    if (p.math != OC_MATH_F32)
+        OC_TRY(oc_cuda_product_mma(b, &p, grid));
+    else
+        OC_LAUNCH(b, product, grid, THREADS, 0, p);
     if (p.splits > 1) OC_LAUNCH(b, add_parts, oc_flat_grid(b, (int64_t)p.m * p.n * p.batch), OC_FLAT_THREADS, 0, p);
     return OC_OK;
 }

@@ -9,5 +9,6 @@ set(OUTCRY_CUDA_SOURCES
     cuda/lstm_backward.cu
     cuda/lstm_persistent.cu
     cuda/product.cu
+    cuda/product_mma.cu
     cuda/slide.cu
     cuda/update.cu)

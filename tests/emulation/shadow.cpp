@@ -265,7 +265,7 @@ static void outside(const fiber *f, uintptr_t at, size_t bytes, bool writes, con
             writes ? "writes" : "reads", reinterpret_cast<void *>(at));
 }
 
-static inline void access(const void *pointer, size_t bytes, bool writes, const void *code)
+[[maybe_unused]] static inline void access(const void *pointer, size_t bytes, bool writes, const void *code)
 {
     static region *last;
     const fiber *f = running;
