@@ -81,6 +81,8 @@ const oc_config_key oc_backtest_keys[] = {
     {"risk.message_reserve", OC_CONFIG_INT, 0, 9999, "10", NULL, "", "… of which are kept for cancels"},
     {"risk.duplicate_ns", OC_CONFIG_INT, 0, DAY, "10000000", NULL, "ns", "the same order is refused for so long"},
     {"risk.open_orders_max", OC_CONFIG_INT, 1, OC_ENGINE_ORDERS_MAX, "32", NULL, "", "at once"},
+    {"risk.leap_ns", OC_CONFIG_INT, 1, DAY * 3660, "2678400000000000", NULL, "ns",
+     "time that goes further ahead in one step (31 days) is not believed at once, and from there on only reducing"},
     {"risk.confidence_min", OC_CONFIG_REAL, 0, 1, "0", NULL, "", "of an order that opens"},
     {"report.interval_ns", OC_CONFIG_INT, 1e6, DAY * 31, "60000000000", NULL, "ns",
      "of the returns behind Sharpe, Sortino"},
@@ -144,6 +146,7 @@ static void account_read(const oc_config *c, oc_engine_account *a)
         double value = oc_config_real(c, account_reals[i].key);
         memcpy((unsigned char *)a + account_reals[i].at, &value, sizeof value);
     }
+    a->leap_ns = oc_config_int(c, "risk.leap_ns");
     a->policy.kind = OC_POLICY_MODEL + choice(c, "policy.kind", kinds, 3);
     a->policy.fallback = OC_FALLBACK_HOLD + choice(c, "policy.fallback", fallbacks, 3);
     a->policy.order_type = OC_ORDER_MARKET + choice(c, "policy.order_type", types, 4);

@@ -95,18 +95,38 @@ static void operate(engine_run *r)
 
 /* ---- the way in ---- */
 
-/* What changes money or obeys a person is not lost for a wrong clock; it takes place now. */
+static void reduce_or_say(engine_run *r, oc_reason reason, int64_t time_ns)
+{
+    if (r->e->totals.state == OC_TRADING_ACTIVE)
+        oc_run_escalate(r, OC_TRADING_REDUCING, reason, time_ns, r->e->now_ns);
+    else
+        oc_run_alert(r, reason, 0, 0, time_ns, r->e->now_ns);
+}
+
+/* A clock that is wrong must neither open anything nor put the exits to sleep: reducing is latched (halted would send
+ * no exit), and what the market, the venue and people say takes place now, at our time. One leap ahead may be a glitch;
+ * where the next input leaps as well, time has gone on: a gap, and it is believed. What is no time at all says nothing.
+ */
 static bool time_accept(engine_run *r)
 {
     oc_engine *e = r->e;
     const oc_input *in = r->input;
-    if (in->time_ns >= e->now_ns && in->time_ns <= INT64_MAX / 2) {
+    bool sane = in->time_ns >= 0 && in->time_ns <= INT64_MAX / 2;
+    bool ahead = sane && e->day_known && in->time_ns - e->now_ns > e->account.leap_ns;
+    bool market = in->kind == OC_INPUT_MARKET, twice = ahead && e->leapt;
+    if (sane && in->time_ns >= e->now_ns && (!ahead || twice)) {
+        if (twice) oc_run_alert(r, OC_REASON_TIME_LEAP, 0, 0, in->time_ns, e->now_ns);
         e->now_ns = in->time_ns;
+        e->leapt = 0;
         return true;
     }
     e->totals.bad_inputs++;
-    oc_run_alert(r, OC_REASON_TIME, 0, 0, in->time_ns, e->now_ns);
-    return in->kind == OC_INPUT_VENUE || in->kind == OC_INPUT_OPERATOR;
+    e->leapt = ahead;
+    if (ahead || (sane && market))
+        reduce_or_say(r, ahead ? OC_REASON_TIME_LEAP : OC_REASON_TIME, in->time_ns);
+    else
+        oc_run_alert(r, OC_REASON_TIME, 0, 0, in->time_ns, e->now_ns);
+    return in->kind == OC_INPUT_VENUE || in->kind == OC_INPUT_OPERATOR || (sane && market);
 }
 
 static bool sequence_accept(engine_run *r)
@@ -159,6 +179,14 @@ oc_status oc_engine_apply(oc_engine *e, const oc_input *input, oc_action *action
 
 /* ---- recorded decisions ---- */
 
+static bool order_sane(const oc_action *a)
+{
+    return (a->side == OC_SIDE_BUY || a->side == OC_SIDE_SELL) && a->type >= OC_ORDER_MARKET &&
+           a->type < OC_ORDER_TYPE_END && a->lots >= 1 && a->lots <= OC_TRADE_LOTS_MAX && a->price_ticks >= 1 &&
+           a->price_ticks <= OC_TRADE_PRICE_MAX;
+}
+
+/* The state only rises here as well: what this build halts for, a recorded action does not take back. */
 static oc_status absorb_action(engine_run *r, const oc_action *a, size_t index)
 {
     oc_engine *e = r->e;
@@ -168,7 +196,7 @@ static oc_status absorb_action(engine_run *r, const oc_action *a, size_t index)
         return OC_FAIL(OC_EDATA, "input %llu: action %zu of kind %u is no action", sequence, index, a->kind);
     if (a->kind == OC_ACTION_NEW) {
         uint64_t id = oc_order_id((uint16_t)e->totals.epoch, r->input->sequence, (uint8_t)index);
-        if (a->order_id != id || oc_run_find(e, id) || !oc_run_register_new(r, a))
+        if (a->order_id != id || !order_sane(a) || oc_run_find(e, id) || !oc_run_register_new(r, a))
             return OC_FAIL(OC_EDATA, "input %llu: action %zu is not an order of this input", sequence, index);
     }
     if (a->kind == OC_ACTION_CANCEL) {
@@ -178,16 +206,20 @@ static oc_status absorb_action(engine_run *r, const oc_action *a, size_t index)
     if (a->kind == OC_ACTION_QUERY && a->reason == OC_REASON_ANSWER_LATE && (o = oc_run_find(e, a->order_id)) != NULL)
         o->state = OC_ORDER_SENT_UNKNOWN;
     if (a->kind == OC_ACTION_TIMER) {
+        if (a->at_ns < 0) return OC_FAIL(OC_EDATA, "input %llu: action %zu asks for a time below 0", sequence, index);
         e->timer_ns = a->at_ns;
         e->timer_set = 1;
     }
-    e->totals.state = a->state;
+    if (a->state > e->totals.state) e->totals.state = a->state;
     return OC_OK;
 }
 
 oc_status oc_engine_absorb(oc_engine *e, const oc_input *input, const oc_action *actions, size_t count)
 {
     engine_run r = {e, input, NULL, 0, true};
+    if (count > OC_ACTIONS_MAX)
+        return OC_FAIL(OC_EDATA, "input %llu: %zu actions, at most %d", (unsigned long long)input->sequence, count,
+                       OC_ACTIONS_MAX);
     input_take(&r);
     for (size_t i = 0; i < count; i++) OC_TRY(absorb_action(&r, &actions[i], i));
     return OC_OK;

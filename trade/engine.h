@@ -36,6 +36,7 @@ typedef struct oc_engine_account {             /* what holds for all instruments
     oc_risk_account risk;
     oc_policy_config policy;
     int64_t day_offset_ns;                     /* the loss day begins at this time after midnight UTC */
+    int64_t leap_ns;                           /* time that goes further ahead in one step is not believed at once */
     uint32_t epoch;                            /* 1 … 65,535: of the first start; never reused for an account */
     uint32_t reserved;
 } oc_engine_account;
@@ -68,8 +69,8 @@ OC_MUST oc_engine_apply(oc_engine *e, const oc_input *input, oc_action *actions,
  * is decided. OC_EDATA where the actions cannot belong to the input. */
 OC_MUST oc_engine_absorb(oc_engine *e, const oc_input *input, const oc_action *actions, size_t count);
 
-/* Versioned, checksummed. load refuses another version, another configuration, another size and any changed bit, and
- * then leaves the engine as it was. */
+/* Versioned, checksummed. load refuses another version, another configuration, another size, any changed bit, and what
+ * no engine could hold though its checksum fits (OC_EDATA names the field), and then leaves the engine as it was. */
 size_t oc_engine_save_bytes(const oc_engine *e);
 OC_MUST oc_engine_save(const oc_engine *e, void *state, size_t cap, size_t *bytes);
 OC_MUST oc_engine_load(oc_engine *e, const void *state, size_t bytes);

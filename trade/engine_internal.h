@@ -36,7 +36,7 @@ struct oc_engine {
     uint64_t next_sequence;
     int64_t now_ns, day, token_ns, token_at_ns, timer_ns, asked_ns;
     uint32_t markets, order_count, recent_at, reserved;
-    uint8_t day_known, timer_set, asked, reserved_bytes[5];
+    uint8_t day_known, timer_set, asked, leapt, reserved_bytes[4];    /* leapt: the input before leapt ahead */
     oc_open_order order[OC_ENGINE_ORDERS_MAX];
     recent_order recent[RECENT_MAX];           /* the next goes to recent_at; lots 0: never used */
     market_state market[];
@@ -74,6 +74,9 @@ void oc_run_pursue(engine_run *r, uint32_t instrument);                         
 
 /* engine_venue.c */
 void oc_run_venue(engine_run *r);
+
+/* engine_check.c */
+OC_MUST oc_engine_state_check(const oc_engine *e, const oc_engine *saved);      /* OC_EDATA names the field */
 
 /* portfolio.c */
 bool oc_portfolio_fill(oc_position *p, uint8_t side, int64_t lots, int64_t price_ticks, int64_t fee_micros);

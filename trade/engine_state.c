@@ -8,7 +8,7 @@
 #include "trade/engine_internal.h"
 
 /* What is hashed and saved has no padding. */
-static_assert(sizeof(oc_risk_account) == 88 && sizeof(oc_policy_config) == 136 && sizeof(oc_engine_account) == 240 &&
+static_assert(sizeof(oc_risk_account) == 88 && sizeof(oc_policy_config) == 136 && sizeof(oc_engine_account) == 248 &&
                   sizeof(oc_risk_instrument) == 64 && sizeof(oc_engine_market) == 72 && sizeof(oc_cross) == 32 &&
                   sizeof(oc_position) == 48 && sizeof(oc_open_order) == 56 && sizeof(recent_order) == 32,
               "no unnamed padding");
@@ -52,6 +52,7 @@ static const bound_row account_bounds[] = {
     ACCOUNT(policy.take_bps, 0, 1000000),
     ACCOUNT(policy.cooldown_ns, 0, 366 * DAY_NS),
     ACCOUNT(day_offset_ns, 0, DAY_NS - 1),
+    ACCOUNT(leap_ns, 1, 3660 * DAY_NS),
 };
 
 #define MARKET(field, min, max)                                                                                        \
@@ -144,6 +145,7 @@ void oc_engine_account_default(oc_engine_account *account)
     const int64_t second = OC_SECOND_NS, money = INT64_C(1000000);
     memset(account, 0, sizeof *account);
     account->epoch = 1;
+    account->leap_ns = 31 * DAY_NS; /* longer than markets are closed, and than from one monthly file to the next */
     account->risk = (oc_risk_account){1000000 * money,
                                       10000 * money,
                                       20000 * money,
@@ -263,8 +265,13 @@ oc_status oc_engine_load(oc_engine *e, const void *state, size_t bytes)
         return OC_FAIL(OC_EDATA, "engine state: %zu bytes, not %zu: cut or of another build", bytes,
                        sizeof h + (size_t)e->bytes);
     if (!oc_hash_equal(h.check, state_check(&h, body))) return OC_FAIL(OC_EDATA, "engine state: damaged (checksum)");
-    memcpy(e, body, (size_t)h.bytes);
-    return OC_OK;
+    oc_engine *saved; /* aligned, and e as it was where the check refuses */
+    OC_TRY(oc_memory_new(&saved, (size_t)h.bytes, "engine state"));
+    memcpy(saved, body, (size_t)h.bytes);
+    oc_status status = oc_engine_state_check(e, saved);
+    if (status == OC_OK) memcpy(e, saved, (size_t)h.bytes);
+    oc_memory_free(saved);
+    return status;
 }
 
 oc_hash oc_engine_state_hash(const oc_engine *e)

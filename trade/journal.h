@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-enum { OC_JOURNAL_VERSION = 1, OC_JOURNAL_HEADER_BYTES = 112, OC_JOURNAL_RECORD_BYTES = 32 };
+enum { OC_JOURNAL_VERSION = 2, OC_JOURNAL_HEADER_BYTES = 112, OC_JOURNAL_RECORD_BYTES = 32 };
 
 typedef enum oc_journal_kind {
     OC_JOURNAL_CONFIG = 1,       /* the engine's configuration: account, then markets */

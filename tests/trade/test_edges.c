@@ -2,6 +2,7 @@
  * that no test then noticed (a mutation); it fails where that line is changed again. */
 #include "trade/trade_case.h"
 
+#include "trade/engine_internal.h"
 #include "trade/quote.h"
 #include "trade/venues/simulated.h"
 
@@ -191,13 +192,225 @@ static void no_clock_loses_a_fill(void **state)
     const int64_t now = r.now_ns, strange[] = {0, -1, INT64_MAX, INT64_MIN, INT64_MAX / 2 + 1};
     for (size_t i = 0; i < COUNT(strange); i++) {
         r.now_ns = strange[i];
-        rig_quote(&r, 0, 10500, 10500); /* of the market nothing is believed */
+        rig_quote(&r, 0, 10000, 10000);
         assert_int_equal(rig_alert(&r), OC_REASON_TIME);
+        assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_REDUCING);
         rig_fill(&r, a, 10000, 1);
         assert_int_equal(oc_engine_position(r.engine, 0).lots, (int64_t)i + 1);
         assert_int_equal(oc_engine_time(r.engine), now);
     }
     assert_int_equal(oc_engine_totals_of(r.engine).equity_micros, 0);
+}
+
+/* One event from the far future: the clock stays, nothing opens any more, and the stop is wide awake. */
+static void one_leap_of_time_puts_no_stop_to_sleep(void **state)
+{
+    (void)state;
+    r.config.account.policy.stop_bps = 50;
+    opened_again(10000, 10000);
+    (void)entered(0.9f, 0.05f);
+    const int64_t now = r.now_ns;
+    r.now_ns += r.config.account.leap_ns + 1;
+    rig_quote(&r, 0, 10000, 10000);
+    assert_int_equal(rig_alert(&r), OC_REASON_TIME_LEAP);
+    assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_REDUCING);
+    assert_int_equal(oc_engine_time(r.engine), now);
+    r.now_ns = now + SECOND;
+    rig_quote(&r, 0, 9940, 9940);
+    assert_int_equal(oc_engine_time(r.engine), now + SECOND);
+    assert_non_null(rig_action(&r, OC_ACTION_NEW, 0));
+    assert_int_equal(rig_action(&r, OC_ACTION_NEW, 0)->reason, OC_REASON_STOP);
+    rig_fill(&r, *rig_action(&r, OC_ACTION_NEW, 0), 9940, 10);
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    assert_int_equal(rig_count(&r, OC_ACTION_NEW), 0);
+}
+
+/* As far as the limit is no leap; and a glitch within it leaves a clock that is ahead: the market is heard all the
+ * same. */
+static void a_clock_that_ran_ahead_puts_no_stop_to_sleep(void **state)
+{
+    (void)state;
+    r.config.account.policy.stop_bps = 50;
+    opened_again(10000, 10000);
+    (void)entered(0.9f, 0.05f);
+    const int64_t now = r.now_ns, ahead = now + r.config.account.leap_ns;
+    r.now_ns = ahead;
+    rig_quote(&r, 0, 10000, 10000);
+    assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_ACTIVE);
+    r.now_ns = now + SECOND;
+    rig_quote(&r, 0, 9940, 9940);
+    assert_int_equal(rig_alert(&r), OC_REASON_TIME);
+    assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_REDUCING);
+    assert_int_equal(oc_engine_time(r.engine), ahead);
+    assert_int_equal(rig_action(&r, OC_ACTION_NEW, 0)->reason, OC_REASON_STOP);
+}
+
+/* The market was closed for longer than that: the second input says that time has really gone on. */
+static void a_gap_of_time_is_believed_the_second_time(void **state)
+{
+    (void)state;
+    r.now_ns += r.config.account.leap_ns + 1;
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    assert_int_equal(rig_alert(&r), OC_REASON_TIME_LEAP);
+    assert_int_equal(rig_count(&r, OC_ACTION_NEW), 0);
+    rig_quote(&r, 0, 10000, 10000);
+    assert_int_equal(rig_alert(&r), OC_REASON_TIME_LEAP);
+    assert_int_equal(oc_engine_time(r.engine), r.now_ns);
+    assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_REDUCING);
+    rig_operate(&r, OC_OPERATOR_REARM, 0);
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    assert_int_equal(rig_count(&r, OC_ACTION_NEW), 1);
+}
+
+typedef struct forgery {
+    const char *field; /* that the refusal names */
+    size_t at;
+    uint64_t value;
+    unsigned width;
+} forgery;
+
+#define ENGINE(field, value)                                                                                           \
+    {                                                                                                                  \
+#field, offsetof(oc_engine, field), (uint64_t)(value), sizeof(((oc_engine *)0)->field)                         \
+    }
+#define MARKET(field, value)                                                                                           \
+    {                                                                                                                  \
+#field, offsetof(oc_engine, market) + offsetof(market_state, field), (uint64_t)(value),                        \
+            sizeof(((market_state *)0)->field)                                                                         \
+    }
+#define ORDER(field, value)                                                                                            \
+    {                                                                                                                  \
+#field, offsetof(oc_engine, order) + offsetof(oc_open_order, field), (uint64_t)(value),                        \
+            sizeof(((oc_open_order *)0)->field)                                                                        \
+    }
+
+/* A state that was changed and given a checksum that fits: saved by an engine whose memory was written to. */
+static void forged_states_are_refused(void **state)
+{
+    (void)state;
+    const forgery cases[] = {
+        ENGINE(rings_at, 1 << 30),
+        ENGINE(markets, 200),
+        ENGINE(order_count, 97),
+        ENGINE(order_count, UINT32_MAX),
+        ENGINE(order_count, 0),
+        ENGINE(recent_at, 64),
+        ENGINE(totals.state, 3),
+        ENGINE(totals.epoch, 0),
+        ENGINE(totals.epoch, 65536),
+        ENGINE(totals.killed, 7),
+        ENGINE(totals.connected, 2),
+        ENGINE(next_sequence, 0),
+        ENGINE(next_sequence, UINT64_MAX),
+        ENGINE(now_ns, -1),
+        ENGINE(now_ns, INT64_MAX),
+        ENGINE(token_ns, -1),
+        ENGINE(token_ns, INT64_MAX),
+        ENGINE(token_at_ns, INT64_MAX / 2),
+        ENGINE(timer_ns, -1),
+        ENGINE(day_known, 2),
+        ENGINE(timer_set, 255),
+        ENGINE(leapt, 2),
+        ENGINE(reserved, 1),
+        ENGINE(totals.equity_micros, 1),
+        ENGINE(totals.exposure_micros, INT64_MIN),
+        ENGINE(totals.fees_micros, 5),
+        ENGINE(recent[3].lots, -1),
+        ENGINE(recent[0].time_ns, INT64_MIN),
+        ENGINE(account.risk.exposure_micros_max, 1),
+        ENGINE(account.policy.cross_slow, 1000),
+        ENGINE(account.policy.kind, 99),
+        MARKET(config.risk.order_lots_max, INT64_MAX),
+        MARKET(config.risk.scale.denominator, 0),
+        MARKET(cross.count, 51),
+        MARKET(cross.at, 50),
+        MARKET(cross.fast_sum, -1),
+        MARKET(cross.slow_sum, INT64_MAX),
+        MARKET(position.lots, INT64_MIN),
+        MARKET(position.target_lots, INT64_MIN),
+        MARKET(bid_ticks, -1),
+        MARKET(ask_ticks, INT64_MAX),
+        MARKET(ask_ticks, 1),
+        MARKET(quote_ns, INT64_MIN),
+        MARKET(predicted_ns, -1),
+        MARKET(target_reason, OC_REASON_END),
+        MARKET(refusal, UINT32_MAX),
+        MARKET(quote_known, 2),
+        MARKET(exiting, 9),
+        MARKET(confidence, UINT64_C(0x7ff8000000000000)),
+        MARKET(confidence, UINT64_C(0x4000000000000000)),
+        MARKET(open_buy_lots, 11),
+        MARKET(open_sell_lots, -1),
+        MARKET(exposure_micros, 1),
+        ORDER(id, 0),
+        ORDER(price_ticks, 0),
+        ORDER(price_ticks, INT64_MAX),
+        ORDER(lots, 0),
+        ORDER(lots, INT64_MIN),
+        ORDER(lots, INT64_MAX),
+        ORDER(filled_lots, 10),
+        ORDER(filled_lots, -1),
+        ORDER(sent_ns, INT64_MAX / 2),
+        ORDER(until_ns, -1),
+        ORDER(instrument, 1),
+        ORDER(instrument, UINT32_MAX),
+        ORDER(side, 0),
+        ORDER(side, 3),
+        ORDER(type, 0),
+        ORDER(type, 5),
+        ORDER(state, 0),
+        ORDER(state, 4),
+        ORDER(cancelling, 2),
+    };
+    rig_predict(&r, 0, 0.9f, 0.05f);
+    rig_ack(&r, *rig_action(&r, OC_ACTION_NEW, 0));
+    size_t bytes = oc_engine_save_bytes(r.engine), engine_bytes = oc_engine_bytes(&r.config), saved;
+    unsigned char *good, *forged;
+    must(oc_memory_new(&good, bytes, "state"));
+    must(oc_memory_new(&forged, bytes, "state"));
+    must(oc_engine_save(r.engine, good, bytes, &saved));
+    must(oc_engine_load(r.engine, good, saved));
+    unsigned char *kept = good + (saved - engine_bytes), *memory = (unsigned char *)r.engine;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const forgery *c = &cases[i];
+        memcpy(memory + c->at, &c->value, c->width);
+        must(oc_engine_save(r.engine, forged, bytes, &saved));
+        memcpy(memory, kept, engine_bytes);
+        oc_hash before = oc_engine_state_hash(r.engine);
+        if (oc_engine_load(r.engine, forged, saved) != OC_EDATA) fail_msg("%s, case %zu", c->field, i);
+        const char *message = oc_status_message();
+        if (!strstr(message, "engine state: ")) fail_msg("%s: %s", c->field, message);
+        assert_true(oc_hash_equal(before, oc_engine_state_hash(r.engine)));
+    }
+    must(oc_engine_load(r.engine, good, saved));
+    oc_memory_free(forged);
+    oc_memory_free(good);
+}
+
+/* Orders of a journal that another build is said to have written: none that an engine could not have sent. */
+static void forged_actions_are_refused(void **state)
+{
+    (void)state;
+    static oc_action many[OC_ACTIONS_MAX + 1];
+    const oc_action good = {
+        .price_ticks = 10000, .lots = 5, .kind = OC_ACTION_NEW, .side = OC_SIDE_BUY, .type = OC_ORDER_LIMIT};
+    oc_action cases[] = {good, good, good, good, good, good, good, good, good, good, good};
+    cases[0].lots = 0, cases[1].lots = INT64_MAX, cases[2].lots = INT64_MIN, cases[3].price_ticks = 0;
+    cases[4].price_ticks = INT64_MAX, cases[5].side = 0, cases[6].side = 3, cases[7].type = 0, cases[8].type = 9;
+    cases[9].instrument = 1, cases[10].instrument = UINT32_MAX;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        oc_input in = {.sequence = oc_engine_next_sequence(r.engine), .time_ns = r.now_ns, .kind = OC_INPUT_TIMER};
+        cases[i].order_id = oc_order_id(1, in.sequence, 0);
+        if (oc_engine_absorb(r.engine, &in, &cases[i], 1) != OC_EDATA) fail_msg("case %zu", i);
+        assert_int_equal(oc_engine_order_count(r.engine), 0);
+    }
+    oc_input in = {.sequence = oc_engine_next_sequence(r.engine), .time_ns = r.now_ns, .kind = OC_INPUT_TIMER};
+    must_fail(oc_engine_absorb(r.engine, &in, many, OC_ACTIONS_MAX + 1), OC_EDATA, "at most");
+    rig_operate(&r, OC_OPERATOR_HALT, 0);
+    in.sequence = oc_engine_next_sequence(r.engine);
+    many[0] = (oc_action){.kind = OC_ACTION_ALERT, .state = OC_TRADING_ACTIVE};
+    must(oc_engine_absorb(r.engine, &in, many, 1));
+    assert_int_equal(oc_engine_trading_state(r.engine), OC_TRADING_HALTED);
 }
 
 static void a_flatten_is_tried_until_it_is_done(void **state)
@@ -379,6 +592,11 @@ int main(void)
         WITH(a_hole_is_asked_for_once_a_second),
         WITH(a_broken_line_makes_orders_unknown),
         WITH(no_clock_loses_a_fill),
+        WITH(one_leap_of_time_puts_no_stop_to_sleep),
+        WITH(a_clock_that_ran_ahead_puts_no_stop_to_sleep),
+        WITH(a_gap_of_time_is_believed_the_second_time),
+        WITH(forged_states_are_refused),
+        WITH(forged_actions_are_refused),
         WITH(a_flatten_is_tried_until_it_is_done),
         WITH(a_thin_book_is_not_walked_past_the_collar),
         WITH(the_edge_of_the_collar),
