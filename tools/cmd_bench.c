@@ -30,6 +30,8 @@ static const oc_cli_option options[] = {
     {"layers", "L", "0", false, "LSTM layers, 0: the bench's own choice"},
     {"heads", "N", "-1", false, "attention heads, 0 leaves attention out, -1: the bench's own choice"},
     {"batch", "B", "0", false, "windows in a batch, 0: the bench's own choice"},
+    {"backend", "cpu|cuda", "cpu", false, "where train-rate, latency-window and latency-push run"},
+    {"math", "f32|tf32|bf16", "f32", false, "how a GPU takes products; sums and weights stay f32"},
     {"peers", "FOLDER", NULL, false,
      "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
     {"python", "FILE", NULL, false, "Python with the peers' packages (environment: OUTCRY_PYTHON)"},
@@ -44,6 +46,37 @@ static const oc_cli_option options[] = {
 static const char *text_or(const oc_cli *cli, const char *option, const char *variable)
 {
     return oc_cli_text(cli, option) ? oc_cli_text(cli, option) : getenv(variable);
+}
+
+static oc_status word_read(const oc_cli *cli, const char *option, const char *const *words, int count, int *place)
+{
+    const char *text = oc_cli_text(cli, option);
+    for (*place = 0; *place < count; ++*place)
+        if (strcmp(text, words[*place]) == 0) return OC_OK;
+    return OC_FAIL(OC_EUSAGE, "--%s %s is none of its words; --help names them", option, text);
+}
+
+static oc_status device_read(const oc_cli *cli, oc_bench_options *o)
+{
+    static const char *const places[] = {"cpu", "cuda"};
+    static const char *const maths[] = {[OC_MATH_F32] = "f32", [OC_MATH_TF32] = "tf32", [OC_MATH_BF16] = "bf16"};
+    int place, math;
+    OC_TRY(word_read(cli, "backend", places, 2, &place));
+    OC_TRY(word_read(cli, "math", maths, 3, &math));
+    o->backend = place == 1 ? OC_BACKEND_CUDA : OC_BACKEND_CPU;
+    o->math = (oc_math)math;
+    if (o->backend == OC_BACKEND_CPU && o->math != OC_MATH_F32)
+        return OC_FAIL(OC_EUSAGE, "--math %s: the CPU computes f32 alone; add --backend cuda", maths[math]);
+    return OC_OK;
+}
+
+/* Those that can run on a GPU. */
+static bool knows_cuda(const char *name)
+{
+    static const char *const names[] = {"train-rate", "latency-window", "latency-push"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
 }
 
 static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
@@ -63,6 +96,7 @@ static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
         *integers[i].to = (int)value;
     }
     OC_TRY(oc_cli_real(cli, "seconds", 0.001, 3600, &o->seconds));
+    OC_TRY(device_read(cli, o));
     o->tiny = oc_cli_flag(cli, "tiny");
     o->peers = text_or(cli, "peers", "OUTCRY_PEERS");
     o->python = text_or(cli, "python", "OUTCRY_PYTHON");
@@ -118,6 +152,8 @@ static oc_status run(oc_cli *cli)
     OC_TRY(options_read(cli, &o));
     for (const bench_row *b = benches; b->name; b++) {
         if (strcmp(b->name, cli->arguments[0]) != 0) continue;
+        if (o.backend == OC_BACKEND_CUDA && !knows_cuda(b->name))
+            return OC_FAIL(OC_EUSAGE, "bench %s runs on the CPU alone", b->name);
         OC_TRY(b->run(&o, &report));
         return report_print(cli, &report);
     }

@@ -1,5 +1,6 @@
 /* cmd_doctor.c - outcry doctor: what this machine offers and what would be chosen. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kernels/ops.h"
@@ -7,7 +8,11 @@
 #include "tools/commands.h"
 #include "train/comm.h"
 
+enum { WHY_BYTES = 512 };
+
 static const oc_cli_option options[] = {
+    {"backend", "auto|cpu|cuda", "auto", false,
+     "the backend that must be there: where it is not, exit 1 and a message that says what is missing"},
     {"features", NULL, NULL, false,
      "prints the table of market features instead: name, group, parameters, history, source"},
     {NULL, NULL, NULL, false, NULL},
@@ -22,25 +27,54 @@ static json_t *isas(void)
     return list;
 }
 
+/* Whether a backend opens, and what it says of itself; or why not. */
+static bool there(oc_backend_kind kind, char *why)
+{
+    const oc_backend_config config = {.kind = kind, .arena_bytes = 4096};
+    oc_backend *b = NULL;
+    const bool opens = oc_backend_open(&b, &config) == OC_OK;
+    snprintf(why, WHY_BYTES, "%s", opens ? oc_backend_describe(b)->reason : oc_status_message());
+    oc_backend_close(b);
+    return opens;
+}
+
+static oc_status kind_read(const oc_cli *cli, oc_backend_kind *kind)
+{
+    static const char *const names[] = {
+        [OC_BACKEND_AUTO] = "auto", [OC_BACKEND_CPU] = "cpu", [OC_BACKEND_CUDA] = "cuda"};
+    const char *wish = oc_cli_text(cli, "backend");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(wish, names[i]) != 0) continue;
+        *kind = (oc_backend_kind)i;
+        return OC_OK;
+    }
+    return OC_FAIL(OC_EUSAGE, "--backend %s: auto, cpu or cuda", wish);
+}
+
 static oc_status run(oc_cli *cli)
 {
+    char cpu_why[WHY_BYTES], cuda_why[WHY_BYTES];
     oc_backend *backend = NULL;
-    const oc_backend_config config = {.kind = OC_BACKEND_AUTO, .arena_bytes = 4096};
+    oc_backend_config config = {.kind = OC_BACKEND_AUTO, .arena_bytes = 4096};
     if (oc_cli_flag(cli, "features")) {
         oc_features_list(stdout);
         return OC_OK;
     }
+    OC_TRY(kind_read(cli, &config.kind));
     OC_TRY(oc_backend_open(&backend, &config));
     const oc_backend_info *info = oc_backend_describe(backend);
-    json_t *result =
-        json_pack("{s:[s], s:s, s:{s:s, s:s}, s:o, s:s, s:I, s:s}", "backends", "cpu", "chosen", "cpu", "reasons",
-                  "cpu", info->reason, "cuda", "this build has no CUDA module", "features", isas(), "device",
-                  info->device, "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "ranks", oc_comm_about());
-    oc_cli_say(
-        cli,
-        "backends   cpu\nchosen     cpu (%s): %s\ndevice     %s, %ld cores\ncuda       this build has no CUDA module\n"
-        "ranks      %s\n",
-        oc_isa_name(info->isa), info->reason, info->device, sysconf(_SC_NPROCESSORS_ONLN), oc_comm_about());
+    const bool gpu = info->kind == OC_BACKEND_CUDA, cuda = there(OC_BACKEND_CUDA, cuda_why);
+    const char *chosen = gpu ? "cuda" : "cpu";
+    if (!there(OC_BACKEND_CPU, cpu_why) || !gpu) snprintf(cpu_why, sizeof cpu_why, "%s", info->reason);
+    json_t *backends = cuda ? json_pack("[s, s]", "cpu", "cuda") : json_pack("[s]", "cpu");
+    json_t *result = json_pack("{s:o, s:s, s:{s:s, s:s}, s:o, s:s, s:I, s:s}", "backends", backends, "chosen", chosen,
+                               "reasons", "cpu", cpu_why, "cuda", cuda_why, "features", isas(), "device", info->device,
+                               "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "ranks", oc_comm_about());
+    oc_cli_say(cli,
+               "backends   cpu%s\nchosen     %s (%s): %s\ndevice     %s, %ld cores\ncuda       %s\n"
+               "ranks      %s\n",
+               cuda ? ", cuda" : "", chosen, gpu ? "f32" : oc_isa_name(info->isa), info->reason, info->device,
+               sysconf(_SC_NPROCESSORS_ONLN), cuda_why, oc_comm_about());
     oc_backend_close(backend);
     int failed = !result || json_object_update(cli->result, result) != 0;
     json_decref(result);
@@ -50,9 +84,11 @@ static oc_status run(oc_cli *cli)
 const oc_command oc_command_doctor = {
     .name = "doctor",
     .summary = "Says what this machine offers and which backend would be chosen, and why",
-    .description = "Prints the backends, the chosen one with the reason, the device and the instruction sets. "
-                   "OUTCRY_ISA=scalar|avx2|avx512 in the\n"
-                   "environment forces one of them; all give the same bits.",
+    .description =
+        "Prints the backends, the chosen one with the reason, the device and the instruction sets. "
+        "OUTCRY_ISA=scalar|avx2|avx512 in the\n"
+        "environment forces one of them; all give the same bits. OUTCRY_CUDA_MODULE=FILE names another CUDA module\n"
+        "than the one beside the program.",
     .options = options,
     .run = run,
 };

@@ -91,7 +91,7 @@ static void near_the_cpu(void **state)
                                             {"model.trunk=lstm", "model.heads=0"}};
     (void)state;
     for (int i = 0; i < 3; i++) {
-        char name[3][16];
+        char name[3][32];
         for (int n = 0; n < 3; n++) snprintf(name[n], sizeof name[n], "near-%d-%d", i, n);
         const oc_train_result cpu = run_ok(name[0], false, "backend=cpu", trunks[i]);
         set_number("OUTCRY_EMULATION_SEED", 1);

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include "base/status.h"
+#include "kernels/ops.h"
 
 typedef struct oc_bench_options {
     double seconds;                            /* length of each timed part */
@@ -16,6 +17,8 @@ typedef struct oc_bench_options {
     const char *trading_python;                /* of the trading peers, which want other versions; NULL: python */
     const char *data;                          /* folder of recorded market data; NULL: none */
     bool tiny;                                 /* CI: a fraction of the work, to keep it from rotting */
+    oc_backend_kind backend;                   /* CPU or CUDA: benches that do not know CUDA are not called with it */
+    oc_math math;                              /* CUDA */
 } oc_bench_options;
 
 typedef struct oc_bench_figure {

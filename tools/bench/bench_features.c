@@ -21,16 +21,50 @@
 
 enum { BARS = 1000000, BARS_TINY = 20000, BOOK_EVENTS = 2000000, BOOK_EVENTS_TINY = 50000 };
 
-static const char *const nine[] = {"sma_gap:20", "ema_gap:20", "rsi:14", "macd:12,26,9", "macd_signal:12,26,9",
-    "macd_histogram:12,26,9", "atr:14", "band_width:20", "band_position:20", "stoch_k:5,3,3", "stoch_d:5,3,3", "cci:20",
+static const char *const nine[] = {
+    "sma_gap:20", "ema_gap:20",    "rsi:14",           "macd:12,26,9",  "macd_signal:12,26,9", "macd_histogram:12,26,9",
+    "atr:14",     "band_width:20", "band_position:20", "stoch_k:5,3,3", "stoch_d:5,3,3",       "cci:20",
     "adx:14"};
-const char *const oc_bench_forty[40] = {
-    "return:1", "return:5", "return:20", "sma_gap:20", "sma_cross:5,20", "ema_gap:20", "ema_cross:12,26", "rsi:14",
-    "macd:12,26,9", "macd_histogram:12,26,9", "stoch_k:5,3,3", "stoch_d:5,3,3", "cci:20", "adx:14", "di_gap:14",
-    "slope:20", "atr:14", "band_width:20", "band_position:20", "realised:20", "volatility_ratio:10,50",
-    "range_position:50", "breakout:20", "imbalance:1", "imbalance:2", "imbalance:5", "imbalance:10",
-    "weighted_imbalance:10", "microprice_gap", "spread", "spread_ratio:50", "ofi:10", "bid_queue:50", "ask_queue:50",
-    "signed_volume:20", "vwap_gap:20", "volume_ratio:20", "autocorrelation:50,1", "zscore:20", "pace:20"};
+const char *const oc_bench_forty[40] = {"return:1",
+                                        "return:5",
+                                        "return:20",
+                                        "sma_gap:20",
+                                        "sma_cross:5,20",
+                                        "ema_gap:20",
+                                        "ema_cross:12,26",
+                                        "rsi:14",
+                                        "macd:12,26,9",
+                                        "macd_histogram:12,26,9",
+                                        "stoch_k:5,3,3",
+                                        "stoch_d:5,3,3",
+                                        "cci:20",
+                                        "adx:14",
+                                        "di_gap:14",
+                                        "slope:20",
+                                        "atr:14",
+                                        "band_width:20",
+                                        "band_position:20",
+                                        "realised:20",
+                                        "volatility_ratio:10,50",
+                                        "range_position:50",
+                                        "breakout:20",
+                                        "imbalance:1",
+                                        "imbalance:2",
+                                        "imbalance:5",
+                                        "imbalance:10",
+                                        "weighted_imbalance:10",
+                                        "microprice_gap",
+                                        "spread",
+                                        "spread_ratio:50",
+                                        "ofi:10",
+                                        "bid_queue:50",
+                                        "ask_queue:50",
+                                        "signed_volume:20",
+                                        "vwap_gap:20",
+                                        "volume_ratio:20",
+                                        "autocorrelation:50,1",
+                                        "zscore:20",
+                                        "pace:20"};
 
 /* Rows a second over the events, the best of the repeats; *sum keeps the work alive and shows that rows were valid. */
 static oc_status rate_of(const oc_feature_spec *spec, const oc_instrument *universe, const oc_event *events,
@@ -168,8 +202,12 @@ static oc_status bench_book(const oc_bench_options *o, oc_bench_report *r, const
     char path[OC_PATH_MAX], truth[OC_PATH_MAX];
     OC_TRY(oc_path_join(path, sizeof path, folder, "book.events"));
     OC_TRY(oc_path_join(truth, sizeof truth, folder, "book.truth"));
-    const oc_simulate_options options = {.events = o->tiny ? BOOK_EVENTS_TINY : BOOK_EVENTS, .seed = 1, .levels = 10,
-                                         .horizon = 10, .signal = 0.5, .threshold = 0.0};
+    const oc_simulate_options options = {.events = o->tiny ? BOOK_EVENTS_TINY : BOOK_EVENTS,
+                                         .seed = 1,
+                                         .levels = 10,
+                                         .horizon = 10,
+                                         .signal = 0.5,
+                                         .threshold = 0.0};
     oc_simulate_result result;
     oc_event *events = NULL;
     oc_instrument instrument;

@@ -38,32 +38,34 @@ static OC_MUST measure(bench_model *b, oc_sliding *s, const oc_bench_options *o,
     char name[64], note[128];
     for (int i = 0; i < o->repeats; i++) {
         OC_TRY(part_run(b, s, o, times));
-        const double now = bench_peak(b->model, 0.05);
+        const double now = o->backend == OC_BACKEND_CUDA ? 0 : bench_peak(b->model, 0.05);
         best = fmin(best, bench_times_us(&times->step, 0.5));
         tail = fmin(tail, bench_times_us(&times->step, 0.99));
         advance = fmin(advance, bench_times_us(&times->advance, 0.5));
         peak = now > peak ? now : peak;
     }
     OC_TRY(bench_onnxruntime(o, &b->shape, 1, 1, "latency_p50", true, &peer, name, sizeof name));
-    snprintf(note, sizeof note, "%s, whole window there", oc_isa_name(oc_model_backend(b->model)->isa));
+    snprintf(note, sizeof note, "%s, whole window there", bench_place(b));
     oc_bench_add(report, "latency_push_p50", best, "us", name, peer, note);
     oc_bench_add(report, "latency_push_p99", tail, "us", "", (double)NAN, "");
     oc_bench_add(report, "push_advance_p50", advance, "us", "", (double)NAN, "the other windows, between ticks");
+    oc_bench_add(report, "slot_memory", (double)oc_sliding_bytes(b->model, 1), "bytes", "", (double)NAN, "");
+    if (!(peak > 0)) return OC_OK;
     oc_bench_add(report, "push_advance_fma_share", bench_advance_operations(&b->shape) / advance * 1e6 / peak,
                  "of peak", "", (double)NAN, "");
     oc_bench_add(report, "fma_peak", peak * 1e-9, "GFLOP/s", "", (double)NAN, "measured between the runs");
-    oc_bench_add(report, "slot_memory", (double)oc_sliding_bytes(b->model, 1), "bytes", "", (double)NAN, "");
     return OC_OK;
 }
 
 oc_status oc_bench_latency_push(const oc_bench_options *o, oc_bench_report *report)
 {
     const oc_model_shape shape = bench_shape(o);
+    const oc_backend_config config = {.kind = o->backend, .math = o->math};
     bench_model b;
     oc_sliding *s = NULL;
     push_times times = {{0}, {0}};
     bench_pin();
-    oc_status status = bench_model_open(&b, &shape, 1);
+    oc_status status = bench_model_open_on(&b, &config, &shape, 1);
     if (status == OC_OK) status = bench_times_open(&times.step);
     if (status == OC_OK) status = bench_times_open(&times.advance);
     if (status == OC_OK) status = oc_sliding_open(&s, b.model, 1);

@@ -28,7 +28,7 @@ static OC_MUST measure(bench_model *b, const oc_bench_options *o, bench_times *t
     for (int i = 0; i < o->repeats; i++) {
         OC_TRY(part_run(b, o, times));
         const double middle = bench_times_us(times, 0.5), late = bench_times_us(times, 0.99),
-                     now = bench_peak(b->model, 0.05);
+                     now = o->backend == OC_BACKEND_CUDA ? 0 : bench_peak(b->model, 0.05);
         best = middle < best ? middle : best;
         tail = late < tail ? late : tail;
         peak = now > peak ? now : peak;
@@ -36,9 +36,10 @@ static OC_MUST measure(bench_model *b, const oc_bench_options *o, bench_times *t
     OC_TRY(bench_onnxruntime(o, &b->shape, 1, 1, "latency_p50", true, &peer, name, sizeof name));
     OC_TRY(bench_onnxruntime(o, &b->shape, 1, 1, "latency_p99", true, &peer_tail, name, sizeof name));
     const double rate = bench_window_operations(&b->shape) / best * 1e6;
-    snprintf(note, sizeof note, "%s, %.1f GFLOP/s", oc_isa_name(oc_model_backend(b->model)->isa), rate * 1e-9);
+    snprintf(note, sizeof note, "%s, %.1f GFLOP/s", bench_place(b), rate * 1e-9);
     oc_bench_add(report, "latency_window_p50", best, "us", name, peer, note);
     oc_bench_add(report, "latency_window_p99", tail, "us", name, peer_tail, "");
+    if (!(peak > 0)) return OC_OK;
     oc_bench_add(report, "latency_window_fma_share", rate / peak, "of peak", "", (double)NAN, "");
     oc_bench_add(report, "fma_peak", peak * 1e-9, "GFLOP/s", "", (double)NAN, "measured between the runs");
     return OC_OK;
@@ -47,11 +48,12 @@ static OC_MUST measure(bench_model *b, const oc_bench_options *o, bench_times *t
 oc_status oc_bench_latency_window(const oc_bench_options *o, oc_bench_report *report)
 {
     const oc_model_shape shape = bench_shape(o);
+    const oc_backend_config config = {.kind = o->backend, .math = o->math};
     bench_model b;
     bench_times times;
     bench_pin();
     OC_TRY(bench_times_open(&times));
-    oc_status status = bench_model_open(&b, &shape, 1);
+    oc_status status = bench_model_open_on(&b, &config, &shape, 1);
     if (status == OC_OK) status = measure(&b, o, &times, report);
     bench_model_close(&b);
     bench_unpin();

@@ -24,10 +24,9 @@ oc_model_shape bench_shape(const oc_bench_options *o)
                             .horizons = 1};
 }
 
-static OC_MUST model_fill(bench_model *b)
+static OC_MUST model_fill(bench_model *b, const oc_backend_config *config)
 {
     const oc_model_shape *s = &b->shape;
-    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
     const size_t count = b->windows * (size_t)(s->steps * s->inputs);
     const uint32_t key = oc_random_key(1, OC_RANDOM_TEST, 0, 0);
     oc_parameters p;
@@ -38,7 +37,7 @@ static OC_MUST model_fill(bench_model *b)
     for (int i = 0; i < s->inputs; i++) b->bundle->scale[i] = 1;
     for (int i = 0; i < s->horizons; i++) b->bundle->temperature[i] = 1;
     b->bundle->clip = 8;
-    OC_TRY(oc_model_open(&b->model, b->bundle, &config, (int)b->windows));
+    OC_TRY(oc_model_open(&b->model, b->bundle, config, (int)b->windows));
     b->answers_cap = b->windows * OC_CLASSES * (size_t)s->horizons;
     OC_TRY(oc_memory_new_array(&b->rows, count, sizeof *b->rows, "rows"));
     OC_TRY(oc_memory_new_array(&b->answers, b->answers_cap, sizeof *b->answers, "answers"));
@@ -46,12 +45,25 @@ static OC_MUST model_fill(bench_model *b)
     return OC_OK;
 }
 
-oc_status bench_model_open(bench_model *b, const oc_model_shape *shape, size_t windows)
+oc_status bench_model_open_on(bench_model *b, const oc_backend_config *config, const oc_model_shape *shape,
+                              size_t windows)
 {
     *b = (bench_model){.shape = *shape, .windows = windows};
-    oc_status status = model_fill(b);
+    oc_status status = model_fill(b, config);
     if (status != OC_OK) bench_model_close(b);
     return status;
+}
+
+oc_status bench_model_open(bench_model *b, const oc_model_shape *shape, size_t windows)
+{
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    return bench_model_open_on(b, &config, shape, windows);
+}
+
+const char *bench_place(const bench_model *b)
+{
+    const oc_backend_info *info = oc_model_backend(b->model);
+    return info->kind == OC_BACKEND_CUDA ? "cuda" : oc_isa_name(info->isa);
 }
 
 void bench_model_close(bench_model *b)
@@ -143,6 +155,14 @@ oc_status bench_onnxruntime(const oc_bench_options *o, const oc_model_shape *s, 
     snprintf(seconds, sizeof seconds, "%g", o->seconds);
     *value = (double)NAN;
     snprintf(name, name_cap, "onnxruntime");
+    if (o->backend == OC_BACKEND_CUDA) {
+        const char *const arguments[] = {"--device", "cuda",    "--layers",     number[0],   "--hidden",   number[1],
+                                         "--heads",  number[2], "--steps",      number[3],   "--features", number[4],
+                                         "--batch",  number[5], "--last-query", "--seconds", seconds,      NULL};
+        snprintf(name, name_cap, "PyTorch on cuda");
+        OC_TRY(oc_bench_peer(o, "latency_torch.py", arguments, metric, lower, value));
+        return OC_OK;
+    }
     for (size_t i = 0; i < sizeof graphs / sizeof graphs[0]; i++) {
         const char *const arguments[] = {"--graph",    graphs[i],   "--layers", number[0], "--hidden",
                                          number[1],    "--heads",   number[2],  "--steps", number[3],

@@ -18,7 +18,11 @@ typedef struct bench_model {
 } bench_model;
 
 oc_model_shape bench_shape(const oc_bench_options *o); /* the default is S: 2 x 64, T 100, F 40, 4 heads */
-OC_MUST bench_model_open(bench_model *b, const oc_model_shape *shape, size_t windows);
+OC_MUST bench_model_open(bench_model *b, const oc_model_shape *shape, size_t windows); /* on the CPU */
+OC_MUST bench_model_open_on(bench_model *b, const oc_backend_config *config, const oc_model_shape *shape,
+                            size_t windows);
+/* "avx2"; "cuda" */
+const char *bench_place(const bench_model *b);
 void bench_model_close(bench_model *b);
 
 /* Operations (two a fused multiply-add) of one window, and of the advance of T - 1 windows with what it prepares. */

@@ -1,0 +1,173 @@
+"""A GPU that is wished for and is not there, from outside: doctor, train and bench end with exit 1 and say what was
+missing; auto takes the CPU and says why. And tools/gpu-report on a machine made of scripts: it stops where a test fails.
+
+usage: backend.py OUTCRY SOURCE
+"""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+
+OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+EMULATION = f"{os.path.dirname(OUTCRY)}/liboutcry-cuda-emulation.so"
+SETS = (
+    "window.steps=6 model.hidden=8 model.heads=2 train.epochs=1 train.windows_per_epoch=128 train.batch=32 "
+    "train.valid_windows=64 threads=1"
+).split()
+NOWHERE = {"OUTCRY_CUDA_MODULE": "/nowhere/liboutcry-cuda.so"}
+NO_GPU = {"OUTCRY_CUDA_MODULE": EMULATION, "OUTCRY_EMULATION_DEVICES": "0"}
+faults = []
+
+
+def check(name, holds, said=""):
+    if not holds:
+        faults.append(f"{name} {str(said)[-400:]}")
+
+
+def run(command, environment=None, folder=None):
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=folder, env={**os.environ, **(environment or {})}
+    )
+
+
+def refused(name, command, environment, words):
+    r = run(command, environment)
+    check(name, r.returncode == 1 and words in r.stderr, f"exit {r.returncode}: {r.stderr}")
+
+
+# --- the program
+
+
+def missing(command, name):
+    refused(f"{name}: no module", command, NOWHERE, "backend cuda: the CUDA module cannot be loaded: /nowhere/")
+    refused(f"{name}: no CUDA module", command, {"OUTCRY_CUDA_MODULE": OUTCRY}, "backend cuda: ")
+    if os.path.exists(EMULATION):
+        refused(f"{name}: no device", command, NO_GPU, "backend cuda: a driver, but no usable GPU")
+    real = f"{os.path.dirname(OUTCRY)}/liboutcry-cuda.so"
+    if os.path.exists(real) and not shutil.which("nvidia-smi"):
+        refused(f"{name}: no driver", command, {"OUTCRY_CUDA_MODULE": real}, "no driver libcuda.so.1")
+
+
+def doctor():
+    missing([OUTCRY, "doctor", "--backend", "cuda"], "doctor")
+    r = run([OUTCRY, "doctor", "--json"], NOWHERE)
+    said = json.loads(r.stdout.splitlines()[-1])
+    check("doctor: auto takes the CPU", said["chosen"] == "cpu" and said["backends"] == ["cpu"], said)
+    check("doctor: and says why", "/nowhere/" in said["reasons"]["cuda"] and "so the CPU" in said["reasons"]["cpu"], said)
+    check("doctor: no such backend", run([OUTCRY, "doctor", "--backend", "gpu"]).returncode == 64)
+    if os.path.exists(EMULATION):
+        said = json.loads(run([OUTCRY, "doctor", "--json"], {"OUTCRY_CUDA_MODULE": EMULATION}).stdout.splitlines()[-1])
+        check("doctor: auto takes a GPU", said["chosen"] == "cuda" and said["backends"] == ["cpu", "cuda"], said)
+
+
+def train(work):
+    events, data = f"{work}/s.events", f"{work}/d.h5"
+    for command in (
+        f"simulate --out {events} --events 20000 --seed 3 --levels 10 --signal 0.8 --label direction:10:0.0001",
+        f"build {SOURCE}/configs/build-book.yaml --set data.events={events} --out {data}",
+    ):
+        r = run([OUTCRY, *command.split(), "--quiet"])
+        if r.returncode:
+            sys.exit(f"outcry {command}: {r.stderr}")
+    pairs = [p for s in (*SETS, f"data.dataset={data}") for p in ("--set", s)]
+    command = [OUTCRY, "train", f"{SOURCE}/configs/train.yaml", *pairs, "--quiet"]
+    missing([*command, "--out", f"{work}/cuda", "--set", "backend=cuda"], "train")
+    check("train: nothing was begun", not os.path.exists(f"{work}/cuda"))
+    r = run([*command, "--out", f"{work}/auto", "--set", "backend=auto", "--log-level", "info"], NOWHERE)
+    check("train: auto takes the CPU", r.returncode == 0 and "so the CPU" in r.stderr, r.stderr)
+
+
+def bench():
+    for name in ("train-rate", "latency-window", "latency-push"):
+        missing([OUTCRY, "bench", name, "--tiny", "--backend", "cuda"], f"bench {name}")
+    for words in (("risk", "--backend", "cuda"), ("train-rate", "--math", "bf16"), ("train-rate", "--backend", "tpu")):
+        r = run([OUTCRY, "bench", *words, "--tiny"])
+        check(f"bench {words}", r.returncode == 64, r.stderr)
+    small = "train-rate --tiny --backend cuda --math bf16 --steps 4 --hidden 8 --inputs 3 --batch 16".split()
+    if os.path.exists(EMULATION):
+        r = run([OUTCRY, "bench", *small, "--json", "--quiet"], {"OUTCRY_CUDA_MODULE": EMULATION})
+        check("bench in emulation", r.returncode == 0 and json.loads(r.stdout.splitlines()[-1])["value"] > 0, r.stderr)
+
+
+# --- gpu-report
+
+TESTS = (
+    "kernels_cuda/test_kernels_cuda_basic kernels_cuda/test_kernels_cuda_lstm kernels_cuda/test_kernels_cuda_attend "
+    "kernels_cuda/test_kernels_cuda_slide nn/test_nn_device train/test_train_device"
+).split()
+FIGURES = {
+    "figures": [
+        {"figure": "f", "value": 2.0, "unit": "u", "peer": "p", "peer_value": 1.0, "ratio": 2.0, "note": "n"},
+        {"figure": "g", "value": 3.0, "unit": "u", "peer": "", "peer_value": None, "ratio": None, "note": ""},
+    ]
+}
+
+
+def program(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\n{text}\n")
+    os.chmod(path, stat.S_IRWXU)
+
+
+def machine(work, failing=None, bench_exit=0):
+    build = f"{work}/build"
+    shutil.rmtree(work, ignore_errors=True)
+    for test in TESTS:
+        program(f"{build}/tests/{test}", "echo 'a wrong sum'; exit 3" if test == failing else "exit 0")
+    program(f"{build}/liboutcry-cuda.so", "")
+    program(f"{build}/outcry", f"[ $1 != bench ] || {{ echo '{json.dumps(FIGURES)}'; exit {bench_exit}; }}")
+    program(f"{work}/bin/nvidia-smi", "echo 'A GPU, 999.1, 1000 MHz, 2000 MHz, 1500 MHz, 700 W'")
+    return build
+
+
+def report(work, *more):
+    command = ["sh", f"{SOURCE}/tools/gpu-report", "--build", f"{work}/build", "--python", sys.executable, "--out", "r.md"]
+    return run([*command, *more], {"PATH": f"{work}/bin:{os.environ['PATH']}"}, work)
+
+
+def gpu_report(work):
+    machine(work)
+    r = report(work, "--dry-run")
+    lines = r.stdout.splitlines()
+    check("gpu-report --dry-run", r.returncode == 0 and len(lines) > 20 and not os.path.exists(f"{work}/r.md"), r.stderr)
+    check("gpu-report: tests first", [line.split("/tests/")[-1] for line in lines[: len(TESTS)]] == TESTS, r.stdout)
+    shapes = [f"train-rate --math bf16 --inputs 64 --steps 100 --layers 2 --hidden {h} --batch {b}"
+              for h in (64, 128, 256, 512) for b in (256, 1024, 4096)]
+    check("gpu-report: every shape", all(any(shape in line for line in lines) for shape in shapes), r.stdout)
+    r = report(work)
+    text = open(f"{work}/r.md", encoding="utf-8").read() if r.returncode == 0 else ""
+    check("gpu-report", "A GPU, 999.1" in text and "| f | 2 | u | p | 1 | 2 | n | `outcry bench train-rate" in text, r)
+    check("gpu-report: each bench", text.count("| f | 2 |") == len(lines) - len(TESTS), text)
+    r = report(work, "--seconds", "10")
+    check("gpu-report: no time", "not run: out of time" in open(f"{work}/r.md", encoding="utf-8").read(), r)
+    os.remove(f"{work}/r.md")
+    machine(work, failing=TESTS[3])
+    r = report(work)
+    said = r.returncode == 1 and f"TEST FAILED on this GPU: {TESTS[3]} (exit 3)" in r.stderr and "wrong sum" in r.stderr
+    check("gpu-report: a failed test", said and not os.path.exists(f"{work}/r.md"), r.stderr)
+    machine(work, bench_exit=1)
+    r = report(work)
+    check("gpu-report: a failed bench", r.returncode == 1 and "FAILED, exit 1" in open(f"{work}/r.md").read(), r.stderr)
+    machine(work)
+    os.remove(f"{work}/bin/nvidia-smi")
+    if not shutil.which("nvidia-smi"):
+        r = report(work)
+        check("gpu-report: no GPU", r.returncode == 1 and "no nvidia-smi" in r.stderr, r.stderr)
+    check("gpu-report: usage", report(work, "--frobnicate").returncode == 64)
+    if shutil.which("shellcheck"):
+        r = run(["shellcheck", f"{SOURCE}/tools/gpu-report"])
+        check("shellcheck", r.returncode == 0, r.stdout)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    doctor()
+    train(folder)
+    bench()
+    gpu_report(f"{folder}/machine")
+print("\n".join(faults) or "what is missing is named; gpu-report stops where a test fails")
+sys.exit(1 if faults else 0)
