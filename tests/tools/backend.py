@@ -1,5 +1,6 @@
 """A GPU that is wished for and is not there, from outside: doctor, train and bench end with exit 1 and say what was
-missing; auto takes the CPU and says why. And tools/gpu-report on a machine made of scripts: it stops where a test fails.
+missing; auto takes the CPU and says why. And tools/gpu-report on a machine made of scripts: it stops where a test
+fails.
 
 usage: backend.py OUTCRY SOURCE
 """
@@ -57,7 +58,8 @@ def doctor():
     r = run([OUTCRY, "doctor", "--json"], NOWHERE)
     said = json.loads(r.stdout.splitlines()[-1])
     check("doctor: auto takes the CPU", said["chosen"] == "cpu" and said["backends"] == ["cpu"], said)
-    check("doctor: and says why", "/nowhere/" in said["reasons"]["cuda"] and "so the CPU" in said["reasons"]["cpu"], said)
+    why = said["reasons"]
+    check("doctor: and says why", "/nowhere/" in why["cuda"] and "so the CPU" in why["cpu"], said)
     check("doctor: no such backend", run([OUTCRY, "doctor", "--backend", "gpu"]).returncode == 64)
     if os.path.exists(EMULATION):
         said = json.loads(run([OUTCRY, "doctor", "--json"], {"OUTCRY_CUDA_MODULE": EMULATION}).stdout.splitlines()[-1])
@@ -126,7 +128,7 @@ def machine(work, failing=None, bench_exit=0):
 
 
 def report(work, *more):
-    command = ["sh", f"{SOURCE}/tools/gpu-report", "--build", f"{work}/build", "--python", sys.executable, "--out", "r.md"]
+    command = f"sh {SOURCE}/tools/gpu-report --build {work}/build --python {sys.executable} --out r.md".split()
     return run([*command, *more], {"PATH": f"{work}/bin:{os.environ['PATH']}"}, work)
 
 
@@ -134,7 +136,8 @@ def gpu_report(work):
     machine(work)
     r = report(work, "--dry-run")
     lines = r.stdout.splitlines()
-    check("gpu-report --dry-run", r.returncode == 0 and len(lines) > 20 and not os.path.exists(f"{work}/r.md"), r.stderr)
+    written = os.path.exists(f"{work}/r.md")
+    check("gpu-report --dry-run", r.returncode == 0 and len(lines) > 20 and not written, r.stderr)
     check("gpu-report: tests first", [line.split("/tests/")[-1] for line in lines[: len(TESTS)]] == TESTS, r.stdout)
     shapes = [f"train-rate --math bf16 --inputs 64 --steps 100 --layers 2 --hidden {h} --batch {b}"
               for h in (64, 128, 256, 512) for b in (256, 1024, 4096)]
