@@ -53,7 +53,7 @@ static oc_status fills_give(bench_desk *d)
         const oc_action *a = &d->order[i];
         OC_TRY(venue_say(d, (oc_venue_message){.message_id = ++d->message_id,
                                                .order_id = a->order_id,
-                                               .price_ticks = a->price_ticks,
+                                               .price_ticks = a->side == OC_SIDE_BUY ? 10002 : 10000,
                                                .lots = a->lots,
                                                .instrument = i,
                                                .kind = OC_VENUE_FILL,
