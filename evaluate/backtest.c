@@ -81,12 +81,27 @@ oc_status backtest_begin(const backtest *b)
     return oc_file_write(path, b->yaml, strlen(b->yaml));
 }
 
+static void book_part(void *context, uint32_t market)
+{
+    backtest *b = context;
+    oc_features_share_book(b->features, market, NULL);
+}
+
+/* Venue and features see the same events: one book for both. */
+static void books_share(backtest *b)
+{
+    const oc_simulated_reader reader = {b, book_part};
+    for (uint32_t i = 0; i < b->instruments; i++)
+        oc_features_share_book(b->features, i, oc_simulated_share(b->venue, i, reader));
+}
+
 /* What a backtest does its own way: the model computes here, the venue is beside it, the journal is new. */
 static oc_status backtest_open(backtest *b, bool in_sample)
 {
     OC_TRY(backtest_prepare(b, in_sample));
     OC_TRY(backtest_model_open(&b->model, b->instruments));
     OC_TRY(oc_simulated_open(&b->venue, &b->setup.venue));
+    books_share(b);
     oc_desk_options desk = backtest_desk_options(b);
     if (desk.durability == OC_DURABILITY_GROUP) desk.durability = OC_DURABILITY_RUN; /* the venue dies with us */
     OC_TRY(oc_desk_open(&b->desk, &b->setup.engine, &desk));

@@ -176,11 +176,11 @@ static void edge_set(oc_book_side *s)
 /* Where `key`, not below the edge, is or would stand. */
 static uint32_t visible_find(const oc_book_side *s, int64_t key)
 {
-    uint32_t low = 0, high = s->count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (s->sign * s->level[middle].ticks > key) low = middle + 1;
-        else high = middle;
+    uint32_t low = 0, left = s->count;
+    while (left > 0) {                          /* halves without branches: which one is anybody's guess */
+        uint32_t half = (left + 1) / 2, next = low + half;
+        low = s->sign * s->level[next - 1].ticks > key ? next : low;
+        left -= half;
     }
     return low;
 }
@@ -368,6 +368,11 @@ static inline void level_apply(oc_book *b, const oc_event *event)
     else if (event->side == OC_SIDE_SELL) side_set(b, &b->ask, event->as.price.ticks, event->as.price.lots);
 }
 
+void oc_book_levels(oc_book *b, const oc_event *events, size_t count)
+{
+    for (size_t i = 0; i < count; i++) level_apply(b, &events[i]);
+}
+
 void oc_book_apply(oc_book *b, const oc_event *event)
 {
     if (event->kind == OC_EVENT_LEVEL && !event->flags) {    /* within a packet */
@@ -387,9 +392,14 @@ void oc_book_apply(oc_book *b, const oc_event *event)
     if (event->flags & OC_EVENT_LAST) b->snapshot_open = false;
 }
 
+bool oc_book_quoted(const oc_book *b)
+{
+    return !b->stale && b->bid.depth <= 1 && b->ask.depth <= 1;
+}
+
 bool oc_book_quote(oc_book *b, const oc_event *event)
 {
-    if (b->stale || b->bid.depth > 1 || b->ask.depth > 1) return false;
+    if (!oc_book_quoted(b)) return false;
     book_clear(b);
     b->snapshot_open = false;
     side_set(b, &b->bid, event->as.quote.bid_ticks, event->as.quote.bid_lots);

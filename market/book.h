@@ -49,9 +49,12 @@ typedef struct oc_book {
 
 void oc_book_init(oc_book *b);
 void oc_book_apply(oc_book *b, const oc_event *event);       /* other kinds are ignored */
+/* LEVEL events without flags, as they lie within a packet: the same as one after another, and cheaper. */
+void oc_book_levels(oc_book *b, const oc_event *events, size_t count);
 /* A QUOTE event is the whole book where there is none deeper. False: the book has more levels or waits for a snapshot,
  * and the quote is left out. Decided by the book alone, so that a late start decides the same. */
 bool oc_book_quote(oc_book *b, const oc_event *event);
+bool oc_book_quoted(const oc_book *b);         /* such an event would be taken; right behind one: it was */
 int64_t oc_book_lots(const oc_book_side *side, int64_t ticks);         /* at any kept price; 0: none */
 /* The same book in the bytes of its levels: the bytes; `to` NULL: only counted. unpack fills *b whole. */
 size_t oc_book_pack(const oc_book *b, unsigned char *to);

@@ -91,11 +91,16 @@ void oc_features_begin(oc_features *e);
 /* The book of an instrument now (NULL with bars), and the hand-over of a book to a run that begins late. */
 const oc_book *oc_features_book(const oc_features *e, size_t instrument);
 void oc_features_set_book(oc_features *e, size_t instrument, const oc_book *book);
+/* Another's book (borrowed) instead of an own one: its owner gives it each event before apply. NULL: from now on an own
+ * one again, which begins as that book is. Nothing with bars. State is saved with an own book alone. */
+void oc_features_share_book(oc_features *e, size_t instrument, const oc_book *book);
 size_t oc_features_width(const oc_features *e);
 oc_hash oc_features_schema(const oc_features *e); /* names, parameters, engine version, sampling, universe, order */
 const oc_feature_info *oc_features_info(const oc_features *e, size_t column);
 /* *row NULL: this event made no row. Fails only for events that oc_event_reader would have refused. */
 OC_MUST oc_features_apply(oc_features *e, const oc_event *event, const oc_feature_row **row);
+/* LEVEL events without flags of one instrument, as they lie within a packet: the same as one after another. */
+OC_MUST oc_features_levels(oc_features *e, const oc_event *events, size_t count);
 uint32_t oc_features_history_events(const oc_features *e);     /* largest over all columns */
 int64_t oc_features_history_ns(const oc_features *e);
 size_t oc_features_state_bytes(const oc_features *e);

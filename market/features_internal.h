@@ -188,6 +188,7 @@ struct oc_features {
     double *half_tick;                       /* price units */
     oc_sample sample;
     uint32_t every, ring_mask;
+    const oc_book *shared[OC_INSTRUMENTS_MAX];           /* another's, NULL: the one in the stream */
     double bar_spread;
     oc_hash schema;
     unsigned char *state;                    /* instruments * stream_bytes */

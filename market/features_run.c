@@ -32,9 +32,15 @@ static inline oc_ring_row *stream_ring(const oc_stream *s)
     return (oc_ring_row *)(uintptr_t)((const unsigned char *)s + OC_STREAM_BYTES);
 }
 
-static oc_book *stream_book(const oc_features *e, oc_stream *s)
+static oc_book *own_book(const oc_features *e, oc_stream *s)
 {
     return e->book_offset ? (oc_book *)(void *)((unsigned char *)s + e->book_offset) : NULL;
+}
+
+static const oc_book *stream_book(const oc_features *e, size_t instrument)
+{
+    const oc_book *shared = e->shared[instrument];
+    return shared ? shared : own_book(e, oc_features_stream(e, instrument));
 }
 
 static void windows_restart(const oc_features *e, oc_stream *s)
@@ -57,7 +63,8 @@ void oc_features_reset(oc_features *e)
 {
     memset(e->state, 0, e->state_bytes);
     for (size_t i = 0; i < e->instruments; i++) {
-        oc_book *book = stream_book(e, oc_features_stream(e, i));
+        oc_book *book = own_book(e, oc_features_stream(e, i));
+        e->shared[i] = NULL;
         if (book) oc_book_init(book);
     }
 }
@@ -118,10 +125,9 @@ static void price_seen(oc_stream *s, int64_t price)
 }
 
 /* After the last event of a packet: the price of this moment, false where there is none. */
-static bool packet_close(const oc_features *e, oc_stream *s)
+static bool packet_close(const oc_features *e, oc_stream *s, const oc_book *book)
 {
     oc_best best;
-    const oc_book *book = stream_book(e, s);
     if (best_read(book, &best)) {
         if (s->quoted && best.bid < best.ask)
             s->ofi = clamp(s->ofi + order_flow(&s->best, &best), -OC_LOTS_BOUND, OC_LOTS_BOUND);
@@ -219,7 +225,7 @@ static void bar_into(const oc_event *ev, oc_ring_row *now, const oc_ring_row *be
     now->s[OC_SERIES_SPREAD] = 0;
 }
 
-static void book_into(const oc_features *e, oc_stream *s, oc_ring_row *now, bool two_sided)
+static void book_into(const oc_features *e, oc_stream *s, oc_ring_row *now, const oc_book *book, bool two_sided)
 {
     now->s[OC_SERIES_OPEN] = s->open;
     now->s[OC_SERIES_HIGH] = s->high;
@@ -230,7 +236,6 @@ static void book_into(const oc_features *e, oc_stream *s, oc_ring_row *now, bool
     now->s[OC_SERIES_BID_LOTS] = two_sided ? s->best.bid_lots : 0;
     now->s[OC_SERIES_ASK_LOTS] = two_sided ? s->best.ask_lots : 0;
     if (!used(e->plan.series, OC_SERIES_DEPTH)) return;
-    const oc_book *book = stream_book(e, s);
     int64_t depth = 0;
     for (uint32_t i = 0; i < OC_DEPTH_LEVELS; i++) {
         if (i < book->bid.count) depth += clamp(book->bid.level[i].lots, 0, OC_LOTS_BOUND);
@@ -297,7 +302,7 @@ static void row_make(oc_features *e, oc_stream *s, const oc_event *ev, bool two_
     const oc_ring_row *before = &ring[(uint32_t)(s->rows - 1) & e->ring_mask];
     bool bar = e->sample == OC_SAMPLE_BAR;
     if (bar) bar_into(ev, now, before);
-    else book_into(e, s, now, two_sided);
+    else book_into(e, s, now, stream_book(e, ev->instrument), two_sided);
     s->rows--;
     other_update(e, s, ev->instrument, now);
     s->rows++;
@@ -305,7 +310,7 @@ static void row_make(oc_features *e, oc_stream *s, const oc_event *ev, bool two_
     now->s[OC_SERIES_TIME] = ev->receive_ns;
 
     oc_view v = {.engine = e, .stream = s, .nodes = (unsigned char *)s + e->nodes_offset, .ring = ring, .now = now,
-                 .before = before, .book = stream_book(e, s), .rows = s->rows, .mask = e->ring_mask,
+                 .before = before, .book = stream_book(e, ev->instrument), .rows = s->rows, .mask = e->ring_mask,
                  .instrument = ev->instrument, .time_ns = ev->receive_ns, .known_start = s->known_start,
                  .two_sided = two_sided};
     for (uint32_t i = 0; i < e->plan.node_count; i++) {
@@ -336,7 +341,8 @@ static bool bar_fine(const oc_event *ev)
 /* Changes the stream by one event; what the packet means is decided at its end. False: the event is left out. */
 static bool event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
 {
-    oc_book *book = stream_book(e, s);
+    bool shared = e->shared[ev->instrument] != NULL;
+    oc_book *book = own_book(e, s);
     switch (ev->kind) {
     case OC_EVENT_TRADE:
         trade_add(s, ev->as.price.ticks, ev->as.price.lots, ev->side);
@@ -348,9 +354,10 @@ static bool event_take(const oc_features *e, oc_stream *s, const oc_event *ev)
         if (e->sample == OC_SAMPLE_TRADE) s->packets++;
         break;
     case OC_EVENT_QUOTE:
+        if (shared) return oc_book_quoted(e->shared[ev->instrument]);
         return book && oc_book_quote(book, ev);
     default:
-        if (book) oc_book_apply(book, ev);
+        if (book && !shared) oc_book_apply(book, ev);
     }
     return true;
 }
@@ -370,29 +377,41 @@ static bool row_due(const oc_features *e, oc_stream *s, const oc_event *ev, bool
     bool market = ev->kind >= OC_EVENT_TRADE && ev->kind <= OC_EVENT_ORDER_EXECUTE;
     if (!market || !(ev->flags & OC_EVENT_LAST)) return false;
     if (e->sample == OC_SAMPLE_PACKET) s->packets += s->packets < UINT32_MAX;
-    if (!packet_close(e, s)) {
+    const oc_book *book = stream_book(e, ev->instrument);
+    if (!packet_close(e, s, book)) {
         s->run_length = 0;
         return false;
     }
     if (s->packets < e->every) return false;
-    const oc_book *book = stream_book(e, s);
     *crossed = oc_book_crossed(book);
     *two_sided = s->quoted;
     return true;
 }
 
+static oc_status event_check(const oc_features *e, const oc_event *ev)
+{
+    if (ev->instrument < e->instruments && ev->kind >= OC_EVENT_BAR && ev->kind < OC_EVENT_KIND_END) return OC_OK;
+    return OC_FAIL(OC_EDATA, "features: event %llu of source %u has instrument %u of %zu and kind %u",
+                   (unsigned long long)ev->sequence, ev->source, ev->instrument, e->instruments, ev->kind);
+}
+
+/* Within a packet nothing but the book changes. */
+oc_status oc_features_levels(oc_features *e, const oc_event *events, size_t count)
+{
+    if (count == 0) return OC_OK;
+    OC_TRY(event_check(e, events));
+    oc_stream *s = oc_features_stream(e, events->instrument);
+    if (e->book_offset && !e->shared[events->instrument]) oc_book_levels(own_book(e, s), events, count);
+    s->pending = 1;
+    return OC_OK;
+}
+
 oc_status oc_features_apply(oc_features *e, const oc_event *ev, const oc_feature_row **row)
 {
     *row = NULL;
-    if (!(ev->instrument < e->instruments) || !(ev->kind >= OC_EVENT_BAR && ev->kind < OC_EVENT_KIND_END))
-        return OC_FAIL(OC_EDATA, "features: event %llu of source %u has instrument %u of %zu and kind %u",
-                       (unsigned long long)ev->sequence, ev->source, ev->instrument, e->instruments, ev->kind);
+    if (ev->kind == OC_EVENT_LEVEL && !ev->flags) return oc_features_levels(e, ev, 1);
+    OC_TRY(event_check(e, ev));
     oc_stream *s = oc_features_stream(e, ev->instrument);
-    if (ev->kind == OC_EVENT_LEVEL && !ev->flags) {          /* within a packet: nothing but the book changes */
-        if (e->book_offset) oc_book_apply(stream_book(e, s), ev);
-        s->pending = 1;
-        return OC_OK;
-    }
     if (ev->flags & (OC_EVENT_GAP_BEFORE | OC_EVENT_SESSION_BREAK)) {
         s->run_length = 0;
         if (ev->flags & OC_EVENT_GAP_BEFORE) {
@@ -416,17 +435,27 @@ oc_status oc_features_apply(oc_features *e, const oc_event *ev, const oc_feature
 
 const oc_book *oc_features_book(const oc_features *e, size_t instrument)
 {
-    return instrument < e->instruments ? stream_book(e, oc_features_stream(e, instrument)) : NULL;
+    return instrument < e->instruments ? stream_book(e, instrument) : NULL;
 }
 
 void oc_features_set_book(oc_features *e, size_t instrument, const oc_book *book)
 {
     assert(instrument < e->instruments);
     oc_stream *s = oc_features_stream(e, instrument);
-    oc_book *own = stream_book(e, s);
+    oc_book *own = own_book(e, s);
     if (!own || !book) return;
+    e->shared[instrument] = NULL;
     memcpy(own, book, sizeof *own);
     s->quoted = best_read(own, &s->best) && s->best.bid < s->best.ask;
+}
+
+void oc_features_share_book(oc_features *e, size_t instrument, const oc_book *book)
+{
+    assert(instrument < e->instruments);
+    oc_book *own = own_book(e, oc_features_stream(e, instrument));
+    if (!own) return;
+    if (!book && e->shared[instrument]) memcpy(own, e->shared[instrument], sizeof *own);
+    e->shared[instrument] = book;
 }
 
 typedef struct state_header { char magic[8]; oc_hash schema, content; uint64_t bytes; } state_header;
@@ -465,6 +494,7 @@ oc_status oc_features_load(oc_features *e, const void *state, size_t state_bytes
                        sizeof h + e->state_bytes);
     if (!oc_hash_equal(h.content, oc_hash_bytes(content, e->state_bytes)))
         return OC_FAIL(OC_EDATA, "feature state: its content fails its hash");
+    memset(e->shared, 0, sizeof e->shared);
     memcpy(e->state, content, e->state_bytes);
     return OC_OK;
 }

@@ -265,12 +265,22 @@ static oc_status begin(loop *l, int64_t now_ns)
     return l->setup->venue.connect(l->setup->venue.context, now_ns);
 }
 
-static void event_count(loop *l, const oc_event *event, const oc_feature_row *row)
+static void events_count(loop *l, int64_t now_ns, size_t events, size_t rows)
 {
     oc_loop_result *r = l->result;
-    if (r->traded_events++ == 0) r->first_ns = event->receive_ns;
-    r->last_ns = event->receive_ns;
-    r->rows += row != NULL;
+    if (r->traded_events == 0) r->first_ns = now_ns;
+    r->traded_events += events;
+    r->last_ns = now_ns;
+    r->rows += rows;
+}
+
+/* Before the events of a time what is due. */
+static oc_status time_pass(loop *l, int64_t now_ns)
+{
+    if (now_ns == l->passed_ns && !l->setup->pace.live) return OC_OK;
+    OC_TRY(pass_until(l, now_ns));
+    l->passed_ns = now_ns;
+    return OC_OK;
 }
 
 static oc_status event_take(loop *l, const oc_event *event)
@@ -278,20 +288,46 @@ static oc_status event_take(loop *l, const oc_event *event)
     const oc_feature_row *row;
     const oc_venue *venue = &l->setup->venue;
     bool counted = event->receive_ns >= l->setup->first_ns, traded = counted && event->receive_ns > l->setup->resume_ns;
-    if (traded && (event->receive_ns != l->passed_ns || l->setup->pace.live)) {
-        OC_TRY(pass_until(l, event->receive_ns));
-        l->passed_ns = event->receive_ns;
-    }
+    if (traded) OC_TRY(time_pass(l, event->receive_ns));
     if (l->result->stopped) return OC_OK;
     l->result->events++;
     if (venue->market) venue->market(venue->context, event);
     OC_TRY(oc_features_apply(l->setup->features, event, &row));
     if (row) l->sequence[row->instrument]++;
-    if (counted) event_count(l, event, row);
+    if (counted) events_count(l, event->receive_ns, 1, row != NULL);
     if (!traded) return remember(l, row);
     if (!l->begun) OC_TRY(begin(l, stamp_ns(l, event->receive_ns)));
     OC_TRY(market_give(l, event));
     return row ? predict(l, row) : OC_OK;
+}
+
+/* How many of these events, from the first, change levels within one packet: nothing looks at the book between them. */
+static size_t levels_count(const loop *l, const oc_event *events, size_t count)
+{
+    size_t n = 0;
+    if (!l->setup->venue.levels || l->setup->pace.live) return 0;
+    for (; n < count; n++) {
+        const oc_event *e = &events[n];
+        if (e->kind != OC_EVENT_LEVEL || e->flags || e->instrument != events->instrument ||
+            e->receive_ns != events->receive_ns)
+            break;
+    }
+    return n;
+}
+
+/* What event_take does with each of them, at once. */
+static oc_status levels_take(loop *l, const oc_event *events, size_t count)
+{
+    const oc_venue *venue = &l->setup->venue;
+    int64_t now_ns = events->receive_ns;
+    bool counted = now_ns >= l->setup->first_ns, traded = counted && now_ns > l->setup->resume_ns;
+    if (traded) OC_TRY(time_pass(l, now_ns));
+    if (l->result->stopped) return OC_OK;
+    l->result->events += count;
+    venue->levels(venue->context, events, count);
+    OC_TRY(oc_features_levels(l->setup->features, events, count));
+    if (counted) events_count(l, now_ns, count, 0);
+    return traded && !l->begun ? begin(l, stamp_ns(l, now_ns)) : OC_OK;
 }
 
 /* Also where no event was left of a session that goes on: its venue may know of fills that it does not. */
@@ -316,10 +352,12 @@ static oc_status events_run(loop *l)
     for (;;) {
         OC_TRY(l->setup->feed.next(l->setup->feed.context, &events, &count));
         if (count == 0) return finish(l);
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count;) {
             if (events[i].receive_ns > l->setup->last_ns) return finish(l);
-            OC_TRY(event_take(l, &events[i]));
+            size_t levels = levels_count(l, &events[i], count - i);
+            OC_TRY(levels ? levels_take(l, &events[i], levels) : event_take(l, &events[i]));
             if (l->result->stopped) return OC_OK;
+            i += levels ? levels : 1;
         }
     }
 }

@@ -99,7 +99,7 @@ static oc_engine_totals scene_play(scene *s, oc_desk *desk, rig *r)
                                  .features = features,
                                  .predictor = {.context = s, .predict = predict},
                                  .desk = desk,
-                                 .venue = {s, venue_connect, venue_send, NULL, venue_poll, venue_next_ns},
+                                 .venue = {s, venue_connect, venue_send, NULL, NULL, venue_poll, venue_next_ns},
                                  .tally = &tally,
                                  .decision_delay_ns = 1,
                                  .last_ns = INT64_MAX};

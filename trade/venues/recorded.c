@@ -155,7 +155,7 @@ static int64_t recorded_next_ns(void *context)
 
 oc_venue oc_recorded_venue(oc_recorded *r)
 {
-    return (oc_venue){r, recorded_connect, recorded_send, recorded_market, recorded_poll, recorded_next_ns};
+    return (oc_venue){r, recorded_connect, recorded_send, recorded_market, NULL, recorded_poll, recorded_next_ns};
 }
 
 /* ---- opening ---- */

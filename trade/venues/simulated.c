@@ -119,12 +119,23 @@ static oc_status venue_connect(void *context, int64_t now_ns)
     return OC_OK;
 }
 
+static inline void time_pass(oc_simulated *v, int64_t now_ns)
+{
+    if (arrives(v, now_ns)) advance(v, now_ns);
+    if (now_ns > v->now_ns) v->now_ns = now_ns;
+}
+
 static void venue_market(void *context, const oc_event *event)
 {
-    oc_simulated *v = context;
-    if (arrives(v, event->receive_ns)) advance(v, event->receive_ns);
-    if (event->receive_ns > v->now_ns) v->now_ns = event->receive_ns;
-    oc_simulated_event(v, event);
+    time_pass(context, event->receive_ns);
+    oc_simulated_event(context, event);
+}
+
+static void venue_levels(void *context, const oc_event *events, size_t count)
+{
+    if (count == 0) return;
+    time_pass(context, events->receive_ns); /* one packet has one time */
+    oc_simulated_levels(context, events, count);
 }
 
 static bool venue_poll(void *context, int64_t until_ns, oc_venue_message *message, int64_t *at_ns)
@@ -214,7 +225,13 @@ void oc_simulated_told(oc_simulated *v, oc_simulated_clerk clerk)
 
 oc_venue oc_simulated_venue(oc_simulated *v)
 {
-    return (oc_venue){v, venue_connect, venue_send, venue_market, venue_poll, venue_next_ns};
+    return (oc_venue){v, venue_connect, venue_send, venue_market, venue_levels, venue_poll, venue_next_ns};
+}
+
+const oc_book *oc_simulated_share(oc_simulated *v, uint32_t market, oc_simulated_reader reader)
+{
+    v->market[market].reader = reader;
+    return &v->market[market].book;
 }
 
 void oc_simulated_break(oc_simulated *v)

@@ -22,6 +22,7 @@
 #ifndef OC_TRADE_VENUES_SIMULATED_H
 #define OC_TRADE_VENUES_SIMULATED_H
 
+#include "market/book.h"
 #include "trade/money.h"
 #include "trade/venue.h"
 
@@ -43,6 +44,14 @@ typedef struct oc_simulated_clerk {
     void (*said)(void *context, int64_t now_ns, const oc_venue_message *message); /* NULL: nobody */
 } oc_simulated_clerk;
 
+/* Who reads a market's book here instead of keeping an own one. The venue leaves out what is beyond its bounds and
+ * makes books of bars; before the first event by which its book would be another than that of all events, it says so:
+ * once a market, and behind that its book is not to be read. */
+typedef struct oc_simulated_reader {
+    void *context;
+    void (*part)(void *context, uint32_t market); /* NULL: nobody reads */
+} oc_simulated_reader;
+
 typedef struct oc_simulated_config {
     uint64_t seed;
     int64_t to_ns, to_jitter_ns, back_ns, back_jitter_ns;
@@ -63,6 +72,7 @@ OC_MUST oc_simulated_open(oc_simulated **out, const oc_simulated_config *config)
 void oc_simulated_close(oc_simulated *v);
 void oc_simulated_told(oc_simulated *v, oc_simulated_clerk clerk); /* from now on */
 oc_venue oc_simulated_venue(oc_simulated *v); /* v outlives it */
+const oc_book *oc_simulated_share(oc_simulated *v, uint32_t market, oc_simulated_reader reader);
 
 /* The line breaks: answers on their way are lost, actions on theirs arrive; connect leads back. */
 void oc_simulated_break(oc_simulated *v);

@@ -2,7 +2,6 @@
 #ifndef OC_TRADE_VENUES_SIMULATED_INTERNAL_H
 #define OC_TRADE_VENUES_SIMULATED_INTERNAL_H
 
-#include "market/book.h"
 #include "trade/venues/simulated.h"
 
 typedef struct resting_order {
@@ -18,6 +17,7 @@ typedef struct taken_side { oc_book_level level[TAKEN_MAX]; uint32_t count; } ta
 typedef struct simulated_market {
     oc_simulated_market config;
     oc_simulated_account account;
+    oc_simulated_reader reader;
     int64_t bar_ns;                            /* of the last bar */
     bool bar_seen, reserved[7];
     taken_side taken[2];                       /* of bids, of asks: what we took and the record does not know */
@@ -48,5 +48,6 @@ void oc_simulated_say(oc_simulated *v, oc_venue_message message);               
 void oc_simulated_new(oc_simulated *v, const oc_action *a);
 void oc_simulated_cancel(oc_simulated *v, const oc_action *a);
 void oc_simulated_event(oc_simulated *v, const oc_event *event);
+void oc_simulated_levels(oc_simulated *v, const oc_event *events, size_t count);  /* venue.h */
 
 #endif

@@ -410,11 +410,67 @@ static void (*const handlers[OC_EVENT_KIND_END])(oc_simulated *, const oc_event 
     [OC_EVENT_LEVEL] = on_level, [OC_EVENT_SNAPSHOT] = on_level,
 };
 
+static bool of_books(const oc_event *e)
+{
+    return e->kind == OC_EVENT_LEVEL || e->kind == OC_EVENT_SNAPSHOT || e->kind == OC_EVENT_QUOTE;
+}
+
+/* Whoever reads the book would make another of this event: one of the book that we leave out, a bar, or the end of a
+ * snapshot by something else. */
+static void reader_part(oc_simulated *v, const oc_event *e, bool takes)
+{
+    if (e->instrument >= v->config.markets) return;
+    simulated_market *m = &v->market[e->instrument];
+    bool ends = (e->flags & OC_EVENT_LAST) && m->book.snapshot_open;
+    if (!m->reader.part || (of_books(e) ? takes : e->kind != OC_EVENT_BAR && !ends)) return;
+    m->reader.part(m->reader.context, e->instrument);
+    m->reader.part = NULL;
+}
+
 void oc_simulated_event(oc_simulated *v, const oc_event *event)
 {
-    if (event->kind >= OC_EVENT_KIND_END || !handlers[event->kind] || !usable(v, event)) {
+    bool takes = event->kind < OC_EVENT_KIND_END && handlers[event->kind] && usable(v, event);
+    if (!takes || !of_books(event)) reader_part(v, event, takes);
+    if (takes)
+        handlers[event->kind](v, event);
+    else
         v->ignored++;
+}
+
+/* A queue never grows by a level that shrinks, so the order of levels and orders is free. */
+static void levels_shrink(oc_simulated *v, const oc_event *events, size_t count)
+{
+    for (uint32_t i = 0; i < v->order_count; i++) {
+        resting_order *o = &v->order[i];
+        int64_t ahead = o->ahead_lots, ticks = o->price_ticks;
+        if (o->instrument != events->instrument || ahead == 0) continue;
+        for (size_t k = 0; k < count; k++) {
+            const oc_event *e = &events[k];
+            if (e->as.price.ticks == ticks && e->side == o->side && e->as.price.lots < ahead) ahead = e->as.price.lots;
+        }
+        o->ahead_lots = ahead;
+    }
+}
+
+static bool levels_usable(const oc_simulated *v, const oc_event *events, size_t count)
+{
+    bool fine = events->instrument < v->config.markets;
+    for (size_t i = 0; i < count; i++) {
+        const oc_event *e = &events[i];
+        fine &= (uint64_t)e->as.price.ticks - 1 < OC_TRADE_PRICE_MAX && (uint64_t)e->as.price.lots <= OC_TRADE_LOTS_MAX;
+    }
+    return fine;
+}
+
+void oc_simulated_levels(oc_simulated *v, const oc_event *events, size_t count)
+{
+    if (!levels_usable(v, events, count)) {
+        for (size_t i = 0; i < count; i++) oc_simulated_event(v, &events[i]);
         return;
     }
-    handlers[event->kind](v, event);
+    simulated_market *m = &v->market[events->instrument];
+    oc_book_levels(&m->book, events, count);
+    for (size_t i = 0; m->taken[0].count + m->taken[1].count > 0 && i < count; i++)
+        taken_forget(&m->taken[events[i].side == OC_SIDE_SELL], events[i].as.price.ticks);
+    levels_shrink(v, events, count);
 }
