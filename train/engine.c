@@ -94,7 +94,7 @@ static oc_status team_run(train_engine *e, oc_team_work work)
 static oc_status graphs_open(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    const oc_backend_config backend = {.kind = o->backend};
+    const oc_backend_config backend = {.kind = o->backend, .math = o->math};
     oc_graph_rule rule = {.dropout = (float)o->dropout, .head_dropout = (float)o->head_dropout, .seed = o->seed};
     rule.loss.label_smoothing = (float)o->label_smoothing;
     rule.loss.horizons = o->shape.horizons;
@@ -186,11 +186,14 @@ static oc_status buffers_take(train_engine *e)
 static oc_status division_make(train_engine *e)
 {
     const size_t ranks = (size_t)e->comm->ranks;
-    const oc_backend_config config = {.kind = e->p->o.backend};
+    const oc_backend_config config = {.kind = e->p->o.backend, .math = e->p->o.math};
     oc_backend *probe;
     OC_TRY(oc_backend_open(&probe, &config));
     e->apart = !oc_backend_describe(probe)->shares_host_memory;
     oc_backend_close(probe);
+    if (!e->apart && e->p->o.math != OC_MATH_F32)
+        return OC_FAIL(OC_ECONFIG,
+                       "math is tf32 or bf16, but the CPU computes f32: set math to f32, or backend to cuda");
     e->worker_count = e->apart ? 1 : e->p->o.workers;
     e->shards_all = e->apart ? e->comm->ranks : e->p->o.shards;
     e->shard_windows = (e->p->o.batch + e->shards_all - 1) / e->shards_all;
@@ -206,7 +209,7 @@ static oc_status memory_explain(train_engine *e, oc_status status)
     demand all[DEMANDS];
     char text[400] = "", before[MESSAGE_BYTES];
     size_t bytes = 0;
-    const oc_backend_config config = {.kind = OC_BACKEND_CUDA};
+    const oc_backend_config config = {.kind = OC_BACKEND_CUDA, .math = e->p->o.math};
     if (status != OC_EMEMORY || !e->apart) return status;
     snprintf(before, sizeof before, "%s", oc_status_message());
     if (oc_graph_bytes(&config, &e->p->o.shape, e->shard_windows, true, &bytes) != OC_OK) bytes = 0;

@@ -6,6 +6,8 @@ const oc_config_key oc_train_keys[] = {
     {"seed", OC_CONFIG_INT, 0, 9007199254740992.0, "1", NULL, NULL, "of weights, order and dropout"},
     {"threads", OC_CONFIG_INT, 0, 256, "0", NULL, "threads", "0: one a core; changes no bit of the result"},
     {"backend", OC_CONFIG_CHOICE, 0, 0, "auto", "auto|cpu|cuda", NULL, "where it computes"},
+    {"math", OC_CONFIG_CHOICE, 0, 0, "f32", "f32|tf32|bf16", NULL,
+     "how a GPU takes the LSTM's products; sums and weights stay f32. The CPU knows f32"},
     {"log.level", OC_CONFIG_CHOICE, 0, 0, "info", "error|warn|info|debug", NULL, "what is said on stderr"},
 
     {"data.dataset", OC_CONFIG_TEXT, 0, 0, NULL, NULL, NULL, "the .h5 of `outcry build`"},

@@ -70,11 +70,13 @@ oc_status train_options_read(train_options *o, const oc_config *c)
 {
     static const char *const backends[] = {
         [OC_BACKEND_AUTO] = "auto", [OC_BACKEND_CPU] = "cpu", [OC_BACKEND_CUDA] = "cuda"};
+    static const char *const maths[] = {[OC_MATH_F32] = "f32", [OC_MATH_TF32] = "tf32", [OC_MATH_BF16] = "bf16"};
     memset(o, 0, sizeof *o);
     o->name = oc_config_text(c, "name");
     o->folds = oc_config_text(c, "data.folds");
     o->seed = (uint64_t)oc_config_int(c, "seed");
     o->backend = (oc_backend_kind)choice(oc_config_text(c, "backend"), backends, 3);
+    o->math = (oc_math)choice(oc_config_text(c, "math"), maths, 3);
     model_read(o, c);
     train_read(o, c);
     int cores = cores_count();

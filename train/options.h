@@ -10,6 +10,7 @@ typedef struct train_options {
     int threads, workers; /* workers: threads that have a shard to do */
     bool threads_free;    /* threads was 0 */
     oc_backend_kind backend;
+    oc_math math;
     oc_model_shape shape; /* inputs and horizons come from the dataset */
     double dropout, head_dropout, clip;
     int batch, shards;
