@@ -13,7 +13,8 @@
 #include "evaluate/svg.h"
 #include "trade/journal.h"
 
-enum { POINTS_MAX = 4096 };
+enum { POINTS_MAX = 4096, DAYS_ENOUGH = 90 };
+static const double day_ns = 86400e9;
 
 /* ---- the journal is still the one ---- */
 
@@ -118,6 +119,16 @@ static void verdict(oc_text *t, const json_t *r)
     oc_text_add(t, ".</p>\n");
 }
 
+/* A year's Sharpe out of an afternoon looks like a fortune: the page says what it rests on. */
+static void short_time(oc_text *t, const json_t *r)
+{
+    const double days = (oc_report_real(r, "last_ns") - oc_report_real(r, "first_ns")) / day_ns;
+    if (days >= (double)DAYS_ENOUGH) return;
+    oc_text_add(t, "<p class=\"soft\">The yearly figures are scaled up from ");
+    oc_report_number(t, days, "%.2f");
+    oc_text_add(t, " days: over so short a time they prove nothing.</p>");
+}
+
 static void figures(oc_text *t, const json_t *r)
 {
     bool shown = json_is_true(oc_report_at(r, "verdict.shown"));
@@ -136,7 +147,9 @@ static void figures(oc_text *t, const json_t *r)
     row_share(t, r, "time in the market", "time_in_market");
     row_money(t, r, "turnover", "turnover_micros");
     row_money(t, r, "capital", "capital_micros");
-    oc_text_add(t, "</tbody></table></div>\n");
+    oc_text_add(t, "</tbody></table>");
+    short_time(t, r);
+    oc_text_add(t, "</div>\n");
 }
 
 static void costs(oc_text *t, const json_t *r)

@@ -204,6 +204,7 @@ def page(work):
     html = open(f"{work}/r.html", encoding="utf-8").read() if r.returncode == 0 else ""
     check("page", r.returncode == 0 and html.count("<svg") >= 8, r)
     check("stamped page", html.count("IN SAMPLE") == 1 and html.count("trials unknown") == 3, html.count("IN SAMPLE"))
+    check("short time", html.count("over so short a time they prove nothing") == len(runs), html[:200])
     shown = [json.load(open(f"{name}/results.json"))["verdict"]["shown"] for name in runs]
     check("the word", ("profit" in html.lower()) == any(shown), shown)
     kept = json.load(open(f"{work}/r.json"))["inputs"]
