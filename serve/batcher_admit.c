@@ -1,0 +1,147 @@
+/* batcher_admit.c - what comes in: each request is copied out of shared memory before anything in it is believed, then
+ * taken into this round, answered with a refusal, or left in its ring for the next round. */
+#include <string.h>
+#include "base/clock.h"
+#include "serve/batcher_parts.h"
+
+/* Exponent bits all set: infinity or NaN. */
+bool oc_batcher_finite(const float *x, size_t n)
+{
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}
+
+/* Each take_* returns false where the record must wait for the next round. */
+static bool take_window(oc_batcher *e, oc_pending *p)
+{
+    const size_t cells = window_cells(e);
+    if (e->window_count == e->batch_max) return false;
+    float *rows = e->window_rows + (size_t)e->window_count * cells;
+    oc_reply_state state = OC_REPLY_OK;
+    if (p->request.session != 0 && !oc_session_find(e, p->channel, p->request.session))
+        state = OC_REPLY_REFUSED_SESSION;
+    else if (p->request.count != cells * sizeof *rows)
+        state = OC_REPLY_REFUSED_SHAPE;
+    if (state == OC_REPLY_OK) {
+        oc_ring_copy(&p->channel->requests, rows, p->request.count);
+        if (!oc_batcher_finite(rows, cells)) state = OC_REPLY_REFUSED_VALUE;
+    }
+    if (state == OC_REPLY_OK)
+        e->windows[e->window_count++] = *p;
+    else
+        oc_batcher_answer(e, p, p->request.session, state, NULL);
+    return true;
+}
+
+/* Whether stored rows of the session are still going in: what else it asks for waits in its client's ring. */
+static bool history_of(const oc_batcher *e, const oc_session *s)
+{
+    return e->history.busy && e->history.pending.session == s;
+}
+
+static bool take_push(oc_batcher *e, oc_pending *p)
+{
+    const size_t inputs = (size_t)shape_of(e)->inputs;
+    float *row = e->push_rows + (size_t)e->push_count * inputs;
+    oc_reply_state state;
+    p->session = oc_session_find(e, p->channel, p->request.session);
+    if (!p->session || !(p->session->load > 0)) {
+        state = OC_REPLY_REFUSED_SESSION;
+    } else if (p->request.count != inputs * sizeof *row) {
+        state = OC_REPLY_REFUSED_SHAPE;
+    } else {
+        if (p->session->taken || history_of(e, p->session)) return false;
+        oc_ring_copy(&p->channel->requests, row, p->request.count);
+        state = oc_session_row_check(e, p->session, &p->request, row);
+    }
+    if (state == OC_REPLY_OK) {
+        p->session->taken = true;
+        e->pushes[e->push_count++] = *p;
+    } else {
+        oc_batcher_answer(e, p, p->request.session, state, NULL);
+    }
+    return true;
+}
+
+static oc_reply_state history_check(oc_batcher *e, const oc_pending *p)
+{
+    const size_t row_bytes = (size_t)shape_of(e)->inputs * sizeof *e->history.rows, rows = p->request.count / row_bytes;
+    oc_session *s = p->session;
+    if (!s || !(s->load > 0)) return OC_REPLY_REFUSED_SESSION;
+    if (!(p->request.count % row_bytes == 0 && rows < (size_t)shape_of(e)->steps && rows <= p->request.run_length))
+        return OC_REPLY_REFUSED_SHAPE;
+    if (s->any && p->request.sequence <= s->sequence) return OC_REPLY_REFUSED_ORDER;
+    oc_ring_copy(&p->channel->requests, e->history.rows, p->request.count);
+    s->any = true;
+    s->sequence = p->request.sequence;
+    oc_session_begin_anew(e, s);
+    return oc_batcher_finite(e->history.rows, p->request.count / sizeof *e->history.rows) ? OC_REPLY_OK
+                                                                                          : OC_REPLY_REFUSED_VALUE;
+}
+
+static bool take_history(oc_batcher *e, oc_pending *p)
+{
+    p->session = oc_session_find(e, p->channel, p->request.session);
+    if (e->history.busy || (p->session && p->session->taken)) return false;
+    const oc_reply_state state = history_check(e, p);
+    if (state != OC_REPLY_OK) {
+        oc_batcher_answer(e, p, p->request.session, state, NULL);
+        return true;
+    }
+    e->history.pending = *p;
+    e->history.count = p->request.count / ((size_t)shape_of(e)->inputs * sizeof *e->history.rows);
+    e->history.done = 0;
+    e->history.busy = true;
+    return true;
+}
+
+static bool take_open(oc_batcher *e, oc_pending *p)
+{
+    oc_wire_open open = {.period_ns = -1};
+    if (p->request.count == sizeof open) oc_ring_copy(&p->channel->requests, &open, sizeof open);
+    oc_session_open(e, p, &open);
+    return true;
+}
+
+static bool take_close(oc_batcher *e, oc_pending *p)
+{
+    oc_session *s = oc_session_find(e, p->channel, p->request.session);
+    if (s && (s->taken || history_of(e, s))) return false;
+    if (s) oc_session_end(e, s);
+    oc_batcher_answer(e, p, p->request.session, s ? OC_REPLY_OK : OC_REPLY_REFUSED_SESSION, NULL);
+    return true;
+}
+
+static bool take_unknown(oc_batcher *e, oc_pending *p)
+{
+    oc_batcher_answer(e, p, p->request.session, OC_REPLY_REFUSED_KIND, NULL);
+    return true;
+}
+
+static bool (*const takers[OC_BATCHER_KINDS])(oc_batcher *, oc_pending *) = {
+    take_unknown, take_window, take_push, take_open, take_close, take_history,
+};
+
+/* A part of what one client has pending: at most two batches of records, so that a flood of bad ones holds nobody up.
+ */
+bool oc_batcher_collect(oc_batcher *e, oc_channel *c)
+{
+    bool any = false;
+    for (int taken = 0; taken < 2 * e->batch_max; taken++) {
+        oc_pending p = {.channel = c};
+        const oc_ring_state state = oc_ring_peek(&c->requests, &p.request, e->record_max);
+        if (state != OC_RING_DONE || c->replies.broken) break;
+        p.taken_ns = oc_clock_monotonic_ns();
+        const uint32_t bytes = p.request.bytes;
+        if (p.request.count > bytes - OC_WIRE_LINE) p.request.count = UINT32_MAX; /* refused as a wrong shape */
+        if (!takers[p.request.kind < OC_BATCHER_KINDS ? p.request.kind : 0](e, &p)) return true;
+        oc_ring_take(&c->requests, bytes);
+        any = true;
+    }
+    return any;
+}

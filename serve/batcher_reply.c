@@ -1,0 +1,57 @@
+/* batcher_reply.c - a reply: its state, its times, its counters. */
+#include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/batcher_parts.h"
+
+enum { MODEL_GENERATION = 1 };
+
+static void latency_count(oc_batcher *e, int64_t ns)
+{
+    int bucket = 0;
+    while (bucket < OC_BATCHER_BUCKETS - 1 && ns >= INT64_C(1000) << bucket) bucket++;
+    count(&e->stats.latency[bucket], 1);
+    count(&e->stats.latency_ns, (uint64_t)ns);
+    count(&e->stats.latency_count, 1);
+}
+
+/* A full ring of replies drops and counts: a client that does not read never holds the others up. */
+void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_reply_state state,
+                       const float *probabilities)
+{
+    const int64_t now = oc_clock_monotonic_ns();
+    const oc_wire_request *q = &p->request;
+    if (state == OC_REPLY_OK && q->deadline_ns > 0 && now > q->deadline_ns) state = OC_REPLY_LATE;
+    const bool computed = probabilities != NULL;
+    if (state != OC_REPLY_OK) probabilities = NULL; /* what is not good is HOLD, whatever was computed */
+    oc_wire_reply reply = {.bytes = sizeof reply,
+                           .kind = q->kind,
+                           .session = session,
+                           .state = state,
+                           .sequence = q->sequence,
+                           .input_ns = q->input_ns,
+                           .deadline_ns = q->deadline_ns,
+                           .queue_ns = q->sent_ns > 0 && q->sent_ns <= p->taken_ns ? p->taken_ns - q->sent_ns : 0,
+                           .service_ns = now - p->taken_ns,
+                           .model_version = MODEL_GENERATION,
+                           .horizons = (uint32_t)shape_of(e)->horizons};
+    for (int h = 0; h < shape_of(e)->horizons; h++) {
+        if (probabilities)
+            memcpy(reply.probabilities[h], probabilities + h * OC_CLASSES, sizeof reply.probabilities[h]);
+        else
+            reply.probabilities[h][OC_CLASSES - 1] = 1; /* hold */
+    }
+    count(&e->stats.replies[q->kind < OC_BATCHER_KINDS ? q->kind : 0][state], 1); /* before it can be seen */
+    const oc_ring_state put = oc_ring_put(&p->channel->replies, &reply, sizeof reply, NULL, 0);
+    if (put == OC_RING_DONE)
+        e->woke |= oc_ring_wake(&p->channel->replies.shared->asleep);
+    else
+        count(&e->stats.dropped, 1);
+    if (computed) latency_count(e, reply.queue_ns + reply.service_ns);
+}
+
+void oc_batcher_failed(oc_batcher *e, const oc_pending *list, int n)
+{
+    oc_log_failure(OC_LOG_ERROR);
+    for (int i = 0; i < n; i++) oc_batcher_answer(e, &list[i], list[i].request.session, OC_REPLY_FAILED, NULL);
+}

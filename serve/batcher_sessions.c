@@ -1,0 +1,84 @@
+/* batcher_sessions.c - sessions: opening and its admission, finding, what a row does to the run of valid rows, ending.
+ */
+#include <string.h>
+#include "serve/batcher_parts.h"
+
+enum { INDEX_BITS = 12 };
+
+void oc_session_end(oc_batcher *e, oc_session *s)
+{
+    oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
+    e->stats.load -= s->load;
+    count(&e->stats.sessions, (uint64_t)-1);
+    if (e->history.pending.session == s) e->history.busy = false;
+    *s = (oc_session){.generation = s->generation};
+}
+
+oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id)
+{
+    const uint32_t index = id & ((1u << INDEX_BITS) - 1);
+    oc_session *s = index < (uint32_t)e->sessions_max ? &e->sessions[index] : NULL;
+    return s && id != 0 && s->id == id && s->channel == c ? s : NULL;
+}
+
+static oc_reply_state open_check(const oc_batcher *e, const oc_wire_request *q, const oc_wire_open *open, double load)
+{
+    const oc_bundle *b = oc_model_bundle(e->model);
+    if (__atomic_load_n(&e->stop, __ATOMIC_RELAXED)) return OC_REPLY_REFUSED_DRAINING;
+    if (q->count != sizeof *open || !(open->period_ns >= 0) || !memchr(open->symbol, 0, sizeof open->symbol))
+        return OC_REPLY_REFUSED_SHAPE;
+    if (!memchr(open->model, 0, sizeof open->model) || strcmp(open->model, b->name) != 0) return OC_REPLY_REFUSED_MODEL;
+    if (open->schema_low != b->schema.low || open->schema_high != b->schema.high) return OC_REPLY_REFUSED_SCHEMA;
+    if (!(e->stats.load + load <= e->budget)) return OC_REPLY_REFUSED_BUDGET;
+    return OC_REPLY_OK;
+}
+
+void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open)
+{
+    const double load = open->period_ns > 0 ? (double)e->advance_ns / (double)open->period_ns : 0;
+    oc_reply_state state = open_check(e, &p->request, open, load);
+    oc_session *s = NULL;
+    for (int i = 0; i < e->sessions_max && !s; i++)
+        if (e->sessions[i].id == 0) s = &e->sessions[i];
+    if (state == OC_REPLY_OK && !s) state = OC_REPLY_REFUSED_FULL;
+    if (state == OC_REPLY_OK) {
+        const uint32_t generation = s->generation % ((1u << (32 - INDEX_BITS)) - 1) + 1; /* never 0 */
+        *s = (oc_session){.id = generation << INDEX_BITS | (uint32_t)(s - e->sessions),
+                          .generation = generation,
+                          .channel = p->channel,
+                          .load = load};
+        memcpy(s->symbol, open->symbol, sizeof s->symbol);
+        oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
+        e->stats.load += load;
+        count(&e->stats.sessions, 1);
+    }
+    oc_batcher_answer(e, p, state == OC_REPLY_OK ? s->id : 0, state, NULL);
+}
+
+void oc_session_begin_anew(oc_batcher *e, oc_session *s)
+{
+    oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
+    s->due = false;
+    s->run_length = 0;
+}
+
+/* A valid row that does not follow the last one begins the windows anew; so does one that is not valid. */
+oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_request *q, const float *row)
+{
+    if (s->any && q->sequence <= s->sequence) return OC_REPLY_REFUSED_ORDER;
+    s->any = true;
+    s->sequence = q->sequence;
+    const bool finite = oc_batcher_finite(row, (size_t)shape_of(e)->inputs);
+    if (q->run_length == 0 || !finite || (s->run_length > 0 && q->run_length != s->run_length + 1))
+        oc_session_begin_anew(e, s);
+    if (!finite) return OC_REPLY_REFUSED_VALUE;
+    s->run_length = q->run_length;
+    return q->run_length == 0 ? OC_REPLY_HOLD_GAP : OC_REPLY_OK;
+}
+
+void oc_batcher_leave(oc_batcher *e, oc_channel *c)
+{
+    for (int i = 0; i < e->sessions_max; i++)
+        if (e->sessions[i].id != 0 && e->sessions[i].channel == c) oc_session_end(e, &e->sessions[i]);
+    __atomic_store_n(&c->state, OC_CHANNEL_LEFT, __ATOMIC_RELEASE);
+}
