@@ -30,7 +30,7 @@ static const oc_cli_option options[] = {
     {"layers", "L", "0", false, "LSTM layers, 0: the bench's own choice"},
     {"heads", "N", "-1", false, "attention heads, 0 leaves attention out, -1: the bench's own choice"},
     {"batch", "B", "0", false, "windows in a batch, 0: the bench's own choice"},
-    {"backend", "cpu|cuda", "cpu", false, "where train-rate, latency-window and latency-push run"},
+    {"backend", "cpu|cuda", "cpu", false, "where train-rate, latency-window, latency-push and lstm-layer run"},
     {"math", "f32|tf32|bf16", "f32", false, "how a GPU takes products; sums and weights stay f32"},
     {"peers", "FOLDER", NULL, false,
      "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
@@ -73,7 +73,7 @@ static oc_status device_read(const oc_cli *cli, oc_bench_options *o)
 /* Those that can run on a GPU. */
 static bool knows_cuda(const char *name)
 {
-    static const char *const names[] = {"train-rate", "latency-window", "latency-push"};
+    static const char *const names[] = {"train-rate", "latency-window", "latency-push", "lstm-layer"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) return true;
     return false;

@@ -84,7 +84,7 @@ def train(work):
 
 
 def bench():
-    for name in ("train-rate", "latency-window", "latency-push"):
+    for name in ("train-rate", "latency-window", "latency-push", "lstm-layer"):
         missing([OUTCRY, "bench", name, "--tiny", "--backend", "cuda"], f"bench {name}")
     for words in (("risk", "--backend", "cuda"), ("train-rate", "--math", "bf16"), ("train-rate", "--backend", "tpu")):
         r = run([OUTCRY, "bench", *words, "--tiny"])
@@ -93,6 +93,11 @@ def bench():
     if os.path.exists(EMULATION):
         r = run([OUTCRY, "bench", *small, "--json", "--quiet"], {"OUTCRY_CUDA_MODULE": EMULATION})
         check("bench in emulation", r.returncode == 0 and json.loads(r.stdout.splitlines()[-1])["value"] > 0, r.stderr)
+        layer = [OUTCRY, *"bench lstm-layer --tiny --backend cuda --math bf16 --json --quiet".split()]
+        r = run(layer, {"OUTCRY_CUDA_MODULE": EMULATION})
+        rows = json.loads(r.stdout.splitlines()[-1])["figures"] if r.returncode == 0 else []
+        check("lstm-layer: every variant, and which is fastest", len(rows) >= 5 and len(rows) % 2 == 1, r.stderr)
+        check("lstm-layer: a row of the choice table", rows and "choice table: H 24" in rows[-1]["note"])
 
 
 # --- gpu-report

@@ -122,6 +122,13 @@ oc_status oc_bench_peer_run(const oc_bench_options *o, const char *python, const
     return OC_OK;
 }
 
+oc_status oc_bench_own_peer(char *path, size_t cap, const char *script)
+{
+    const char *folder = getenv("OUTCRY_OWN_PEERS");
+    OC_TRY(oc_path_join(path, cap, folder ? folder : OC_BENCH_PEERS, script));
+    return OC_OK;
+}
+
 oc_status oc_bench_peer(const oc_bench_options *o, const char *script, const char *const *arguments, const char *metric,
                         bool lower_is_better, double *value)
 {

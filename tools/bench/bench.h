@@ -47,6 +47,10 @@ OC_MUST oc_bench_peer_run(const oc_bench_options *o, const char *python, const c
 OC_MUST oc_bench_peer(const oc_bench_options *o, const char *script, const char *const *arguments, const char *metric,
                       bool lower_is_better, double *value);
 
+/* The place of a script of the project's own, tools/bench/peers; of another folder where OUTCRY_OWN_PEERS names one
+ * (programs that were built elsewhere). */
+OC_MUST oc_bench_own_peer(char *path, size_t cap, const char *script);
+
 extern const char *const oc_bench_forty[40];   /* features: what a row of 40 is in every bench */
 
 #endif

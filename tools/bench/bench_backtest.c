@@ -242,7 +242,7 @@ static oc_status maker_peer(const backtest_bench *b, backtest_figures *peer)
     once.repeats = 1; /* its passes are repeats; compiling and converting once is enough */
     snprintf(copies, sizeof copies, "%d", COPIES);
     snprintf(passes, sizeof passes, "%d", o->repeats);
-    OC_TRY(oc_path_join(script, sizeof script, OC_BENCH_PEERS, "hftbacktest_maker.py"));
+    OC_TRY(oc_bench_own_peer(script, sizeof script, "hftbacktest_maker.py"));
     const char *const arguments[] = {o->peers, b->recording, copies, passes, NULL};
     OC_TRY(oc_bench_peer_run(&once, o->trading_python, script, arguments, want, 4, true));
     *peer = (backtest_figures){want[0].value, want[1].value, want[2].value, want[3].value};
@@ -328,7 +328,7 @@ static oc_status quotes_make(const backtest_bench *b, int64_t (*pairs)[2], size_
     oc_bench_options once = *o;
     once.repeats = 1;
     snprintf(rows, sizeof rows, "%zu", count);
-    OC_TRY(oc_path_join(script, sizeof script, OC_BENCH_PEERS, "nautilus_quotes.py"));
+    OC_TRY(oc_bench_own_peer(script, sizeof script, "nautilus_quotes.py"));
     OC_TRY(oc_path_join(path, sizeof path, b->folder, "quotes"));
     const char *const arguments[] = {rows, path, NULL};
     if (o->peers) OC_TRY(oc_bench_peer_run(&once, o->trading_python, script, arguments, &want, 1, false));

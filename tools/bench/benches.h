@@ -11,6 +11,7 @@
     X("throughput-window", throughput_window, "whole windows a second in batches of 256, one and two threads")         \
     X("serve", serve, "what the server adds over the rings to an answer called directly; HTTP beside MLServer")    \
     X("train-rate", train_rate, "windows a second of whole training steps at H = 64 and 128, beside PyTorch eager")    \
+    X("lstm-layer", lstm_layer, "us a time step of one LSTM layer, forward and forward + backward, each variant")      \
     X("ranks", ranks, "windows a second of two ranks of mpirun, a thread each, beside one; H = 128")                  \
     X("dataset-load", dataset_load, "opening a dataset with every hash and value checked, against memcpy and h5py") \
     X("backtest", backtest, "messages a second of whole backtests, one core, beside hftbacktest and nautilus_trader")  \
