@@ -12,19 +12,9 @@
 #include "kernels/oracle_backward.h"
 #include "kernels_cuda/covering.h"
 #include "kernels_cuda/device_case.h"
+#include "kernels_cuda/lstm_case.h"
 
 static oc_backend *cpu;
-
-typedef struct lstm_case {
-    oc_lstm_shape shape;
-    float dropout;
-    oc_math math;
-    bool corrupt_one;
-} lstm_case;
-
-typedef struct lstm_run {
-    float *y, *dw[4 * OC_LAYERS_MAX]; /* dw: w_ih, w_hh, b_ih, b_hh of each layer */
-} lstm_run;
 
 static int release(void **state)
 {
@@ -34,181 +24,28 @@ static int release(void **state)
     return 0;
 }
 
-/* Part 0 … 3 of layer l: rows, columns. */
-static void part_shape(const oc_lstm_shape *s, int l, int part, int64_t *rows, int64_t *columns)
-{
-    *rows = 4 * s->hidden;
-    *columns = part == 0 ? (l ? s->hidden : s->inputs) : part == 1 ? s->hidden : 1;
-}
-
-static int64_t part_count(const oc_lstm_shape *s, int l, int part)
-{
-    int64_t rows, columns;
-    part_shape(s, l, part, &rows, &columns);
-    return rows * columns;
-}
-
-static float *part_numbers(const oc_lstm_shape *s, int l, int part)
-{
-    return host_numbers((uint64_t)(100 + 10 * l + part), 3 / sqrt((double)s->hidden), part_count(s, l, part));
-}
-
-static oc_tensor *part_of(oc_lstm_weights *w, int l, int part)
-{
-    oc_tensor *const all[4] = {w->w_ih, w->w_hh, w->b_ih, w->b_hh};
-    return &all[part][l];
-}
-
-static oc_lstm_weights weights_on(oc_backend *b, const oc_lstm_shape *s)
-{
-    oc_lstm_weights w = {0};
-    for (int l = 0; l < s->layers; l++)
-        for (int part = 0; part < 4; part++) {
-            int64_t rows, columns;
-            part_shape(s, l, part, &rows, &columns);
-            *part_of(&w, l, part) = device_put(b, part_numbers(s, l, part), OC_DTYPE_F32, rows, columns, 1);
-        }
-    return w;
-}
-
-static oc_dropout dropout_of(const lstm_case *c)
-{
-    return (oc_dropout){c->dropout, 3, 9, 100, 4};
-}
-
-static size_t arena_of(const oc_lstm_shape *s)
-{
-    const size_t rows = (size_t)s->steps * (size_t)s->batch, hidden = (size_t)s->hidden;
-    const size_t most = hidden + (size_t)s->inputs;
-    return 4 * ((size_t)s->layers * (rows * 16 * hidden + 16 * hidden * most) + rows * (most + 4 * hidden) +
-                300 * hidden * most) +
-           (2 << 20);
-}
-
-/* Forward in training and inference, which must agree in bits; backward where `backward`. */
-static lstm_run run_on(oc_backend *b, const lstm_case *c, const float *x_host, bool backward)
-{
-    const oc_lstm_shape *s = &c->shape;
-    const oc_ops *ops = oc_backend_ops(b);
-    const oc_dropout d = dropout_of(c), *drop = c->dropout > 0 ? &d : NULL;
-    const oc_lstm_weights w = weights_on(b, s);
-    const oc_tensor packed = device_bytes(b, ops->lstm_packed_bytes(b, s));
-    const oc_tensor reserve = device_bytes(b, ops->lstm_reserve_bytes(b, s, true));
-    const oc_tensor x = device_put(b, x_host, OC_DTYPE_F32, s->steps, s->batch, s->inputs);
-    const oc_tensor y = device_take(b, OC_DTYPE_F32, s->steps, s->batch, s->hidden);
-    lstm_run run = {0};
-    assert_int_equal(ops->lstm_pack(b, s, &w, packed), OC_OK);
-    assert_int_equal(ops->lstm_forward(b, s, packed, x, drop, true, y, reserve), OC_OK);
-    run.y = device_get(b, y);
-    if (!drop) {
-        const oc_tensor once = device_bytes(b, ops->lstm_reserve_bytes(b, s, false));
-        const oc_tensor again = device_take(b, OC_DTYPE_F32, s->steps, s->batch, s->hidden);
-        assert_int_equal(ops->lstm_forward(b, s, packed, x, NULL, false, again, once), OC_OK);
-        assert_memory_equal(device_get(b, again), run.y, (size_t)oc_tensor_count(y) * sizeof(float));
-    }
-    if (!backward) return run;
-    const oc_tensor dy =
-        device_put(b, host_numbers(3, 1, oc_tensor_count(y)), OC_DTYPE_F32, s->steps, s->batch, s->hidden);
-    oc_lstm_weights dw = weights_on(b, s); /* garbage: gradients overwrite */
-    assert_int_equal(ops->lstm_backward(b, s, packed, x, y, dy, drop, reserve, &dw), OC_OK);
-    for (int l = 0; l < s->layers; l++)
-        for (int part = 0; part < 4; part++) run.dw[4 * l + part] = device_get(b, *part_of(&dw, l, part));
-    return run;
-}
-
-static lstm_run run_cuda(const lstm_case *c, const float *x, bool backward, int seed)
-{
-    char text[16];
-    snprintf(text, sizeof text, "%d", seed);
-    (void)setenv("OUTCRY_EMULATION_SEED", text, 1);
-    oc_backend *b = device_open(arena_of(&c->shape), c->math);
-    assert_non_null(b);
-    const lstm_run run = run_on(b, c, x, backward);
-    oc_backend_close(b);
-    return run;
-}
-
-static lstm_run run_cpu(const lstm_case *c, const float *x)
-{
-    const oc_backend_config config = {.kind = OC_BACKEND_CPU, .arena_bytes = arena_of(&c->shape)};
-    oc_backend *b = NULL;
-    assert_int_equal(oc_backend_open(&b, &config), OC_OK);
-    const lstm_run run = run_on(b, c, x, true);
-    oc_backend_close(b);
-    return run;
-}
-
-static void same_run(const lstm_case *c, const lstm_run *a, const lstm_run *b)
-{
-    const oc_lstm_shape *s = &c->shape;
-    assert_memory_equal(a->y, b->y, (size_t)(s->steps * s->batch * s->hidden) * sizeof(float));
-    for (int i = 0; i < 4 * s->layers; i++)
-        assert_memory_equal(a->dw[i], b->dw[i], (size_t)part_count(s, i / 4, i % 4) * sizeof(float));
-}
-
-typedef struct errors {
-    double forward, backward;
-} errors;
-
-static errors errors_of(const lstm_case *c, const float *x, const lstm_run *run)
-{
-    const oc_lstm_shape *s = &c->shape;
-    const int64_t rows = (int64_t)s->steps * s->batch;
-    oracle_lstm w = {0}, dw = {0};
-    oracle_lstm_trace trace;
-    double *factor[OC_LAYERS_MAX] = {0};
-    double **const ws[4] = {w.w_ih, w.w_hh, w.b_ih, w.b_hh}, **const ds[4] = {dw.w_ih, dw.w_hh, dw.b_ih, dw.b_hh};
-    for (int l = 0; l < s->layers; l++) {
-        for (int part = 0; part < 4; part++) {
-            ws[part][l] = oracle_widen(part_numbers(s, l, part), (size_t)part_count(s, l, part));
-            ds[part][l] = oracle_take((size_t)part_count(s, l, part));
-        }
-        oc_dropout d = dropout_of(c);
-        d.tensor += (uint32_t)l;
-        if (!(c->dropout > 0)) continue;
-        factor[l] = oracle_take((size_t)(rows * s->hidden));
-        for (int64_t i = 0; i < rows * s->hidden; i++)
-            factor[l][i] =
-                oracle_dropout_factor(&d, i / s->hidden % s->batch, i / s->hidden / s->batch, s->hidden, i % s->hidden);
-    }
-    const size_t states = (size_t)(rows * s->hidden);
-    oracle_lstm_forward(s, &w, oracle_widen(x, (size_t)(rows * s->inputs)), factor, &trace);
-    oracle_lstm_backward(s, &w, &trace, factor, oracle_widen(host_numbers(3, 1, (int64_t)states), states), &dw, NULL);
-    errors e = {oracle_error(run->y, trace.h[s->layers - 1], states), 0};
-    for (int i = 0; i < 4 * s->layers; i++)
-        e.backward = worse(e.backward, oracle_error(run->dw[i], ds[i % 4][i / 4], (size_t)part_count(s, i / 4, i % 4)));
-    return e;
-}
-
-/* Normalised error, forward and backward, by math: f32 measured 6e-7 and 4e-6 in emulation. */
-static const struct bound {
-    const char *name;
-    double forward, backward;
-} bounds[] = {[OC_MATH_F32] = {"f32", 3e-6, 1.2e-5},
-              [OC_MATH_TF32] = {"tf32", 2e-3, 4e-3},
-              [OC_MATH_BF16] = {"bf16", 2e-2, 4e-2}};
-
-static void case_check(const lstm_case *c, errors *most)
+static void case_check(const lstm_case *c, lstm_errors *most)
 {
     const oc_lstm_shape *s = &c->shape;
     const int64_t rows = (int64_t)s->steps * s->batch;
     const float *x = host_numbers(2, 1, rows * s->inputs);
-    lstm_run run = run_cuda(c, x, true, 1);
+    lstm_run run = lstm_case_cuda(c, x, LSTM_CASE_BACKWARD, 1);
     const bool small = covering_lstm_work(&(covering_case){{s->batch, s->steps, s->inputs, s->hidden}}) < 4000000;
     for (int seed = 2; seed <= (small ? 3 : 1); seed++) {
-        const lstm_run again = run_cuda(c, x, true, seed);
-        same_run(c, &run, &again);
+        const lstm_run again = lstm_case_cuda(c, x, LSTM_CASE_BACKWARD, seed);
+        lstm_case_same(c, &run, &again);
     }
     if (rows < 512 && c->math == OC_MATH_F32) {
-        const lstm_run other = run_cpu(c, x);
-        same_run(c, &run, &other);
+        const lstm_run other = lstm_case_cpu(c, x);
+        lstm_case_same(c, &run, &other);
     }
     if (c->corrupt_one) run.dw[1][0] += 1e-2f;
-    const errors e = errors_of(c, x, &run);
-    const bool good = e.forward <= bounds[c->math].forward && e.backward <= bounds[c->math].backward;
+    const lstm_errors e = lstm_case_errors(c, x, &run);
+    const bool good =
+        e.forward <= lstm_case_bounds[c->math].forward && e.backward <= lstm_case_bounds[c->math].backward;
     if (good == c->corrupt_one)
         printf("B %d T %d F %d H %d layers %d %s: %.2e %.2e\n", s->batch, s->steps, s->inputs, s->hidden, s->layers,
-               bounds[c->math].name, e.forward, e.backward);
+               lstm_case_bounds[c->math].name, e.forward, e.backward);
     assert_int_equal(good, !c->corrupt_one);
     if (c->corrupt_one) return;
     most[c->math].forward = worse(most[c->math].forward, e.forward);
@@ -218,7 +55,7 @@ static void case_check(const lstm_case *c, errors *most)
 static void covering(void **state)
 {
     covering_set set;
-    errors most[3] = {{0, 0}, {0, 0}, {0, 0}};
+    lstm_errors most[3] = {{0, 0}, {0, 0}, {0, 0}};
     (void)state;
     covering_make(&set, covering_lstm, COVERING_LSTM_AXES, covering_lstm_work, COVERING_WORK_MAX);
     for (int i = 0; i < set.count; i++) {
@@ -232,7 +69,7 @@ static void covering(void **state)
         release(NULL);
     }
     for (int i = 0; i < 3; i++)
-        printf("%s: worst forward %.2e, backward %.2e\n", bounds[i].name, most[i].forward, most[i].backward);
+        printf("%s: worst forward %.2e, backward %.2e\n", lstm_case_bounds[i].name, most[i].forward, most[i].backward);
 }
 
 /* Shapes beside the axes: units below a tile, splits of k, many layers, dropout; and the injected fault. */
@@ -250,14 +87,14 @@ static const lstm_case others[] = {
 
 static void special(void **state)
 {
-    errors most[3] = {{0, 0}, {0, 0}, {0, 0}};
+    lstm_errors most[3] = {{0, 0}, {0, 0}, {0, 0}};
     (void)state;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         case_check(&others[i], most);
         release(NULL);
     }
     for (int i = 0; i < 3; i++)
-        printf("%s: worst forward %.2e, backward %.2e\n", bounds[i].name, most[i].forward, most[i].backward);
+        printf("%s: worst forward %.2e, backward %.2e\n", lstm_case_bounds[i].name, most[i].forward, most[i].backward);
 }
 
 /* A window's answer must not depend on what it was batched with, and steps one by one must be the whole forward pass.
@@ -271,15 +108,15 @@ static void batch_and_steps(oc_math math, int hidden)
     const float *x = host_numbers(2, 1, STEPS * BATCH * INPUTS);
     const size_t width = (size_t)hidden * sizeof *x;
     float *alone = host_take(STEPS * INPUTS * sizeof *alone);
-    const lstm_run run = run_cuda(&whole, x, false, 1);
+    const lstm_run run = lstm_case_cuda(&whole, x, LSTM_CASE_FORWARD, 1);
     for (int t = 0; t < STEPS; t++)
         memcpy(alone + t * INPUTS, x + (t * BATCH + BATCH - 1) * INPUTS, INPUTS * sizeof *alone);
-    const lstm_run last = run_cuda(&one, alone, false, 1);
+    const lstm_run last = lstm_case_cuda(&one, alone, LSTM_CASE_FORWARD, 1);
     for (int t = 0; t < STEPS; t++)
         assert_memory_equal(last.y + t * hidden, run.y + (t * BATCH + BATCH - 1) * hidden, width);
-    oc_backend *b = device_open(arena_of(s), math);
+    oc_backend *b = device_open(lstm_case_arena(s), math);
     const oc_ops *ops = oc_backend_ops(b);
-    const oc_lstm_weights w = weights_on(b, s);
+    const oc_lstm_weights w = lstm_case_weights(b, s);
     const oc_tensor packed = device_bytes(b, ops->lstm_packed_bytes(b, s)),
                     once = device_bytes(b, ops->lstm_reserve_bytes(b, s, false));
     const oc_tensor h = device_take(b, OC_DTYPE_F32, 2, BATCH, hidden),
@@ -311,13 +148,13 @@ static void nan_spreads(void **state)
         const oc_lstm_shape *s = &c.shape;
         float *x = host_numbers(2, 1, 3 * 4 * 5);
         x[(1 * 3 + 1) * 5 + 2] = NAN;
-        const lstm_run run = run_cuda(&c, x, true, 1);
+        const lstm_run run = lstm_case_cuda(&c, x, LSTM_CASE_BACKWARD, 1);
         for (int t = 0; t < s->steps; t++)
             for (int b = 0; b < s->batch; b++)
                 for (int j = 0; j < s->hidden; j++)
                     assert_int_equal(isnan(run.y[(t * s->batch + b) * s->hidden + j]) != 0, b == 1 && t >= 1);
         for (int i = 0; i < 8; i++)
-            for (int64_t n = 0; n < part_count(s, i / 4, i % 4); n++) assert_true(isnan(run.dw[i][n]));
+            for (int64_t n = 0; n < lstm_case_part_count(s, i / 4, i % 4); n++) assert_true(isnan(run.dw[i][n]));
         release(NULL);
     }
 }
