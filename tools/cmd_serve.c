@@ -34,6 +34,11 @@ static const oc_config_key keys[] = {
     {"serve.http_body_kb", OC_CONFIG_INT, 1, 1048576, "1024", NULL, "KiB", "largest body of a request"},
     {"serve.http_batch_max", OC_CONFIG_INT, 1, 4096, "64", NULL, "windows", "largest batch of one HTTP request"},
     {"serve.http_timeout_s", OC_CONFIG_INT, 1, 3600, "10", NULL, "s", "of a request from first byte to answer"},
+    {"serve.http_sequences", OC_CONFIG_INT, 1, 65536, "64", NULL, "",
+     "sequences of pushed rows over HTTP; each is a session"},
+    {"serve.http_sequence_idle_s", OC_CONFIG_INT, 1, 86400, "60", NULL, "s", "a sequence idle so long is closed"},
+    {"serve.http_period_ms", OC_CONFIG_INT, 1, 86400000, "1000", NULL, "ms",
+     "shortest usual time between rows of a sequence that says none"},
 };
 
 static void addresses_say(const oc_cli *cli, const oc_server *server, const oc_http *http, const char *socket)
@@ -92,7 +97,11 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                  .connections_max = (int)oc_config_int(c, "serve.http_connections"),
                                  .body_max = (size_t)oc_config_int(c, "serve.http_body_kb") << 10,
                                  .batch_max = (int)oc_config_int(c, "serve.http_batch_max"),
-                                 .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000)};
+                                 .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000),
+                                 .sequences_max = (int)oc_config_int(c, "serve.http_sequences"),
+                                 .sequence_idle_ns =
+                                     oc_config_int(c, "serve.http_sequence_idle_s") * INT64_C(1000000000),
+                                 .sequence_period_ns = oc_config_int(c, "serve.http_period_ms") * INT64_C(1000000)};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
     if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)

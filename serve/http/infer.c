@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "serve/client/wire.h"
 #include "serve/http/scan.h"
 
 enum { NUMBER_CHARS = 18, HEAD_BYTES = 1024 };
@@ -16,23 +17,74 @@ static bool flag(const json_t *object, const char *name)
     return json_is_true(json_object_get(json_object_get(object, "parameters"), name));
 }
 
+/* [batch, T, F], or of a sequence [1, n, F] with n up to T. */
 static OC_MUST shape_read(oc_infer *r, const oc_bundle *model, size_t batch_max, const json_t *input)
 {
     const json_t *shape = json_object_get(input, "shape");
-    const json_int_t want[2] = {model->shape.steps, model->shape.inputs};
-    bool good = json_is_array(shape) && json_array_size(shape) == 3;
-    for (size_t i = 0; good && i < 3; i++) {
-        const json_t *dim = json_array_get(shape, i);
-        good =
-            json_is_integer(dim) && json_integer_value(dim) >= 1 && (i == 0 || json_integer_value(dim) == want[i - 1]);
-    }
+    const json_int_t steps = model->shape.steps, inputs = model->shape.inputs;
+    json_int_t dims[3] = {0, 0, 0};
+    for (size_t i = 0; i < 3 && json_array_size(shape) == 3; i++)
+        dims[i] = json_integer_value(json_array_get(shape, i)); /* 0 where it is none */
+    const bool pushed = r->sequence_id[0] != 0, good = dims[0] >= 1 && dims[1] >= 1 && dims[2] == inputs &&
+                                                       (pushed ? dims[0] == 1 && dims[1] <= steps : dims[1] == steps);
+    if (!good && pushed)
+        return OC_FAIL(OC_EDATA, "inputs[0].shape is not [1, rows, %d] with 1 row, at a start up to %d",
+                       model->shape.inputs, model->shape.steps);
     if (!good)
         return OC_FAIL(OC_EDATA, "inputs[0].shape is not [batch, %d, %d]", model->shape.steps, model->shape.inputs);
-    const json_int_t batch = json_integer_value(json_array_get(shape, 0));
-    if (!((uint64_t)batch <= batch_max))
-        return OC_FAIL(OC_ELIMIT, "a batch of %lld windows; at most %zu are taken at once", (long long)batch,
+    if (!((uint64_t)dims[0] <= batch_max))
+        return OC_FAIL(OC_ELIMIT, "a batch of %lld windows; at most %zu are taken at once", (long long)dims[0],
                        batch_max);
-    r->batch = (size_t)batch;
+    r->batch = (size_t)dims[0];
+    r->rows = (size_t)dims[1];
+    return OC_OK;
+}
+
+/* A text without control characters that fits; a number is written as one. */
+static bool text_read(const json_t *value, char *out, size_t cap)
+{
+    if (json_is_integer(value)) return snprintf(out, cap, "%lld", (long long)json_integer_value(value)) < (int)cap;
+    if (!json_is_string(value) || json_string_length(value) >= cap) return false;
+    for (const char *c = json_string_value(value); *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) return false;
+    snprintf(out, cap, "%s", json_string_value(value));
+    return true;
+}
+
+static OC_MUST number_read(const json_t *parameters, const char *name, int64_t min, int64_t max, int64_t *out)
+{
+    const json_t *value = json_object_get(parameters, name);
+    if (!value) return OC_OK;
+    if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max)
+        return OC_FAIL(OC_EDATA, "parameters.%s is not an integer from %" PRId64 " to %" PRId64, name, min, max);
+    *out = json_integer_value(value);
+    return OC_OK;
+}
+
+static OC_MUST parameters_read(oc_infer *r, const json_t *root)
+{
+    const json_t *p = json_object_get(root, "parameters"), *id = json_object_get(p, "sequence_id"),
+                 *symbol = json_object_get(p, "symbol"), *schema = json_object_get(p, "schema");
+    r->number = r->run_length = -1;
+    r->period_ns = r->timeout_ns = 0;
+    r->sequence_id[0] = r->symbol[0] = 0;
+    r->start = json_is_true(json_object_get(p, "sequence_start"));
+    r->end = json_is_true(json_object_get(p, "sequence_end"));
+    r->schema_given = schema != NULL;
+    if (id && !text_read(id, r->sequence_id, sizeof r->sequence_id))
+        return OC_FAIL(OC_EDATA, "parameters.sequence_id is not a number, or a text below %zu bytes",
+                       sizeof r->sequence_id);
+    if (json_is_integer(id) && json_integer_value(id) == 0) r->sequence_id[0] = 0; /* the protocol's "none" */
+    if (symbol && !text_read(symbol, r->symbol, sizeof r->symbol))
+        return OC_FAIL(OC_EDATA, "parameters.symbol is not a text below %zu bytes", sizeof r->symbol);
+    if (!r->symbol[0]) snprintf(r->symbol, sizeof r->symbol, "%.31s", r->sequence_id);
+    if (schema && (!json_is_string(schema) || !oc_hash_parse(json_string_value(schema), &r->schema)))
+        return OC_FAIL(OC_EDATA, "parameters.schema is not a hash of 32 hex digits");
+    OC_TRY(number_read(p, "sequence", 1, INT64_MAX, &r->number));
+    OC_TRY(number_read(p, "run_length", 0, UINT32_MAX, &r->run_length));
+    OC_TRY(number_read(p, "period_ns", 1, INT64_C(1000000000000000), &r->period_ns));
+    OC_TRY(number_read(p, "timeout", 0, INT64_C(1000000000000), &r->timeout_ns));
+    r->timeout_ns *= 1000;
     return OC_OK;
 }
 
@@ -83,8 +135,9 @@ static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, 
         return OC_FAIL(OC_EDATA, "id is not a text below %zu bytes", sizeof r->id / 2);
     if (id) oc_infer_escape(r->id, sizeof r->id, json_string_value(id));
     OC_TRY(outputs_read(r, root));
+    OC_TRY(parameters_read(r, root));
     OC_TRY(shape_read(r, model, batch_max, input));
-    const size_t cells = r->batch * (size_t)model->shape.steps * (size_t)model->shape.inputs;
+    const size_t cells = r->batch * r->rows * (size_t)model->shape.inputs;
     if (cells > r->values_cap)
         return OC_FAIL(OC_ELIMIT, "a batch of %zu windows is larger than a request may be", r->batch);
     const json_t *data = json_object_get(input, "data");
@@ -132,32 +185,51 @@ void oc_infer_escape(char *out, size_t cap, const char *text)
 
 size_t oc_infer_answer_bytes(const oc_bundle *model, size_t batch_max)
 {
-    return HEAD_BYTES + batch_max * (size_t)model->shape.horizons * OC_CLASSES * NUMBER_CHARS;
+    return HEAD_BYTES + 2 * OC_INFER_SEQUENCE + batch_max * (size_t)model->shape.horizons * OC_CLASSES * NUMBER_CHARS;
 }
 
-size_t oc_infer_print(const oc_infer *r, const oc_bundle *model, const float *probabilities, oc_infer_times times,
-                      char *out, size_t cap, size_t *json_bytes)
+static const char *const state_names[] = {
+#define STATE_NAME(state, name, meaning) name,
+    OC_REPLY_STATES(STATE_NAME)
+#undef STATE_NAME
+};
+
+/* What stands before the numbers; returns its bytes. */
+static size_t head_print(const oc_infer *r, const oc_bundle *model, const oc_infer_answer *a, char *out, size_t cap)
 {
-    const size_t numbers = r->batch * (size_t)model->shape.horizons * OC_CLASSES;
-    if (cap < oc_infer_answer_bytes(model, r->batch)) return 0;
-    int n = snprintf(out, cap, "{\"model_name\":\"%s\",\"model_version\":\"%s\"", model->name, model->version);
+    char sequence[2 * OC_INFER_SEQUENCE];
+    int n = snprintf(out, cap, "{\"model_name\":\"%s\",\"model_version\":\"%s\"", model->name, a->version);
     if (r->id[0]) n += snprintf(out + n, cap - (size_t)n, ",\"id\":\"%s\"", r->id);
     n += snprintf(out + n, cap - (size_t)n,
-                  ",\"parameters\":{\"queue_ns\":%" PRId64 ",\"service_ns\":%" PRId64
-                  "},\"outputs\":[{\"name\":\"probabilities\","
-                  "\"datatype\":\"FP32\",\"shape\":[%zu,%d,%d],",
-                  times.queue_ns, times.service_ns, r->batch, model->shape.horizons, OC_CLASSES);
-    if (r->binary) {
-        n += snprintf(out + n, cap - (size_t)n, "\"parameters\":{\"binary_data_size\":%zu}}]}",
-                      numbers * sizeof *probabilities);
-        *json_bytes = (size_t)n;
-        memcpy(out + n, probabilities, numbers * sizeof *probabilities);
-        return (size_t)n + numbers * sizeof *probabilities;
-    }
-    n += snprintf(out + n, cap - (size_t)n, "\"data\":[");
-    for (size_t i = 0; i < numbers; i++)
-        n += snprintf(out + n, cap - (size_t)n, "%s%.9g", i ? "," : "", (double)probabilities[i]);
-    n += snprintf(out + n, cap - (size_t)n, "]}]}");
-    *json_bytes = (size_t)n;
+                  ",\"parameters\":{\"queue_ns\":%" PRId64 ",\"service_ns\":%" PRId64 ",\"state\":\"%s\"",
+                  a->times.queue_ns, a->times.service_ns, state_names[a->state]);
+    oc_infer_escape(sequence, sizeof sequence, r->sequence_id);
+    if (r->sequence_id[0])
+        n += snprintf(out + n, cap - (size_t)n, ",\"sequence_id\":\"%s\",\"sequence\":%" PRId64, sequence, r->number);
+    n += snprintf(out + n, cap - (size_t)n,
+                  "},\"outputs\":[{\"name\":\"probabilities\",\"datatype\":\"FP32\",\"shape\":[%zu,%d,%d],", r->batch,
+                  model->shape.horizons, OC_CLASSES);
     return (size_t)n;
+}
+
+size_t oc_infer_print(const oc_infer *r, const oc_bundle *model, const oc_infer_answer *answer, char *out, size_t cap,
+                      size_t *json_bytes)
+{
+    const size_t numbers = r->batch * (size_t)model->shape.horizons * OC_CLASSES;
+    const float *probabilities = answer->probabilities;
+    if (cap < oc_infer_answer_bytes(model, r->batch)) return 0;
+    size_t n = head_print(r, model, answer, out, cap);
+    if (r->binary) {
+        n += (size_t)snprintf(out + n, cap - n, "\"parameters\":{\"binary_data_size\":%zu}}]}",
+                              numbers * sizeof *probabilities);
+        *json_bytes = n;
+        memcpy(out + n, probabilities, numbers * sizeof *probabilities);
+        return n + numbers * sizeof *probabilities;
+    }
+    n += (size_t)snprintf(out + n, cap - n, "\"data\":[");
+    for (size_t i = 0; i < numbers; i++)
+        n += (size_t)snprintf(out + n, cap - n, "%s%.9g", i ? "," : "", (double)probabilities[i]);
+    n += (size_t)snprintf(out + n, cap - n, "]}]}");
+    *json_bytes = n;
+    return n;
 }

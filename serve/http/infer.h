@@ -6,14 +6,27 @@
 #include <stdint.h>
 #include "nn/bundle.h"
 
-enum { OC_INFER_ID = 128, OC_INFER_JSON_MAX = 65536 }; /* what remains of the JSON without its numbers */
+enum {
+    OC_INFER_ID = 128,
+    OC_INFER_JSON_MAX = 65536, /* what remains of the JSON without its numbers */
+    OC_INFER_SEQUENCE = 64,
+    OC_INFER_SYMBOL = 32
+};
 
+/* The request's "parameters": sequence_id (a number but 0, or a text), sequence_start, sequence_end make it a push of
+ * one row [1, 1, F], or at a start of up to T [1, n, F]; sequence and run_length are the last row's. */
 typedef struct oc_infer {
-    size_t batch;  /* windows */
-    float *values; /* caller's, [values_cap] */
+    size_t batch, rows; /* windows; rows of each: the model's steps but in a sequence */
+    float *values;      /* caller's, [values_cap] */
     size_t values_cap;
-    bool binary;          /* the answer's numbers are wanted raw */
-    char id[OC_INFER_ID]; /* "" where none */
+    bool binary;                         /* the answer's numbers are wanted raw */
+    char id[OC_INFER_ID];                /* "" where none */
+    char sequence_id[OC_INFER_SEQUENCE]; /* "": windows */
+    char symbol[OC_INFER_SYMBOL];
+    bool start, end, schema_given;
+    int64_t number, run_length;    /* "sequence", "run_length"; -1: not given */
+    int64_t period_ns, timeout_ns; /* "period_ns"; "timeout", which is in microseconds; 0: not given */
+    oc_hash schema;                /* "schema": 32 hex digits */
 } oc_infer;
 
 /* body [bytes], one byte more writable; it is changed. json_bytes: of Inference-Header-Content-Length, -1: none, all is
@@ -26,8 +39,14 @@ OC_MUST oc_infer_parse(oc_infer *r, const oc_bundle *model, size_t batch_max, ch
 typedef struct oc_infer_times {
     int64_t queue_ns, service_ns;
 } oc_infer_times;
-size_t oc_infer_print(const oc_infer *r, const oc_bundle *model, const float *probabilities, oc_infer_times times,
-                      char *out, size_t cap, size_t *json_bytes);
+typedef struct oc_infer_answer {
+    const float *probabilities;
+    oc_infer_times times;
+    uint32_t state;      /* oc_reply_state; of several windows the worst */
+    const char *version; /* of the model that answered */
+} oc_infer_answer;
+size_t oc_infer_print(const oc_infer *r, const oc_bundle *model, const oc_infer_answer *answer, char *out, size_t cap,
+                      size_t *json_bytes);
 size_t oc_infer_answer_bytes(const oc_bundle *model, size_t batch_max); /* room that print needs at most */
 void oc_infer_escape(char *out, size_t cap, const char *text); /* for JSON; other than plain ASCII becomes '?' */
 

@@ -1,5 +1,6 @@
 /* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json,
- * weights.safetensors, model.onnx, windows.f32, answers.f32}. make_bundle FOLDER S: one of shape S, as FOLDER/S. */
+ * weights.safetensors, model.onnx, windows.f32, answers.f32}. make_bundle FOLDER S|small: one of that shape, as
+ * FOLDER/S or FOLDER/small. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,10 @@ static oc_status answers_write(const char *folder, const oc_bundle *b)
     return OC_OK;
 }
 
-static const oc_model_shape shape_s = {OC_TRUNK_LSTM, 100, 40, 2, 64, 4, 1};
+static const struct {
+    const char *name;
+    oc_model_shape shape;
+} named[] = {{"S", {OC_TRUNK_LSTM, 100, 40, 2, 64, 4, 1}}, {"small", {OC_TRUNK_LSTM, 20, 8, 1, 16, 4, 1}}};
 
 static oc_status make(const char *root, const char *name, const oc_model_shape *shape, uint64_t i)
 {
@@ -62,8 +66,14 @@ static oc_status make(const char *root, const char *name, const oc_model_shape *
 int main(int argc, char **argv)
 {
     oc_status status = OC_OK;
-    if (argc != 2 && !(argc == 3 && strcmp(argv[2], "S") == 0)) return 64;
-    if (argc == 3) status = make(argv[1], "S", &shape_s, 0);
+    size_t known = 0;
+    if (argc != 2 && argc != 3) return 64;
+    for (size_t i = 0; argc == 3 && i < sizeof named / sizeof *named && status == OC_OK; i++) {
+        if (strcmp(argv[2], named[i].name) != 0) continue;
+        status = make(argv[1], named[i].name, &named[i].shape, 0);
+        known++;
+    }
+    if (argc == 3 && known == 0) return 64;
     for (size_t i = 0; argc == 2 && i < sizeof shapes / sizeof *shapes && status == OC_OK; i++) {
         char name[16];
         snprintf(name, sizeof name, "%zu", i);

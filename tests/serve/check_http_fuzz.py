@@ -159,7 +159,7 @@ def answers(got):
         if kind == [b"application/json"]:
             said = json.loads(body)
             assert status == 200 or list(said) == ["error"], said
-            for out in said.get("outputs", []) if "parameters" in said else []:     # else: about the model
+            for out in said.get("outputs", []) if "model_name" in said else []:     # else: about the model
                 triples = [out["data"][i:i + 3] for i in range(0, len(out["data"]), 3)]
                 assert triples and all(abs(sum(p) - 1) < 1e-5 and min(p) >= 0 for p in triples), said
         found.append((status, body, b"\nconnection: close" in head.lower()))

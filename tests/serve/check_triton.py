@@ -76,6 +76,28 @@ def equality(client, about, windows, answers):
     assert client.infer(about["name"], [default]).as_numpy("probabilities").tobytes() == answers[:1].tobytes()
 
 
+def sequence(client, about, windows, answers):
+    """Rows one by one by the client's own arguments: the last of them completes the window."""
+    for identity, binary in ((9, True), ("text", False)):
+        for i, row in enumerate(windows[3]):
+            tensor = triton.InferInput("window", [1, 1, len(row)], "FP32")
+            tensor.set_data_from_numpy(row.reshape(1, 1, -1), binary_data=binary)
+            wanted = [triton.InferRequestedOutput("probabilities", binary_data=binary)]
+            more = {"symbol": "EURUSD", "sequence": 10 * i + 5, "run_length": i + 1} if binary else None
+            result = client.infer(about["name"], [tensor], outputs=wanted, sequence_id=identity, sequence_start=i == 0,
+                                  sequence_end=i == len(windows[3]) - 1, parameters=more)
+            told = result.get_response()["parameters"]
+            assert told["state"] == ("hold_short" if i + 1 < len(windows[3]) else "ok"), told
+            assert told["sequence"] == (10 * i + 5 if binary else i + 1) and told["sequence_id"] == str(identity), told
+        assert result.as_numpy("probabilities").tobytes() == answers[3:4].tobytes()
+    try:
+        client.infer(about["name"], [tensor], sequence_id="text")
+    except InferenceServerException as refused:
+        assert "not open" in refused.message(), refused
+    else:
+        raise AssertionError("a sequence that has ended")
+
+
 def refusals(client, about, windows):
     bad = windows[:1].copy()
     bad[0, 0, 0] = numpy.nan
@@ -106,8 +128,9 @@ with tempfile.TemporaryDirectory() as work:
         with triton.InferenceServerClient(at) as asking:
             metadata(asking, description)
             equality(asking, description, x, y)
+            sequence(asking, description, x, y)
             if steps > 1 and inputs > 1:
                 refusals(asking, description, x)
         server.send_signal(signal.SIGTERM)
         assert server.wait(15) == 0
-print("tritonclient.http: readiness, metadata, JSON and binary inference, refusals")
+print("tritonclient.http: readiness, metadata, JSON and binary inference, sequences, refusals")

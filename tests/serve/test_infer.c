@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "nn/sample_bundle.h"
+#include "serve/client/wire.h"
 #include "serve/http/infer.h"
 #include "serve/http/scan.h"
 
@@ -202,7 +203,8 @@ static void answers(void **state)
     (void)state;
     for (int i = 0; i < CELLS * BATCH_MAX; i++) p[i] = (float)oc_random_uniform(key, (uint64_t)i);
     p[0] = 1e-30f;
-    const size_t bytes = oc_infer_print(&r, model, p, (oc_infer_times){1, 2}, out, sizeof out, &json_bytes);
+    const oc_infer_answer answer = {.probabilities = p, .times = {1, 2}, .state = OC_REPLY_OK, .version = "7"};
+    const size_t bytes = oc_infer_print(&r, model, &answer, out, sizeof out, &json_bytes);
     assert_true(bytes > 0 && bytes == json_bytes && bytes < oc_infer_answer_bytes(model, BATCH_MAX));
     const char *at = strstr(out, "\"data\":[");
     assert_non_null(at);
@@ -217,7 +219,7 @@ static void answers(void **state)
         assert_memory_not_equal(&word, &p[i], sizeof word);
         at = stop;
     }
-    assert_int_equal(oc_infer_print(&r, model, p, (oc_infer_times){1, 2}, out, 100, &json_bytes), 0);
+    assert_int_equal(oc_infer_print(&r, model, &answer, out, 100, &json_bytes), 0);
 }
 
 int main(void)

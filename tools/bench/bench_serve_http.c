@@ -88,7 +88,10 @@ static OC_MUST outcry_time(const bench_model *b, const char *folder, const oc_be
                                   .connections_max = 64,
                                   .body_max = 1 << 20,
                                   .batch_max = 64,
-                                  .timeout_ns = 10 * OC_SECOND_NS};
+                                  .timeout_ns = 10 * OC_SECOND_NS,
+                                  .sequences_max = 8,
+                                  .sequence_idle_ns = 60 * OC_SECOND_NS,
+                                  .sequence_period_ns = OC_SECOND_NS};
     OC_TRY(oc_server_open(&server, &config));
     oc_status status = oc_http_open(&http, &front, server);
     if (status == OC_OK) status = server_time(b, oc_http_address(http), b->bundle->name, o, true, f);

@@ -1,0 +1,78 @@
+/* address.c - where HTTP listens: a loopback address. */
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "serve/http/front.h"
+
+enum { BACKLOG = 128 };
+
+bool oc_http_decimal(const char *text, uint64_t max, uint64_t *out)
+{
+    *out = 0;
+    if (!*text || strlen(text) > 18) return false;
+    for (; *text; text++) {
+        if (!isdigit((unsigned char)*text)) return false;
+        *out = *out * 10 + (uint64_t)(*text - '0');
+    }
+    return *out <= max;
+}
+
+/* "127.0.0.1:8000", "localhost:8000", "[::1]:8000" */
+static OC_MUST address_parse(const char *text, struct sockaddr_storage *out, socklen_t *bytes)
+{
+    char host[64];
+    uint64_t port = 0;
+    const char *colon = strrchr(text, ':');
+    if (!colon || (size_t)(colon - text) >= sizeof host || !oc_http_decimal(colon + 1, 65535, &port))
+        return OC_FAIL(OC_ECONFIG, "serve.http is \"%.100s\", not host:port with a port up to 65535", text);
+    memcpy(host, text, (size_t)(colon - text));
+    host[colon - text] = 0;
+    memset(out, 0, sizeof *out);
+    struct sockaddr_in *four = (struct sockaddr_in *)(void *)out;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)out;
+    if (strcmp(host, "[::1]") == 0) {
+        *six = (struct sockaddr_in6){
+            .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        *bytes = sizeof *six;
+        return OC_OK;
+    }
+    four->sin_family = AF_INET;
+    four->sin_port = htons((uint16_t)port);
+    *bytes = sizeof *four;
+    if (inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &four->sin_addr) == 1 &&
+        ntohl(four->sin_addr.s_addr) >> 24 == 127)
+        return OC_OK;
+    return OC_FAIL(OC_ECONFIG,
+                   "serve.http: %.63s is not a loopback address (127.x.x.x, localhost, [::1]); without token and TLS "
+                   "nothing else is served",
+                   host);
+}
+
+oc_status oc_http_listen(oc_http *h)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes;
+    char host[INET6_ADDRSTRLEN];
+    const int on = 1;
+    OC_TRY(address_parse(h->config.address, &address, &bytes));
+    h->listener = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (h->listener < 0) return OC_FAIL(OC_EFAILED, "serve.http: socket: %s", strerror(errno));
+    (void)setsockopt(h->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(h->listener, (struct sockaddr *)&address, bytes) != 0 || listen(h->listener, BACKLOG) != 0)
+        return OC_FAIL(OC_ECONFIG, "serve.http: %s: %s", h->config.address, strerror(errno));
+    if (getsockname(h->listener, (struct sockaddr *)&address, &bytes) != 0)
+        return OC_FAIL(OC_EFAILED, "serve.http: %s", strerror(errno));
+    const bool six = address.ss_family == AF_INET6;
+    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)&address;
+    const struct sockaddr_in6 *other = (const struct sockaddr_in6 *)(const void *)&address;
+    inet_ntop(address.ss_family, six ? (const void *)&other->sin6_addr : (const void *)&four->sin_addr, host,
+              sizeof host);
+    snprintf(h->address, sizeof h->address, six ? "[%s]:%u" : "%s:%u", host,
+             (unsigned)ntohs(six ? other->sin6_port : four->sin_port));
+    return OC_OK;
+}

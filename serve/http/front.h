@@ -1,0 +1,128 @@
+/* front.h - what the files of the HTTP front share; nobody outside serve/http includes it.
+ * A request takes a slot (room for body and answer) at its head and gives it back when it is completed. What it asks of
+ * the model goes through an asker: a client of the server's rings. */
+#ifndef OC_SERVE_HTTP_FRONT_H
+#define OC_SERVE_HTTP_FRONT_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+#include "serve/client/client.h"
+#include "serve/http/http.h"
+#include "serve/http/infer.h"
+
+/* Why a request was not answered with what it asked for; one row: enum, label in metrics, status. */
+#define OC_HTTP_REFUSALS(X)                                                                                            \
+    X(OC_HTTP_FRAMING, "framing", 400)                                                                                 \
+    X(OC_HTTP_SIZE, "size", 413)                                                                                       \
+    X(OC_HTTP_REQUEST, "request", 400)                                                                                 \
+    X(OC_HTTP_VALUE, "value", 400)                                                                                     \
+    X(OC_HTTP_SCHEMA, "schema", 409)                                                                                   \
+    X(OC_HTTP_ORDER, "order", 409)                                                                                     \
+    X(OC_HTTP_SEQUENCE, "sequence", 404)                                                                               \
+    X(OC_HTTP_FULL, "full", 429)                                                                                       \
+    X(OC_HTTP_PATH, "path", 404)                                                                                       \
+    X(OC_HTTP_METHOD, "method", 405)                                                                                   \
+    X(OC_HTTP_CONNECTIONS, "connections", 503)                                                                         \
+    X(OC_HTTP_OVERLOAD, "overload", 503)                                                                               \
+    X(OC_HTTP_DRAINING, "draining", 503)                                                                               \
+    X(OC_HTTP_FAILED, "failed", 503)                                                                                   \
+    X(OC_HTTP_SLOW, "slow", 408)
+
+typedef enum oc_http_refusal {
+#define OC_HTTP_ENUM(refusal, name, status) refusal,
+    OC_HTTP_REFUSALS(OC_HTTP_ENUM)
+#undef OC_HTTP_ENUM
+        OC_HTTP_REFUSAL_COUNT
+} oc_http_refusal;
+
+enum { OC_HTTP_CODES = 600 };
+
+typedef struct oc_http_asker { /* a client of the rings; one user at a time */
+    pthread_mutex_t lock;
+    oc_client *client;
+    uint64_t sequence; /* of the next window */
+} oc_http_asker;
+
+typedef struct oc_http_slot { /* what one connection's request needs; taken at its first line */
+    struct oc_http_slot *next;
+    int64_t begun_ns, json_header; /* json_header: Inference-Header-Content-Length; -1: none */
+    size_t body_bytes, answer_bytes, json_bytes;
+    bool refused; /* before the body has come */
+    char *body, *answer;
+    float *values, *probabilities;
+} oc_http_slot;
+
+typedef struct oc_http_sequence oc_http_sequence;
+struct oc_http {
+    oc_http_config config;
+    const oc_server *server;
+    const oc_bundle *model;
+    struct MHD_Daemon *daemon;
+    int listener;
+    pthread_mutex_t lock; /* of the free slots */
+    oc_http_slot *slots, *free_slots;
+    oc_http_asker *askers;
+    int asker_count;
+    uint32_t asker_next;
+    oc_http_sequence *sequences;
+    pthread_mutex_t sequences_lock;
+    pthread_cond_t sequences_stop;
+    pthread_t tender;
+    bool tending, stopping; /* stopping: under sequences_lock */
+    unsigned char *room;
+    size_t room_bytes, values_cap, answer_cap;
+    uint32_t draining;
+    uint64_t answers[OC_HTTP_CODES], refusals[OC_HTTP_REFUSAL_COUNT]; /* by __atomic */
+    uint64_t sequences_open, sequences_expired;
+    char address[64], version[32];
+};
+
+/* answer.c: each is the end of a request. `last`: and of its connection. */
+enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status, const char *type, const char *data,
+                                size_t bytes, bool last);
+enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *json);
+enum MHD_Result oc_http_refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
+enum MHD_Result oc_http_refuse_last(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
+enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infer *r, const oc_http_slot *s);
+void oc_http_refusal_count(oc_http *h, oc_http_refusal why);
+const char *oc_http_refusal_name(oc_http_refusal why);
+
+/* address.c: a listening socket on config.address; h->address says where. */
+OC_MUST oc_http_listen(oc_http *h);
+bool oc_http_decimal(const char *text, uint64_t max, uint64_t *out);
+
+/* request.c: libmicrohttpd's callbacks, and the slots. */
+enum MHD_Result oc_http_on_request(void *context, struct MHD_Connection *c, const char *url, const char *method,
+                                   const char *version, const char *data, size_t *data_bytes, void **state);
+void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);
+void oc_http_slot_give(oc_http *h, oc_http_slot *s);
+
+/* ask.c */
+typedef struct oc_http_asked {
+    uint32_t worst; /* oc_reply_state */
+    oc_infer_times times;
+} oc_http_asked;
+OC_MUST oc_http_askers_open(oc_http *h);
+void oc_http_askers_close(oc_http *h);
+oc_http_asker *oc_http_asker_take(oc_http *h); /* locked; any, preferably a free one */
+void oc_http_asker_give(oc_http_asker *a);
+/* All windows of the request; OC_EAGAIN: no answer in time. */
+OC_MUST oc_http_ask_windows(const oc_http *h, oc_http_asker *a, oc_http_slot *s, const oc_infer *r, oc_http_asked *out);
+/* Rows before the last as a history, then the last one; the asker is locked. */
+OC_MUST oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, const oc_infer *r, uint32_t session,
+                         uint64_t number, uint32_t run_length, oc_http_asked *out);
+
+/* inference.c, routes.c */
+enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, oc_infer *r,
+                               const oc_http_asked *asked); /* an answer, or the refusal that its state means */
+enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, const char *url,
+                              const char *method);
+
+/* sequences.c: pushes. */
+OC_MUST oc_http_sequences_open(oc_http *h);
+void oc_http_sequences_close(oc_http *h); /* before the askers are closed */
+enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, oc_infer *r);
+
+#endif
