@@ -210,6 +210,49 @@ oc_status oc_backend_wait(oc_backend *b)
     return OC_OK;
 }
 
+oc_status oc_backend_pin(oc_backend *b, size_t bytes, void **out)
+{
+    *out = NULL;
+    OC_TRY(b->driver->pin(b, bytes, out));
+    return OC_OK;
+}
+
+void oc_backend_unpin(oc_backend *b, void *pinned)
+{
+    if (pinned) b->driver->unpin(b, pinned);
+}
+
+/* ---------------------------------------------------------------- recordings */
+oc_status oc_backend_record_begin(oc_backend *b)
+{
+    assert(b->info.records);
+    OC_TRY(b->driver->record_begin(b));
+    return OC_OK;
+}
+
+oc_status oc_backend_record_end(oc_backend *b, oc_recording **out)
+{
+    *out = NULL;
+    OC_TRY(b->driver->record_end(b, out));
+    return OC_OK;
+}
+
+void oc_backend_record_drop(oc_backend *b)
+{
+    b->driver->record_drop(b);
+}
+
+oc_status oc_backend_replay(oc_backend *b, oc_recording *recording)
+{
+    OC_TRY(b->driver->replay(b, recording));
+    return OC_OK;
+}
+
+void oc_backend_recording_free(oc_backend *b, oc_recording *recording)
+{
+    if (recording) b->driver->recording_free(b, recording);
+}
+
 size_t oc_dtype_bytes(oc_dtype dtype)
 {
     static const size_t bytes[] = {[OC_DTYPE_F32] = 4,   [OC_DTYPE_I32] = 4, [OC_DTYPE_I64] = 8,

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Both sides compare it first. Goes up with every change of this header or of ops.h. */
-enum { OC_BACKEND_ABI = 1 };
+enum { OC_BACKEND_ABI = 2 };
 
 /* One failing call = one call through here: the message is complete, `place` is the source file of the module. */
 typedef struct oc_backend_host {
@@ -33,6 +33,13 @@ typedef struct oc_backend_driver {
     oc_status (*download)(oc_backend *b, void *host, const void *from, size_t bytes);
     oc_status (*copy)(oc_backend *b, void *to, const void *from, size_t bytes);
     oc_status (*wait)(oc_backend *b);
+    oc_status (*pin)(oc_backend *b, size_t bytes, void **out);
+    void (*unpin)(oc_backend *b, void *pinned);
+    oc_status (*record_begin)(oc_backend *b); /* NULL, as the four below, where info.records is false for the kind */
+    oc_status (*record_end)(oc_backend *b, oc_recording **out);
+    void (*record_drop)(oc_backend *b);
+    oc_status (*replay)(oc_backend *b, oc_recording *recording);
+    void (*recording_free)(oc_backend *b, oc_recording *recording);
     oc_ops ops;
 } oc_backend_driver;
 

@@ -54,6 +54,7 @@ typedef struct oc_backend_info {
     oc_isa isa;
     oc_math math;
     bool shares_host_memory;                   /* tensors may lie in plain memory of the process, and be read there */
+    bool records;                              /* oc_backend_record_begin works; elsewhere just run the operations */
     char device[64], reason[320];              /* "AMD EPYC …", "auto: no CUDA module …; so the CPU" */
 } oc_backend_info;
 
@@ -70,6 +71,22 @@ OC_MUST oc_backend_upload(oc_backend *b, oc_tensor dst, const void *host, size_t
 OC_MUST oc_backend_download(oc_backend *b, void *host, size_t bytes, oc_tensor src);
 OC_MUST oc_backend_copy(oc_backend *b, oc_tensor dst, oc_tensor src);        /* all of src, same memory */
 OC_MUST oc_backend_wait(oc_backend *b);        /* operations only enqueue: device errors appear here, named */
+/* Host memory that a device reads and writes by itself (page-locked there), zeroed: copies from and to it never hold up
+ * the caller, so it must not change before they are done. Elsewhere plain memory. */
+OC_MUST oc_backend_pin(oc_backend *b, size_t bytes, void **out);
+void oc_backend_unpin(oc_backend *b, void *pinned);
+
+/* A recording: what is enqueued between begin and end is kept and not run; replay enqueues all of it as one piece, as
+ * often as wished, with the tensors and numbers of then and what lies in memory now. Kinds with info.records only.
+ * In between: no alloc, no wait; up- and downloads from and to pinned memory, at each replay. Run the operations once
+ * before they are recorded (a first launch may load its kernel). After a failure in between: drop. Errors of a replay
+ * cannot name their kernel. Free before the backend is closed. */
+typedef struct oc_recording oc_recording;
+OC_MUST oc_backend_record_begin(oc_backend *b);
+OC_MUST oc_backend_record_end(oc_backend *b, oc_recording **out);
+void oc_backend_record_drop(oc_backend *b);
+OC_MUST oc_backend_replay(oc_backend *b, oc_recording *recording);
+void oc_backend_recording_free(oc_backend *b, oc_recording *recording);
 
 size_t oc_dtype_bytes(oc_dtype dtype);
 int64_t oc_tensor_count(oc_tensor t);

@@ -161,6 +161,19 @@ static oc_status cpu_wait(oc_backend *b)
     return OC_OK;
 }
 
+static oc_status cpu_pin(oc_backend *b, size_t bytes, void **out)
+{
+    (void)b;
+    OC_TRY(oc_memory_new_array(out, bytes, 1, "pinned memory"));
+    return OC_OK;
+}
+
+static void cpu_unpin(oc_backend *b, void *pinned)
+{
+    (void)b;
+    oc_memory_free(pinned);
+}
+
 const oc_backend_driver oc_cpu_driver = {
     .abi = OC_BACKEND_ABI,
     .kind = OC_BACKEND_CPU,
@@ -172,6 +185,8 @@ const oc_backend_driver oc_cpu_driver = {
     .download = cpu_copy,
     .copy = cpu_copy,
     .wait = cpu_wait,
+    .pin = cpu_pin,
+    .unpin = cpu_unpin,
     .ops.gather_scale = oc_cpu_gather_scale,
     .ops.lstm_packed_bytes = oc_cpu_lstm_packed_bytes,
     .ops.lstm_pack = oc_cpu_lstm_pack,

@@ -119,12 +119,14 @@ static OC_MUST fault_clear(oc_backend *b)
 static OC_MUST fill_state(oc_backend *b, const oc_backend_config *config)
 {
     oc_cuda *c = oc_cuda_of(b);
-    const char *wait = getenv("OUTCRY_CUDA_WAIT"), *scan = getenv("OUTCRY_CUDA_SCAN");
+    const char *wait = getenv("OUTCRY_CUDA_WAIT"), *scan = getenv("OUTCRY_CUDA_SCAN"),
+               *record = getenv("OUTCRY_CUDA_RECORD");
     OC_TRY(device_take(b, c, config->device));
     b->info.math = config->math;
     c->wait_always = wait && strcmp(wait, "1") == 0;
     c->scans = !(scan && strcmp(scan, "0") == 0);
-    OC_TRY(oc_cuda_result(b, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "making a stream"));
+    b->info.records = !c->wait_always && !(record && strcmp(record, "0") == 0);
+    OC_TRY(oc_cuda_lanes_open(b));
     OC_TRY(memory_take(b, c, config->arena_bytes));
     OC_TRY(fault_clear(b));
     OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting"));
@@ -135,12 +137,13 @@ static void cuda_close(oc_backend *b)
 {
     oc_cuda *c = oc_cuda_of(b);
     if (!c) return;
+    oc_cuda_record_drop(b);
     if (c->block) {
-        (void)cudaStreamSynchronize(c->stream);
+        (void)cudaStreamSynchronize(c->lanes[0]);
         (void)cudaFree(c->block);
     }
     if (c->fault_host) (void)cudaFreeHost(c->fault_host);
-    if (c->stream) (void)cudaStreamDestroy(c->stream);
+    oc_cuda_lanes_close(b);
     free(c);
     b->state = NULL;
 }
@@ -176,6 +179,19 @@ static void cuda_seal(oc_backend *b)
     oc_cuda_of(b)->sealed = true;
 }
 
+static oc_status cuda_pin(oc_backend *b, size_t bytes, void **out)
+{
+    OC_TRY(oc_cuda_result(b, cudaMallocHost(out, bytes), "pinning host memory"));
+    memset(*out, 0, bytes);
+    return OC_OK;
+}
+
+static void cuda_unpin(oc_backend *b, void *pinned)
+{
+    (void)b;
+    (void)cudaFreeHost(pinned);
+}
+
 static oc_status cuda_upload(oc_backend *b, void *to, const void *from, size_t bytes)
 {
     OC_TRY(oc_cuda_result(b, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, oc_cuda_of(b)->stream),
@@ -205,6 +221,8 @@ static oc_status cuda_wait(oc_backend *b)
 #undef FAULT_WORDS
     };
     oc_cuda *c = oc_cuda_of(b);
+    assert(!c->recording);
+    c->stream = c->lanes[0]; /* an operation that failed may have left another */
     OC_TRY(oc_cuda_result(
         b, cudaMemcpyAsync(c->fault_host, c->fault, sizeof *c->fault, cudaMemcpyDeviceToHost, c->stream), "a copy"));
     OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting for the GPU"));
@@ -229,6 +247,13 @@ static void driver_fill(oc_backend_driver &d)
     d.download = cuda_download;
     d.copy = cuda_copy;
     d.wait = cuda_wait;
+    d.pin = cuda_pin;
+    d.unpin = cuda_unpin;
+    d.record_begin = oc_cuda_record_begin;
+    d.record_end = oc_cuda_record_end;
+    d.record_drop = oc_cuda_record_drop;
+    d.replay = oc_cuda_replay;
+    d.recording_free = oc_cuda_recording_free;
     d.ops.gather_scale = oc_cuda_gather_scale;
     d.ops.lstm_packed_bytes = oc_cuda_lstm_packed_bytes;
     d.ops.lstm_pack = oc_cuda_lstm_pack;

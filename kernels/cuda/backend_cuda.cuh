@@ -23,13 +23,17 @@ typedef struct oc_cuda_fault {
 } oc_cuda_fault;
 
 static constexpr int OC_CUDA_PARTS = 1024; /* of a sum in two passes */
+static constexpr int OC_CUDA_LANES = 1 + OC_LAYERS_MAX;
 
 typedef struct oc_cuda {
     int device, multiprocessors;
-    size_t shared_max; /* of one block */
-    bool wait_always;  /* OUTCRY_CUDA_WAIT=1: after every launch, so that an error names its kernel */
-    bool scans;        /* persistent LSTM kernels; OUTCRY_CUDA_SCAN=0: the step by step twin alone */
-    cudaStream_t stream;
+    size_t shared_max;   /* of one block */
+    bool wait_always;    /* OUTCRY_CUDA_WAIT=1: after every launch, so that an error names its kernel */
+    bool scans;          /* persistent LSTM kernels; OUTCRY_CUDA_SCAN=0: the step by step twin alone */
+    cudaStream_t stream; /* where things go: that of the current lane */
+    cudaStream_t lanes[OC_CUDA_LANES];
+    cudaEvent_t marks[OC_CUDA_LANES];
+    bool recording;
     unsigned char *block; /* the planned memory, then what the backend needs itself */
     size_t bytes, used;
     bool sealed;
@@ -58,13 +62,26 @@ OC_DEVICE void oc_fault(oc_cuda_fault *fault, oc_cuda_fault_code code, int64_t p
 
 OC_MUST oc_cuda_result(oc_backend *b, cudaError_t error, const char *what);
 
+/* ---------------------------------------------------------------- lanes (record.cu)
+ * Work goes to lane 0, in order, unless an operation leads some of it beside: fork, oc_cuda_on(b, 1 …), launches (any
+ * function here that takes b), oc_cuda_after wherever one lane needs what another has made so far, join. Nothing else
+ * orders lanes; oc_cuda.parts is lane 0's. In emulation a recording runs unordered branches in a drawn order, and two
+ * that touch the same bytes, one of them writing, are a finding. */
+void oc_cuda_on(oc_backend *b, int lane);                  /* what comes next goes there */
+OC_MUST oc_cuda_after(oc_backend *b, int lane, int other); /* what comes next on lane waits for all on other so far */
+OC_MUST oc_cuda_fork(oc_backend *b, int lanes);            /* 1 … lanes after 0 */
+OC_MUST oc_cuda_join(oc_backend *b, int lanes);            /* 0, now the current one, after 1 … lanes */
+OC_MUST oc_cuda_lanes_open(oc_backend *b);                 /* these two of backend.cu alone */
+void oc_cuda_lanes_close(oc_backend *b);
+
 /* ---------------------------------------------------------------- launching */
 #ifdef OC_EMULATION
 template <class... P, class... A>
 static cudaError_t oc_launch(const char *name, bool cooperative, void (*kernel)(P...), dim3 grid, dim3 block,
-                             size_t shared_bytes, cudaStream_t, const A &...arguments)
+                             size_t shared_bytes, cudaStream_t stream, const A &...arguments)
 {
-    return (cudaError_t)emulation::launch_kernel({name, grid, block, shared_bytes, cooperative}, kernel, arguments...);
+    return (cudaError_t)emulation::launch_kernel({name, grid, block, shared_bytes, cooperative, stream}, kernel,
+                                                 arguments...);
 }
 #else
 template <class... P, class... A>

@@ -5,6 +5,13 @@
 
 #include "kernels/cuda/backend_cuda.cuh"
 
+/* record.cu: the driver's rows of these names. */
+OC_MUST oc_cuda_record_begin(oc_backend *b);
+OC_MUST oc_cuda_record_end(oc_backend *b, oc_recording **out);
+void oc_cuda_record_drop(oc_backend *b);
+OC_MUST oc_cuda_replay(oc_backend *b, oc_recording *recording);
+void oc_cuda_recording_free(oc_backend *b, oc_recording *recording);
+
 OC_MUST oc_cuda_gather_scale(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale,
                              float clip, oc_tensor x);
 

@@ -10,5 +10,6 @@ set(OUTCRY_CUDA_SOURCES
     cuda/lstm_persistent.cu
     cuda/product.cu
     cuda/product_mma.cu
+    cuda/record.cu
     cuda/slide.cu
     cuda/update.cu)

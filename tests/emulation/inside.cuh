@@ -2,8 +2,12 @@
 #ifndef OC_TESTS_EMULATION_INSIDE_CUH
 #define OC_TESTS_EMULATION_INSIDE_CUH
 
+#include <mutex>
 #include "emulation/language.cuh"
+#include "emulation/counts.h"
 #include "emulation/runtime.cuh"
+
+extern "C" oc_emulation_counts outcry_emulation_counts;
 
 namespace emulation
 {
@@ -44,8 +48,25 @@ struct block_state {
 };
 extern fiber *running;
 extern const char *kernel_name;
-extern uint32_t
-    era; /* from 2, goes up with every launch and every grid barrier: what lies between two eras is ordered */
+/* From 2, goes up with every launch and every grid barrier: what lies between two eras is ordered, but for those of a
+ * recording's branches. */
+extern uint32_t era;
+extern std::recursive_mutex one_at_a_time; /* launches and replays */
+uint32_t random_below(uint32_t bound);
+void random_seed(); /* anew for every launch and replay */
+cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
+
+/* Recordings (graph.cpp). The operation is kept, not run, where the stream is captured. */
+bool capture_launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
+bool capture_copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+bool capture_set(void *to, int value, size_t bytes, cudaStream_t stream);
+bool captured(cudaStream_t stream);
+cudaError_t copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind kind); /* runtime.cpp */
+void set_now(void *to, int value, size_t bytes);
+bool pinned(const void *at, size_t bytes);
+/* While one is replayed: did what ran in that era end before what runs now, by the events between them? */
+bool era_before(uint32_t then);
+const char *era_name(uint32_t then);
 
 enum { STACK_BYTES = 256 * 1024 };
 void fiber_make(fiber *f, void (*entry)()); /* takes a stack where it has none */
@@ -62,6 +83,7 @@ void shadow_open(void *at, size_t bytes); /* they may; nothing is written there 
 void shadow_close(const void *at, size_t bytes);
 void shadow_written(const void *at, size_t bytes); /* by the host */
 bool shadow_all_written(const void *at, size_t bytes);
+void shadow_copied(const void *at, size_t bytes, bool writes); /* in a replay: do events order it with the others? */
 } // namespace emulation
 
 #endif

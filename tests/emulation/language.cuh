@@ -58,6 +58,8 @@ static inline float4 make_float4(float x, float y, float z, float w)
     return {x, y, z, w};
 }
 
+struct emulation_stream;
+
 namespace emulation
 {
 struct identity { /* of the running thread */
@@ -87,7 +89,9 @@ struct launch_shape {
     dim3 grid, block;
     size_t shared_bytes;
     bool cooperative;
+    ::emulation_stream *stream = nullptr;
 };
+/* Runs at once, or is kept where the stream is being captured. */
 int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
 
 template <class... P> struct packet {

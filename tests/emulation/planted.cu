@@ -145,6 +145,100 @@ static __global__ void block_sum(float *out, const float *in)
     out[threadIdx.x] = oc_block_sum<float, THREADS>(threadIdx.x == 3 ? sum : 0.0f); /* the same memory twice */
 }
 
+/* ---------------------------------------------------------------- recordings of two branches */
+enum branch_fault { BRANCHES_GOOD, LATE_JOIN, TWO_WRITERS, NO_JOIN };
+static __global__ void plus(float *out, const float *in, float add)
+{
+    const int i = blockIdx.x * THREADS + threadIdx.x;
+    out[i] = in[i] + add;
+}
+static __global__ void both(float *out, const float *one, const float *other)
+{
+    const int i = blockIdx.x * THREADS + threadIdx.x;
+    out[i] = one[i] + other[i];
+}
+template <class... P, class... A> static void on(cudaStream_t stream, void (*kernel)(P...), A... arguments)
+{
+    (void)emulation::launch_kernel({"branch", COUNT / THREADS, THREADS, 0, false, stream}, kernel, arguments...);
+}
+
+typedef struct branches {
+    cudaStream_t stream, side;
+    cudaEvent_t event;
+    float *number[4]; /* in, one, other, out */
+    float *host;      /* pinned */
+} branches;
+
+static void order(const branches *b, cudaStream_t first, cudaStream_t then)
+{
+    (void)cudaEventRecord(b->event, first);
+    (void)cudaStreamWaitEvent(then, b->event, 0);
+}
+
+/* upload; one = in + 1 beside other = in + 2; out = one + other; download */
+static cudaError_t branches_record(const branches *b, branch_fault fault, cudaGraph_t *graph)
+{
+    static constexpr size_t BYTES = COUNT * sizeof(float);
+    float *const in = b->number[0], *const one = b->number[1], *const other = b->number[2], *const out = b->number[3];
+    (void)cudaStreamBeginCapture(b->stream, cudaStreamCaptureModeThreadLocal);
+    (void)cudaMemcpyAsync(in, b->host, BYTES, cudaMemcpyHostToDevice, b->stream);
+    (void)cudaMemsetAsync(one, 0xff, BYTES, b->stream);
+    order(b, b->stream, b->side);
+    on(b->side, plus, one, (const float *)in, 1.0f);
+    on(b->stream, plus, fault == TWO_WRITERS ? one : other, (const float *)in, 2.0f);
+    if (fault == TWO_WRITERS) on(b->stream, plus, other, (const float *)in, 2.0f);
+    if (fault != LATE_JOIN && fault != NO_JOIN) order(b, b->side, b->stream);
+    on(b->stream, both, out, (const float *)one, (const float *)other);
+    if (fault == LATE_JOIN) order(b, b->side, b->stream);
+    (void)cudaMemcpyAsync(b->host + COUNT, out, BYTES, cudaMemcpyDeviceToHost, b->stream);
+    return cudaStreamEndCapture(b->stream, graph);
+}
+
+static int branches_replay(const branches *b, cudaGraph_t graph)
+{
+    static constexpr int REPLAYS = 24; /* each in an order of its own */
+    cudaGraphExec_t work = nullptr;
+    int result = PLANTED_GOOD;
+    (void)cudaGraphInstantiate(&work, graph, 0);
+    (void)cudaGraphDestroy(graph);
+    for (int n = 0; n < REPLAYS; n++) {
+        for (int i = 0; i < COUNT; i++) b->host[i] = (float)(i + n);
+        if (cudaGraphLaunch(work, b->stream) != cudaSuccess) result = PLANTED_NO_ROOM;
+        for (int i = 0; i < COUNT; i++)
+            if (!(b->host[COUNT + i] == (float)(2 * (i + n) + 3)) && result == PLANTED_GOOD) result = PLANTED_WRONG;
+    }
+    (void)cudaGraphExecDestroy(work);
+    return result;
+}
+
+template <int FAULT> static int run_branches()
+{
+    static constexpr size_t BYTES = COUNT * sizeof(float), GUARD = 64;
+    branches b = {};
+    cudaGraph_t graph = nullptr;
+    void *pinned = nullptr;
+    if (cudaMallocHost(&pinned, 2 * BYTES) != cudaSuccess) return PLANTED_NO_ROOM;
+    b.host = (float *)pinned;
+    for (auto &number : b.number) {
+        void *at = nullptr;
+        if (cudaMalloc(&at, BYTES + GUARD) != cudaSuccess) return PLANTED_NO_ROOM;
+        emulation::hand_out(at, BYTES);
+        number = (float *)at;
+    }
+    (void)cudaStreamCreateWithFlags(&b.stream, cudaStreamNonBlocking);
+    (void)cudaStreamCreateWithFlags(&b.side, cudaStreamNonBlocking);
+    (void)cudaEventCreateWithFlags(&b.event, cudaEventDisableTiming);
+    const cudaError_t ended = branches_record(&b, (branch_fault)FAULT, &graph);
+    int result = FAULT == NO_JOIN && ended == cudaErrorStreamCaptureUnjoined ? PLANTED_GOOD : PLANTED_NO_ROOM;
+    if (ended == cudaSuccess) result = branches_replay(&b, graph);
+    for (float *number : b.number) (void)cudaFree(number);
+    (void)cudaEventDestroy(b.event);
+    (void)cudaStreamDestroy(b.side);
+    (void)cudaStreamDestroy(b.stream);
+    (void)cudaFreeHost(pinned);
+    return result;
+}
+
 #define RUN(function) []() { return function; }
 extern "C" const planted_case planted_cases[] = {
     {"reverse", run_reverse<NONE>, nullptr, nullptr},
@@ -170,5 +264,9 @@ extern "C" const planted_case planted_cases[] = {
     {"bf16 fragments", RUN(run_kernel(fragments<true>, 1, 32, 0, product_of<16>)), nullptr, nullptr},
     {"tf32 fragments", RUN(run_kernel(fragments<false>, 1, 32, 0, product_of<8>)), nullptr, nullptr},
     {"block sum", RUN(run_kernel(block_sum, 1, THREADS, 0, summed)), nullptr, nullptr},
+    {"two branches", run_branches<BRANCHES_GOOD>, nullptr, nullptr},
+    {"a missing join of two branches", run_branches<LATE_JOIN>, "a race of branches", "wrong"},
+    {"two branches write one tensor", run_branches<TWO_WRITERS>, "a race of branches", "wrong"},
+    {"a branch that never comes back", run_branches<NO_JOIN>, nullptr, nullptr}, /* refused at the end */
 };
 extern "C" const int planted_count = sizeof planted_cases / sizeof *planted_cases;

@@ -1,12 +1,17 @@
-/* runtime.cpp - the CUDA runtime of the emulation: memory, copies, errors. Nothing runs beside the caller. */
+/* runtime.cpp - the CUDA runtime of the emulation: memory, copies, errors. Nothing runs beside the caller; streams and
+ * recordings: graph.cpp. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include "emulation/inside.cuh"
 
+extern "C" {
+__attribute__((visibility("default"))) oc_emulation_counts outcry_emulation_counts;
+}
+
 namespace
 {
-std::map<void *, size_t> blocks;
+std::map<void *, size_t> blocks, host_blocks;
 size_t used;
 
 size_t device_bytes()
@@ -34,6 +39,11 @@ const struct {
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "not allowed while a stream is captured"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated", "the capture failed before"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched", "no capture began in this stream"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "a stream was not joined to the captured one"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation", "an event from outside of the capture"},
 };
 } // namespace
 
@@ -100,48 +110,67 @@ cudaError_t cudaFree(void *at)
 
 cudaError_t cudaMallocHost(void **out, size_t bytes)
 {
-    *out = malloc(bytes);
-    return *out ? cudaSuccess : cudaErrorMemoryAllocation;
+    *out = malloc(bytes ? bytes : 1);
+    if (!*out) return cudaErrorMemoryAllocation;
+    host_blocks[*out] = bytes;
+    return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *at)
 {
+    host_blocks.erase(at);
     free(at);
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+namespace emulation
 {
-    if (bytes == 0) return cudaSuccess;
-    if (kind != cudaMemcpyHostToDevice && !emulation::shadow_all_written(from, bytes))
-        emulation::finding(nullptr, "a copy of %zu bytes reads device memory that nothing wrote", bytes);
+bool pinned(const void *at, size_t bytes)
+{
+    for (const auto &block : host_blocks) {
+        const auto *first = static_cast<const unsigned char *>(block.first),
+                   *from = static_cast<const unsigned char *>(at);
+        if (from >= first && from + bytes <= first + block.second) return true;
+    }
+    return false;
+}
+
+cudaError_t copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    if (kind != cudaMemcpyHostToDevice && !shadow_all_written(from, bytes))
+        finding(nullptr, "a copy of %zu bytes reads device memory that nothing wrote", bytes);
     memcpy(to, from, bytes);
-    if (kind != cudaMemcpyDeviceToHost) emulation::shadow_written(to, bytes);
+    if (kind != cudaMemcpyDeviceToHost) shadow_written(to, bytes);
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t)
+void set_now(void *to, int value, size_t bytes)
 {
-    if (bytes == 0) return cudaSuccess;
     memset(to, value, bytes);
-    emulation::shadow_written(to, bytes);
+    shadow_written(to, bytes);
+}
+} // namespace emulation
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
+{
+    if (bytes == 0 || emulation::capture_copy(to, from, bytes, kind, stream)) return cudaSuccess;
+    outcry_emulation_counts.uploads += kind == cudaMemcpyHostToDevice;
+    outcry_emulation_counts.upload_bytes += kind == cudaMemcpyHostToDevice ? bytes : 0;
+    outcry_emulation_counts.downloads += kind == cudaMemcpyDeviceToHost;
+    return emulation::copy_now(to, from, bytes, kind);
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
+{
+    if (bytes == 0 || emulation::capture_set(to, value, bytes, stream)) return cudaSuccess;
+    emulation::set_now(to, value, bytes);
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    *out = nullptr;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
+    outcry_emulation_counts.waits++;
+    return emulation::captured(stream) ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
 cudaError_t cudaGetLastError()

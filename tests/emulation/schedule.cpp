@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 #include <vector>
 #include "emulation/inside.cuh"
 
@@ -28,9 +27,9 @@ static int grid_waiting;
 static uint64_t random_state;
 alignas(16) static unsigned char parameters[PARAMETER_BYTES];
 static void (*entry_run)(const void *);
-static std::mutex one_launch;
+std::recursive_mutex one_at_a_time;
 
-static uint32_t random_below(uint32_t bound)
+uint32_t random_below(uint32_t bound)
 {
     random_state += 0x9E3779B97F4A7C15u; /* SplitMix64 [Steele14] */
     uint64_t z = random_state;
@@ -40,7 +39,7 @@ static uint32_t random_below(uint32_t bound)
     return static_cast<uint32_t>((z >> 32) * bound >> 32);
 }
 
-static void random_seed()
+void random_seed()
 {
     static uint64_t launches;
     const char *text = getenv("OUTCRY_EMULATION_SEED");
@@ -328,12 +327,9 @@ static void grid_run(const launch_shape &s)
     }
 }
 
-int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *))
+cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *))
 {
-    const std::lock_guard<std::mutex> hold(one_launch);
-    const cudaError_t wrong = shape_check(shape, bytes);
     const char *fail = getenv("OUTCRY_EMULATION_FAIL");
-    if (wrong != cudaSuccess) return wrong;
     if (fail && *fail && strstr(shape.name, fail)) return cudaErrorIllegalAddress;
     random_seed();
     memcpy(parameters, packet, bytes);
@@ -346,5 +342,15 @@ int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*r
     self = nullptr;
     kernel_name = nullptr;
     return cudaSuccess;
+}
+
+int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *))
+{
+    const std::lock_guard<std::recursive_mutex> hold(one_at_a_time);
+    const cudaError_t wrong = shape_check(shape, bytes);
+    if (wrong != cudaSuccess) return wrong;
+    if (capture_launch(shape, packet, bytes, run)) return cudaSuccess;
+    outcry_emulation_counts.launches++;
+    return run_grid(shape, packet, bytes, run);
 }
 } // namespace emulation

@@ -193,7 +193,7 @@ static image image_find()
 static bool ordered(const touch &t, const fiber *f)
 {
     const block_state *b = f->block;
-    if (t.era != era) return true;
+    if (t.era != era) return era_before(t.era);
     if (t.block != b->number) return false;
     if (t.epoch != b->epoch || t.thread == f->number) return true;
     const int warp = t.thread == ANY_THREAD ? -1 : t.thread & WARP_FLAG ? t.thread & ~WARP_FLAG : t.thread / 32;
@@ -209,6 +209,9 @@ static touch touch_of(const fiber *f)
 [[noreturn]] static void race(const touch &t, bool wrote, bool writes, const region *r, uintptr_t at, const void *code)
 {
     char who[64];
+    if (t.era != era)
+        finding(code, "%s what %s of the same recording %s: no event orders the two (a race of branches; %s, byte %zu)",
+                writes ? "writes" : "reads", era_name(t.era), wrote ? "wrote" : "read", r->what, at - r->begin);
     if (t.block == ANY_BLOCK)
         snprintf(who, sizeof who, "several blocks");
     else if (t.thread == ANY_THREAD)
@@ -228,6 +231,7 @@ static void merge_read(touch *t, const fiber *f)
         *t = mine;
         return;
     }
+    if (t->era != era) return; /* a reader in another branch: one of the two is kept, in a drawn order */
     if (t->block != mine.block) {
         t->block = ANY_BLOCK;
         return;
@@ -289,6 +293,21 @@ static void outside(const fiber *f, uintptr_t at, size_t bytes, bool writes, con
             r->cells[i] = r->cells[first];
         else
             access_cell(&r->cells[i], r, r->begin + i * GRAIN, writes, code);
+    }
+}
+
+void shadow_copied(const void *at, size_t bytes, bool writes)
+{
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(at);
+    const region *r = region_of(begin);
+    if (!r || begin + bytes > r->end) finding(nullptr, "memory at %p, %zu bytes, is not the device's", at, bytes);
+    for (size_t i = (begin - r->begin) / GRAIN; r->cells && i < (begin - r->begin + bytes + GRAIN - 1) / GRAIN; i++) {
+        cell *c = &r->cells[i];
+        if (c->write.era > UNWRITTEN && !era_before(c->write.era))
+            race(c->write, true, writes, r, r->begin + i * GRAIN, nullptr);
+        if (writes && c->read.era > UNWRITTEN && !era_before(c->read.era))
+            race(c->read, false, writes, r, r->begin + i * GRAIN, nullptr);
+        if (!writes) c->read = {era, ANY_BLOCK, 0, ANY_THREAD, 0};
     }
 }
 

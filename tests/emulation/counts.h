@@ -1,0 +1,15 @@
+/* counts.h - what the emulated device was asked for so far, for tests that say what a step may not do: the module's
+ * variable OC_EMULATION_COUNTS, found by dlsym. */
+#ifndef OC_TESTS_EMULATION_COUNTS_H
+#define OC_TESTS_EMULATION_COUNTS_H
+
+#include <stdint.h>
+
+typedef struct oc_emulation_counts {
+    uint64_t waits; /* of the host for a stream */
+    uint64_t uploads, downloads, launches, replays; /* by the host: not those within a replay */
+    uint64_t upload_bytes;
+} oc_emulation_counts;
+#define OC_EMULATION_COUNTS "outcry_emulation_counts"
+
+#endif
