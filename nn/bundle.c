@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ oc_status oc_bundle_new(oc_bundle **out, const oc_model_shape *shape, size_t see
     OC_TRY(oc_model_shape_check(shape));
     OC_TRY(oc_memory_new(out, sizeof **out, "bundle"));
     (*out)->shape = *shape;
+    snprintf((*out)->reduce, sizeof(*out)->reduce, "tree");
     oc_status status = arrays_new(*out, seen_count);
     if (status != OC_OK) {
         oc_bundle_close(*out);

@@ -29,6 +29,8 @@ typedef struct oc_bundle {
     size_t seen_count;
     uint64_t seed;
     int64_t train_steps;
+    char reduce[32]; /* how ranks summed gradients: "tree" (any number of them, the same weights), "allreduce of 4
+                        ranks" */
     float *flat;     /* weights, laid out by oc_parameters_describe */
     oc_hash weights; /* weights_hash: oc_weights_hash, filled by save and load */
 } oc_bundle;

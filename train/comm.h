@@ -1,5 +1,6 @@
-/* comm.h - what the ranks of one job say to each other. Six functions; one process (comm_single.c) and MPI (comm_mpi.c)
- * stand behind them, the tests' double a third time. All ranks make the same calls in the same order.
+/* comm.h - what the ranks of one job say to each other. Six functions, and one that only tells what would be used; one
+ * process (comm_single.c) and MPI (comm_mpi.c) stand behind them, the tests' double a third time. All ranks make the
+ * same calls in the same order.
  *
  * Every call ends in bounded time. Where a rank is dead, stopped or too slow, the call fails after its timeout and the
  * message names rank and host; where a rank has closed with a failure, all others get its message and its code. */
@@ -15,10 +16,12 @@ enum { OC_COMM_NAME = 96, OC_COMM_RANKS_MAX = 4096 };
 typedef struct oc_comm oc_comm;
 
 typedef struct oc_comm_call {
-    const char *what;    /* for messages: "gradients"; the same on all ranks */
-    unsigned char *data; /* gather: [ranks][bytes], each rank's own block in its place; broadcast: [bytes] of rank 0 */
+    const char *what; /* for messages: "gradients"; the same on all ranks */
+    /* gather: [ranks][bytes], each rank's own block in its place; broadcast: [bytes] of rank 0; sum: [bytes] of floats,
+     * each rank's own before, the sum of all after */
+    unsigned char *data;
     size_t bytes;
-    bool broadcast;
+    bool broadcast, sum; /* neither: gather */
     int64_t timeout_ns;
 } oc_comm_call;
 
@@ -36,7 +39,7 @@ struct oc_comm {
     int64_t wait_ns, move_ns; /* so far: until the last rank came, and until its bytes were here */
 };
 
-oc_comm oc_comm_single(void); /* one rank: gather and broadcast have nothing to do */
+oc_comm oc_comm_single(void); /* one rank: gather, broadcast and sum have nothing to do */
 /* The ranks of the launcher that started this process (mpirun, srun), one rank where none did. OC_EFAILED: it started
  * several, and this build cannot join them: never several jobs that each believe to be alone. */
 OC_MUST oc_comm_open(oc_comm *out, int64_t timeout_ns);
@@ -44,6 +47,9 @@ const char *oc_comm_about(void); /* what oc_comm_open would use, one line for pe
 
 OC_MUST oc_comm_gather(oc_comm *c, const char *what, void *all, size_t bytes, int64_t timeout_ns);
 OC_MUST oc_comm_broadcast(oc_comm *c, const char *what, void *data, size_t bytes, int64_t timeout_ns);
+/* In an order that the implementation chooses, so that bits depend on it and on the number of ranks; all ranks get the
+ * same. Not gather and the tree, because about two vectors arrive at a rank instead of R - 1. */
+OC_MUST oc_comm_sum(oc_comm *c, const char *what, float *data, size_t count, int64_t timeout_ns);
 /* Once, by every rank, also after a failure: with its status, which ends the others; after a rank did not answer, this
  * ends the whole job and does not return. */
 void oc_comm_close(oc_comm *c, oc_status status);

@@ -1,6 +1,8 @@
 /* comm_mpi.c - ranks by MPI, host memory. Collectives of MPI neither end when a rank is gone nor say which, so every
  * exchange is messages between pairs, non-blocking and polled until a deadline: whose message lacks is named. A head
  * goes first; it says that its sender has arrived, where it stands, and that it has not failed. What fits rides in it.
+ * A sum is the one collective: it follows the heads, so all have come; where it does not end in time, heads are
+ * exchanged once more, and whose lacks then is named.
  *
  * Two calls of MPI block inside (init, finalize), and a fault of the library could make any do so: a timer around each
  * call of ours writes a line and ends the process. Speed: an exchange of 2 ranks on one machine is some microseconds,
@@ -25,6 +27,7 @@ enum { BODY_BYTES = 512, WHAT_BYTES = 32, TAG_HEAD = 1, TAG_BODY = 2, NAP_NS = 5
 enum { GRACE_SECONDS = 2, FINALIZE_SECONDS = 5 };
 #define SPIN_NS        (2 * OC_SECOND_NS / 1000)
 #define SECOND_LOOK_NS (OC_SECOND_NS / 2)
+#define ROLL_CALL_NS   (3 * OC_SECOND_NS / 2)
 
 typedef struct head {
     uint64_t sequence, bytes;
@@ -260,14 +263,48 @@ static oc_status bodies_exchange(oc_comm *c, mpi_state *s, const oc_comm_call *c
     return OC_OK;
 }
 
+static void head_fill(mpi_state *s, const char *what, size_t bytes)
+{
+    s->mine.sequence = ++s->sequence;
+    s->mine.bytes = bytes;
+    s->mine.status = OC_OK;
+    snprintf(s->mine.what, sizeof s->mine.what, "%s", what);
+}
+
+/* A sum has not ended, and a collective does not say for whom it waits: the living come here within moments of each
+ * other, since all began it together. */
+static oc_status sum_late(oc_comm *c, mpi_state *s, const oc_comm_call *call, int64_t waited_ns)
+{
+    const oc_comm_call again = {.what = call->what, .timeout_ns = ROLL_CALL_NS};
+    head_fill(s, call->what, 0);
+    oc_status status = heads_exchange(c, s, &again);
+    if (status != OC_OK) return broken(s, status);
+    return broken(s, OC_FAIL(OC_EFAILED,
+                             "%s: all %d ranks answer, but their sum has not ended after %.1f s: the network is too "
+                             "slow for comm.timeout_ns, or MPI is at fault",
+                             call->what, c->ranks, (double)waited_ns * 1e-9));
+}
+
+static oc_status sum_run(oc_comm *c, mpi_state *s, const oc_comm_call *call)
+{
+    MPI_Request request;
+    int64_t start = oc_clock_monotonic_ns();
+    int code = MPI_Iallreduce(MPI_IN_PLACE, call->data, (int)(call->bytes / sizeof(float)), MPI_FLOAT, MPI_SUM,
+                              s->world, &request);
+    for (int done = 0; code == MPI_SUCCESS; nap(s, oc_clock_monotonic_ns() - start)) {
+        code = MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (code == MPI_SUCCESS && done) return OC_OK;
+        int64_t waited = oc_clock_monotonic_ns() - start;
+        if (!(waited <= call->timeout_ns)) return sum_late(c, s, call, waited);
+    }
+    return refuse(s, call->what, code);
+}
+
 static oc_status exchange_guarded(oc_comm *c, mpi_state *s, const oc_comm_call *call)
 {
-    bool small = call->bytes <= BODY_BYTES;
+    bool small = call->bytes <= BODY_BYTES && !call->sum;
     int64_t start = oc_clock_monotonic_ns();
-    s->mine.sequence = ++s->sequence;
-    s->mine.bytes = call->bytes;
-    s->mine.status = OC_OK;
-    snprintf(s->mine.what, sizeof s->mine.what, "%s", call->what);
+    head_fill(s, call->what, call->bytes);
     if (small && call->bytes)
         memcpy(s->mine.body, call->broadcast ? call->data : call->data + (size_t)c->rank * call->bytes, call->bytes);
     OC_TRY(heads_exchange(c, s, call));
@@ -276,6 +313,8 @@ static oc_status exchange_guarded(oc_comm *c, mpi_state *s, const oc_comm_call *
     OC_TRY(heads_check(c, s, call));
     if (small)
         inline_take(c, s, call);
+    else if (call->sum)
+        OC_TRY(sum_run(c, s, call));
     else
         OC_TRY(bodies_exchange(c, s, call));
     c->move_ns += oc_clock_monotonic_ns() - met;
@@ -288,7 +327,7 @@ static oc_status mpi_exchange(oc_comm *c, const oc_comm_call *call)
     if (call->bytes > INT_MAX)
         return OC_FAIL(OC_ELIMIT, "%s: %zu bytes from each rank; MPI moves at most %d", call->what, call->bytes,
                        INT_MAX);
-    guard(c, call->what, guard_seconds(call->timeout_ns));
+    guard(c, call->what, guard_seconds(call->timeout_ns + (call->sum ? ROLL_CALL_NS + SECOND_LOOK_NS : 0)));
     oc_status status = exchange_guarded(c, s, call);
     guard(c, NULL, 0);
     return status;

@@ -29,6 +29,16 @@ oc_status oc_comm_broadcast(oc_comm *c, const char *what, void *data, size_t byt
     return exchange(c, &call);
 }
 
+oc_status oc_comm_sum(oc_comm *c, const char *what, float *data, size_t count, int64_t timeout_ns)
+{
+    const oc_comm_call call = {.what = what,
+                               .data = (unsigned char *)data,
+                               .bytes = count * sizeof *data,
+                               .sum = true,
+                               .timeout_ns = timeout_ns};
+    return exchange(c, &call);
+}
+
 void oc_comm_close(oc_comm *c, oc_status status)
 {
     if (c->kind) c->kind->close(c, status);

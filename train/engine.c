@@ -1,7 +1,7 @@
 /* engine.c - the parallel part. One graph a worker, each on its own backend; batch, partial gradients and packed
  * weights are shared. A rank has S / R neighbouring shards, which are a subtree of the fixed tree: it sums them, all
- * ranks get all sums, and each sums those by the upper part of the same tree and takes the same step. Everything is
- * taken in open; a step allocates nothing.
+ * ranks get all sums, and each sums those by the upper part of the same tree and takes the same step; with `reduce:
+ * allreduce` the network sums, in an order of its own. Everything is taken in open; a step allocates nothing.
  * A device with memory of its own (store.h) holds rows, weights and gradients; one graph takes a rank's whole part of
  * the batch as one shard, and the host gets loss and norm, and the weights when asked (train_engine_get). */
 #include "train/engine.h"
@@ -41,7 +41,8 @@ struct train_engine {
     int shard_windows; /* of the largest shard */
     void *packed;
     float *partials, *gradient; /* [S/R,P] [P] */
-    float *sums, *sums_host;    /* [R,P]; where a device is apart, also on the host */
+    bool tree;                  /* false: reduce is allreduce */
+    float *sums, *sums_host;    /* [R,P], [P] without the tree; where a device is apart, also on the host */
     float *rows;                /* [rows, width], the dataset's own where memory is shared */
     double *device_sums;        /* [SUMS], apart only */
     train_weights device;       /* apart only; best: what is validated */
@@ -112,16 +113,22 @@ typedef struct demand {
     const char *purpose;
 } demand;
 
+/* Vectors that a rank holds of an exchange. */
+static size_t sums_count(const train_engine *e)
+{
+    return e->comm->ranks == 1 ? 0 : e->tree ? (size_t)e->comm->ranks : 1;
+}
+
 enum { DEMANDS = 11 };
 static void demands_make(train_engine *e, demand all[DEMANDS])
 {
-    const size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, apart = e->apart;
+    const size_t total = e->p->parameters.total, apart = e->apart;
     oc_graph *graph = e->workers[0].graph; /* not there yet where its own memory was too much */
     const demand list[DEMANDS] = {
         {&e->packed, graph ? oc_graph_packed_bytes(graph) : 0, 1, "packed weights"},
         {&e->partials, total * (size_t)e->shards, sizeof(float), "gradients"},
         {&e->gradient, total, sizeof(float), "gradients"},
-        {&e->sums, ranks > 1 ? total * ranks : 0, sizeof(float), "gradients of all ranks"},
+        {&e->sums, total * sums_count(e), sizeof(float), "gradients of all ranks"},
         {&e->rows, apart * e->p->d->rows * e->p->d->width, sizeof(float), "rows of the dataset"},
         {&e->device_sums, apart * SUMS, sizeof(double), "sums"},
         {&e->device.weights, apart * total, sizeof(float), "weights and optimiser"},
@@ -169,7 +176,7 @@ static oc_status buffers_take(train_engine *e)
     size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, horizons = (size_t)o->shape.horizons;
     e->sums_host = e->sums;
     if (e->apart && ranks > 1)
-        OC_TRY(oc_memory_new_array(&e->sums_host, total * ranks, sizeof *e->sums_host, "ranks' gradients"));
+        OC_TRY(oc_memory_new_array(&e->sums_host, total * sums_count(e), sizeof *e->sums_host, "ranks' gradients"));
     OC_TRY(oc_memory_new_array(&e->losses, (size_t)e->shards_all, sizeof *e->losses, "losses"));
     OC_TRY(oc_memory_new_array(&e->hashes, ranks, sizeof *e->hashes, "hashes"));
     OC_TRY(oc_memory_new_array(&e->index, (size_t)o->batch, sizeof *e->index, "batch"));
@@ -194,6 +201,7 @@ static oc_status division_make(train_engine *e)
     if (!e->apart && e->p->o.math != OC_MATH_F32)
         return OC_FAIL(OC_ECONFIG,
                        "math is tf32 or bf16, but the CPU computes f32: set math to f32, or backend to cuda");
+    e->tree = !e->p->o.allreduce;
     e->worker_count = e->apart ? 1 : e->p->o.workers;
     e->shards_all = e->apart ? e->comm->ranks : e->p->o.shards;
     e->shard_windows = (e->p->o.batch + e->shards_all - 1) / e->shards_all;
@@ -368,11 +376,14 @@ static void shards_work(void *context, int index, int workers)
 static oc_status ranks_exchange(train_engine *e)
 {
     const int64_t timeout_ns = e->p->o.comm_timeout_ns;
-    const size_t total = e->p->parameters.total, own = (size_t)e->comm->rank * total;
+    const size_t total = e->p->parameters.total, own = e->tree ? (size_t)e->comm->rank * total : 0;
     OC_TRY(oc_store_get(&e->store, e->sums_host + own, e->sums + own, total * sizeof *e->sums));
     OC_TRY(oc_comm_gather(e->comm, "losses", e->losses, (size_t)e->shards * sizeof *e->losses, timeout_ns));
-    OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums_host, total * sizeof *e->sums, timeout_ns));
-    OC_TRY(oc_store_put(&e->store, e->sums, e->sums_host, total * (size_t)e->comm->ranks * sizeof *e->sums));
+    if (e->tree)
+        OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums_host, total * sizeof *e->sums, timeout_ns));
+    else
+        OC_TRY(oc_comm_sum(e->comm, "gradients", e->sums_host, total, timeout_ns));
+    OC_TRY(oc_store_put(&e->store, e->sums, e->sums_host, total * sums_count(e) * sizeof *e->sums));
     return OC_OK;
 }
 
@@ -383,12 +394,12 @@ static oc_status gradient_sum(train_engine *e, oc_backend *b, train_step_result 
     size_t total = e->p->parameters.total;
     double squares = 0, *sum = e->apart ? e->device_sums + SUM_SQUARES : &squares;
     bool alone = e->comm->ranks == 1;
-    float *own = alone ? e->gradient : e->sums + (size_t)e->comm->rank * total;
+    float *own = alone ? e->gradient : e->sums + (e->tree ? (size_t)e->comm->rank * total : 0);
     OC_TRY(ops->tree_sum(b, rows_of(e->partials, e->shards, total), vector(own, total)));
     if (!alone) {
         OC_TRY(oc_backend_wait(b));
         OC_TRY(ranks_exchange(e));
-        OC_TRY(ops->tree_sum(b, rows_of(e->sums, e->comm->ranks, total), vector(e->gradient, total)));
+        OC_TRY(ops->tree_sum(b, rows_of(e->sums, (int)sums_count(e), total), vector(e->gradient, total)));
     }
     *out = (train_step_result){0};
     for (int i = 0; i < e->shards_all; i++) {
@@ -481,8 +492,9 @@ static oc_status weights_compare(train_engine *e, const float *flat)
         if (oc_hash_equal(e->hashes[r], e->hashes[0])) continue;
         return OC_FAIL(OC_EFAILED,
                        "after step %lld rank %d holds other weights than rank 0: a fault of memory or processor on one "
-                       "of their machines; the last checkpoint stands",
-                       (long long)e->step + 1, r);
+                       "of their machines%s; the last checkpoint stands",
+                       (long long)e->step + 1, r,
+                       e->tree ? "" : ", or MPI_Allreduce gave them different sums: set reduce to tree");
     }
     return OC_OK;
 }

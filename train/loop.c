@@ -46,11 +46,11 @@ static oc_status line_add(train_job *j, json_t *line, double windows_per_second)
 static oc_status start_log(train_job *j)
 {
     const train_plan *p = j->plan;
-    json_t *line =
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:[f,f,f]}", "kind", "start", "train_windows",
-                  (json_int_t)p->train.count, "valid_windows", (json_int_t)p->valid.count, "steps_total",
-                  (json_int_t)p->steps_total, "weights", (json_int_t)p->parameters.weights, "fold", p->fold_name,
-                  "class_weights", (double)p->class_weight[0], (double)p->class_weight[1], (double)p->class_weight[2]);
+    json_t *line = json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:[f,f,f], s:s}", "kind", "start", "train_windows",
+                             (json_int_t)p->train.count, "valid_windows", (json_int_t)p->valid.count, "steps_total",
+                             (json_int_t)p->steps_total, "weights", (json_int_t)p->parameters.weights, "fold",
+                             p->fold_name, "class_weights", (double)p->class_weight[0], (double)p->class_weight[1],
+                             (double)p->class_weight[2], "reduce", p->o.allreduce ? "allreduce" : "tree");
     OC_TRY(line_add(j, line, -1));
     return OC_OK;
 }

@@ -77,6 +77,7 @@ oc_status train_options_read(train_options *o, const oc_config *c)
     o->seed = (uint64_t)oc_config_int(c, "seed");
     o->backend = (oc_backend_kind)choice(oc_config_text(c, "backend"), backends, 3);
     o->math = (oc_math)choice(oc_config_text(c, "math"), maths, 3);
+    o->allreduce = strcmp(oc_config_text(c, "reduce"), "allreduce") == 0;
     model_read(o, c);
     train_read(o, c);
     int cores = cores_count();

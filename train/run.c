@@ -85,6 +85,8 @@ static void bundle_describe(const train_job *j, oc_bundle *b)
     b->fold = p->fold_hash;
     b->clip = p->o.clip;
     b->seed = p->o.seed;
+    if (p->o.allreduce)
+        snprintf(b->reduce, sizeof b->reduce, "allreduce of %d rank%s", j->comm->ranks, j->comm->ranks > 1 ? "s" : "");
     b->train_steps = j->c.best_step;
     memcpy(b->features, p->d->features, p->d->width * sizeof *b->features);
     memcpy(b->mean, p->mean, p->d->width * sizeof *b->mean);
@@ -218,6 +220,11 @@ static void job_say(const train_job *j)
     if (j->comm->ranks > 1)
         oc_log(OC_LOG_INFO, "train: %d ranks, %d on this host: each %d of %d shards and all %zu rows", j->comm->ranks,
                j->comm->local, j->plan->o.shards / j->comm->ranks, j->plan->o.shards, j->plan->d->rows);
+    if (j->plan->o.allreduce)
+        oc_log(OC_LOG_WARN,
+               "train: reduce is allreduce: the weights depend on the number of ranks (%d) and on MPI; "
+               "with tree they do not",
+               j->comm->ranks);
 }
 
 static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_train_result *result)

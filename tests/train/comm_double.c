@@ -69,6 +69,18 @@ static oc_status all_await(double_net *net, const oc_comm_call *call, int64_t tu
     }
 }
 
+/* From the last rank to the first: an order that is not the tree's. Kept apart until all have read. */
+static void sum(const double_net *net, const oc_comm_call *call, float *out)
+{
+    for (int r = net->ranks - 1; r >= 0; r--) {
+        const oc_comm_call *theirs = net->seats[r].call;
+        if (!theirs->sum || theirs->bytes != call->bytes || strcmp(theirs->what, call->what) != 0) abort();
+        const float *from = (const float *)(const void *)theirs->data;
+        for (size_t i = 0; i < call->bytes / sizeof *from; i++)
+            out[i] = r == net->ranks - 1 ? from[i] : out[i] + from[i];
+    }
+}
+
 static void copy(const double_net *net, int rank, const oc_comm_call *call)
 {
     for (int r = 0; r < net->ranks; r++) {
@@ -87,10 +99,10 @@ static void harm(double_net *net, int rank, const oc_comm_call *call, double_fau
     const float nan = NAN;
     if (f->kind != kind || f->rank != rank || own->posted < f->at || own->harmed || strcmp(call->what, f->what) != 0)
         return;
-    if (kind == DOUBLE_FLIPPED)
-        call->data[(rank == 0 ? call->bytes : 0) + 2] ^= 1; /* in another rank's first number, among the lower bits */
+    if (kind == DOUBLE_FLIPPED) /* in another rank's first number, or in the sum, among the lower bits */
+        call->data[(rank == 0 && !call->sum ? call->bytes : 0) + 2] ^= 1;
     else
-        memcpy(call->data + (size_t)rank * call->bytes, &nan, sizeof nan);
+        memcpy(call->data + (call->sum ? 0 : (size_t)rank * call->bytes), &nan, sizeof nan);
     own->harmed = true;
 }
 
@@ -110,6 +122,8 @@ static oc_status exchange(oc_comm *c, const oc_comm_call *call)
     int64_t ns = until.tv_nsec + call->timeout_ns;
     until.tv_sec += (time_t)(ns / OC_SECOND_NS);
     until.tv_nsec = (long)(ns % OC_SECOND_NS);
+    float *summed = call->sum ? malloc(call->bytes + 1) : NULL;
+    if (call->sum && !summed) abort();
     harm(net, c->rank, call, DOUBLE_NAN);
     pthread_mutex_lock(&net->lock);
     own->call = call;
@@ -117,13 +131,18 @@ static oc_status exchange(oc_comm *c, const oc_comm_call *call)
     pthread_cond_broadcast(&net->changed);
     oc_status status = all_await(net, call, turn, false, &until);
     if (status == OC_OK) {
-        copy(net, c->rank, call);
+        if (call->sum)
+            sum(net, call, summed);
+        else
+            copy(net, c->rank, call);
         own->copied = turn;
         pthread_cond_broadcast(&net->changed);
         status = all_await(net, call, turn, true, &until);
+        if (status == OC_OK && call->sum) memcpy(call->data, summed, call->bytes);
         if (status == OC_OK) harm(net, c->rank, call, DOUBLE_FLIPPED);
     }
     pthread_mutex_unlock(&net->lock);
+    free(summed);
     return status;
 }
 

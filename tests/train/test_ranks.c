@@ -1,6 +1,7 @@
 /* test_ranks.c - a job of many ranks is the job of one: the same weights, whatever the network does, and after a loss
  * and a resume on another count. Ranks are threads behind comm_double.h; MPI's own ways are tests/tools/ranks.py. The
  * harness's injected faults: a bit that flips on its way to one rank, a rank with another job. */
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "train/comm_double.h"
 #include "train/sample_run.h"
 
@@ -153,6 +156,48 @@ static void a_bad_number_is_skipped_by_all(void **state)
     assert_int_equal(first.skipped_steps, 1);
     assert_true(first.steps == unharmed.steps && !oc_hash_equal(first.weights, unharmed.weights));
     all_well(4, &first);
+}
+
+/* reduce: allreduce gives the promise up, and says so: all ranks of a job end with the same weights, near the tree's,
+ * but not its bits; log and bundle name it, a resume with the other way is refused, and what goes wrong is seen. */
+static void a_sum_of_the_network(void **state)
+{
+    (void)state;
+    char out[128], path[192], *text;
+    size_t bytes;
+    const char *const *sets = SETS("reduce=allreduce", "train.pause_after=9"), *const *rest = SETS("reduce=allreduce");
+    oc_train_result tree = alone(NULL);
+    job j = {.ranks = 4, .fault.jitter_seed = 8, .out = folder_new(out, sizeof out)};
+    job_run(&j, sets);
+    for (int r = 0; r < 4; r++) assert_int_equal(runs[r].status, OC_EAGAIN);
+    j.resume = true;
+    job_run(&j, NULL);
+    for (int r = 0; r < 4; r++) {
+        assert_int_equal(runs[r].status, OC_ECONFIG);
+        if (!strstr(runs[r].message, "\"reduce: allreduce\", this run \"reduce: tree\""))
+            fail_msg("%s", runs[r].message);
+    }
+    job_run(&j, rest);
+    oc_train_result first = runs[0].result;
+    all_well(4, &first);
+    assert_false(oc_hash_equal(first.weights, tree.weights));
+    assert_true(first.steps == tree.steps && fabs(first.valid_loss - tree.valid_loss) <= 1e-3 * tree.valid_loss);
+    const struct {
+        const char *file, *said;
+    } rows[] = {{"log.jsonl", "\"reduce\":\"allreduce\""},
+                {"model/bundle.json", "\"reduce\": \"allreduce of 4 ranks\""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(path, sizeof path, "%s/%s", out, rows[i].file);
+        assert_int_equal(oc_file_read(path, 1 << 20, &text, &bytes), OC_OK);
+        assert_non_null(memmem(text, bytes, rows[i].said, strlen(rows[i].said)));
+        oc_memory_free(text);
+    }
+    j = (job){.ranks = 2,
+              .fault = {.kind = DOUBLE_FLIPPED, .rank = 1, .at = 10, .what = "gradients"},
+              .out = folder_new(out, sizeof out)};
+    job_run(&j, rest);
+    assert_non_null(strstr(runs[0].message, "rank 1 holds other weights"));
+    assert_non_null(strstr(runs[0].message, "set reduce to tree"));
 }
 
 /* --- losses --- */
@@ -327,6 +372,7 @@ int main(void)
         cmocka_unit_test(any_number_of_ranks),
         cmocka_unit_test(sixty_four_ranks),
         cmocka_unit_test(a_bad_number_is_skipped_by_all),
+        cmocka_unit_test(a_sum_of_the_network),
         cmocka_unit_test(a_lost_rank_is_named),
         cmocka_unit_test(a_flipped_bit_is_found),
         cmocka_unit_test(all_stop_after_the_same_step),
