@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "serve/batcher_parts.h"
 
-enum { YIELDS = 64, WARM_UPS = 8 };
+enum { YIELDS = 64 };
 static const int64_t drain_max_ns = 2 * OC_SECOND_NS;
 
 static void idle(oc_batcher *e, int64_t since_ns, int *yields)
@@ -50,31 +50,63 @@ static void *batcher_main(void *argument)
     }
 }
 
-/* The time of one advance, the least of a few: what a session's admission is reckoned with. */
-static OC_MUST advance_measure(oc_batcher *e)
+/* Rows and answers of the last T of each session. */
+size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions)
 {
-    const uint32_t slot = 0;
-    uint8_t full;
-    e->advance_ns = INT64_MAX;
-    for (int i = 0; i < shape_of(e)->steps + WARM_UPS; i++) {
-        OC_TRY(oc_sliding_step(e->sliding, &slot, e->push_rows, 1, e->answers, output_count(e), &full));
-        const int64_t start = oc_clock_monotonic_ns();
-        OC_TRY(oc_sliding_advance(e->sliding, &slot, 1));
-        const int64_t took = oc_clock_monotonic_ns() - start;
-        if (i >= shape_of(e)->steps && took < e->advance_ns) e->advance_ns = took;
-    }
-    oc_sliding_reset(e->sliding, slot);
-    e->advance_ns = e->advance_ns > 0 ? e->advance_ns : 1;
+    return sessions * (size_t)shape->steps *
+           (((size_t)shape->inputs + (size_t)shape->horizons * OC_CLASSES) * sizeof(float) + 1);
+}
+
+oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *c)
+{
+    const size_t kept = c->two_slots ? oc_batcher_kept_bytes(shape, (size_t)c->sessions_max) : 0;
+    const size_t left = c->memory_max_bytes > kept ? c->memory_max_bytes - kept : 0;
+    return (oc_slot_config){.batch_max = c->batch_max,
+                            .sessions_max = c->sessions_max,
+                            .memory_max_bytes = c->two_slots ? left / 2 : left,
+                            .backend = c->backend};
+}
+
+static OC_MUST kept_make(oc_batcher *e)
+{
+    const size_t rows = (size_t)e->sessions_max * (size_t)e->shape.steps;
+    OC_TRY(oc_memory_new_array(&e->kept.rows, rows * (size_t)e->shape.inputs, sizeof(float), "kept rows"));
+    OC_TRY(oc_memory_new_array(&e->kept.answers, rows * output_count(e), sizeof(float), "kept answers"));
+    OC_TRY(oc_memory_new_array(&e->kept.answered, rows, 1, "kept answers"));
     return OC_OK;
 }
 
-oc_status oc_batcher_init(oc_batcher *e, int index, const oc_bundle *bundle, const oc_batcher_config *config,
-                          oc_channel *channels, int channel_count)
+static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_batcher_config *config)
 {
-    const size_t inputs = (size_t)bundle->shape.inputs, cells = inputs * (size_t)bundle->shape.steps;
+    const size_t inputs = (size_t)e->shape.inputs, cells = window_cells(e);
     const size_t batch = (size_t)config->batch_max, sessions = (size_t)config->sessions_max,
                  most = batch > sessions ? batch : sessions;
+    const oc_slot_config slot = oc_batcher_slot_config(&e->shape, config);
     void *bell = NULL;
+    OC_TRY(oc_slot_open(&e->slots[0], version, &slot));
+    e->advance_ns = e->slots[0].advance_ns;
+    e->answers_cap = most * output_count(e);
+    OC_TRY(oc_memory_new_array(&e->sessions, sessions, sizeof *e->sessions, "sessions"));
+    OC_TRY(oc_memory_new_array(&e->windows, batch, sizeof *e->windows, "pending windows"));
+    OC_TRY(oc_memory_new_array(&e->pushes, sessions + 1, sizeof *e->pushes, "pending rows"));
+    OC_TRY(oc_memory_new_array(&e->window_rows, batch * cells, sizeof(float), "rows of pending windows"));
+    OC_TRY(oc_memory_new_array(&e->push_rows, (sessions + 1) * inputs, sizeof(float), "pending rows"));
+    OC_TRY(oc_memory_new_array(&e->history.rows, cells, sizeof(float), "stored rows of a session"));
+    OC_TRY(oc_memory_new_array(&e->answers, e->answers_cap, sizeof(float), "answers"));
+    OC_TRY(oc_memory_new_array(&e->chosen, sessions, sizeof *e->chosen, "sessions of a call"));
+    OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "sessions of a call"));
+    if (config->two_slots) OC_TRY(kept_make(e));
+    OC_TRY(oc_channel_memory("outcry-bell", OC_WIRE_REGION_OFFSET, &e->bell_fd, &bell));
+    e->bell = bell;
+    return OC_OK;
+}
+
+oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,
+                          oc_channel *channels, int channel_count)
+{
+    const oc_model_shape *shape = oc_version_shape(version);
+    const uint64_t window_bytes = oc_ring_record_bytes((size_t)shape->steps * (size_t)shape->inputs * sizeof(float)),
+                   open_bytes = oc_ring_record_bytes(sizeof(oc_wire_open));
     *e = (oc_batcher){.channels = channels,
                       .channel_count = channel_count,
                       .index = index,
@@ -82,32 +114,15 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_bundle *bundle, con
                       .sessions_max = config->sessions_max,
                       .spin_ns = config->spin_ns,
                       .budget = config->budget,
+                      .shape = *shape,
+                      .schema = version->members[0]->schema,
+                      .live_generation = version->generation,
+                      .order = OC_ORDER_MAKE(version->generation, 0, 0),
+                      .seen = OC_ORDER_MAKE(version->generation, 0, 0),
+                      .record_max = window_bytes > open_bytes ? window_bytes : open_bytes,
                       .bell_fd = -1};
-    const uint64_t window_bytes = oc_ring_record_bytes(cells * sizeof(float)),
-                   open_bytes = oc_ring_record_bytes(sizeof(oc_wire_open));
-    e->record_max = window_bytes > open_bytes ? window_bytes : open_bytes;
-    OC_TRY(oc_model_open(&e->model, bundle, &config->backend, config->batch_max));
-    const size_t planned = oc_sliding_bytes(e->model, sessions);
-    if (!(planned <= config->memory_max_bytes))
-        return OC_FAIL(
-            OC_ECONFIG,
-            "model %s: windows of %zu sessions take %zu bytes, and this batcher may have %zu: lower serve.sessions or "
-            "raise serve.memory_mb",
-            bundle->name, sessions, planned, config->memory_max_bytes);
-    OC_TRY(oc_sliding_open(&e->sliding, e->model, sessions));
-    OC_TRY(oc_memory_new_array(&e->sessions, sessions, sizeof *e->sessions, "sessions"));
-    OC_TRY(oc_memory_new_array(&e->windows, batch, sizeof *e->windows, "pending windows"));
-    OC_TRY(oc_memory_new_array(&e->pushes, sessions + 1, sizeof *e->pushes, "pending rows"));
-    OC_TRY(oc_memory_new_array(&e->window_rows, batch * cells, sizeof(float), "rows of pending windows"));
-    OC_TRY(oc_memory_new_array(&e->push_rows, (sessions + 1) * inputs, sizeof(float), "pending rows"));
-    OC_TRY(oc_memory_new_array(&e->history.rows, cells, sizeof(float), "stored rows of a session"));
-    OC_TRY(oc_memory_new_array(&e->answers, most * output_count(e), sizeof(float), "answers"));
-    OC_TRY(oc_memory_new_array(&e->slots, sessions, sizeof *e->slots, "slots"));
-    OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "slots"));
-    OC_TRY(advance_measure(e));
-    OC_TRY(oc_model_predict(e->model, e->window_rows, batch, e->answers, batch * output_count(e))); /* warm */
-    OC_TRY(oc_channel_memory("outcry-bell", OC_WIRE_REGION_OFFSET, &e->bell_fd, &bell));
-    e->bell = bell;
+    memcpy(e->name, version->name, sizeof e->name);
+    OC_TRY(batcher_fill(e, version, config));
     return OC_OK;
 }
 
@@ -128,9 +143,8 @@ void oc_batcher_deinit(oc_batcher *e)
     }
     if (e->bell) munmap(e->bell, OC_WIRE_REGION_OFFSET);
     if (e->bell_fd >= 0) close(e->bell_fd);
-    oc_sliding_close(e->sliding);
-    oc_model_close(e->model);
-    void *const owned[] = {e->sessions,  e->windows, e->pushes, e->window_rows, e->history.rows,
-                           e->push_rows, e->answers, e->slots,  e->full};
+    for (int i = 0; i < 2; i++) oc_slot_close(&e->slots[i]);
+    void *const owned[] = {e->sessions,  e->windows, e->pushes, e->window_rows, e->history.rows, e->kept.rows,
+                           e->push_rows, e->answers, e->chosen, e->full,        e->kept.answers, e->kept.answered};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) oc_memory_free(owned[i]);
 }

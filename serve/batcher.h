@@ -1,14 +1,19 @@
 /* batcher.h - one thread that answers: takes whatever is pending in its clients' rings, up to the largest batch, and
  * never waits to fill one. Order within a round: last steps of pushed rows, then whole windows; advances of the
  * staggered windows run one at a time when nothing else is pending, or before the next row of their own session. A
- * history goes in by one row a round, behind the answers, so that nobody waits longer for it than for an advance. */
+ * history goes in by one row a round, behind the answers, so that nobody waits longer for it than for an advance.
+ *
+ * Two slots: the one that is live and another version beside it. The batcher keeps the last T rows of each session;
+ * from these the other slot's windows are filled, and follow, a row at a time when nothing else is to be done, and its
+ * answers are compared with those that were given (the shadow run). A session moves from one slot to the other between
+ * two of its requests, once the other has every row: batcher_swap.c. */
 #ifndef OC_SERVE_BATCHER_H
 #define OC_SERVE_BATCHER_H
 
 #include <stdbool.h>
 #include <pthread.h>
-#include "nn/model.h"
 #include "serve/channel.h"
+#include "serve/slot.h"
 
 enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_KINDS = OC_REQUEST_HISTORY + 1, OC_BATCHER_BUCKETS = 16 };
 
@@ -16,17 +21,24 @@ typedef struct oc_batcher_stats { /* written by the batcher alone; read at any t
     uint64_t replies[OC_BATCHER_KINDS][OC_REPLY_STATE_COUNT]; /* kind 0: unknown kinds */
     uint64_t batches, dropped, broken, advances, advance_ns;
     uint64_t latency[OC_BATCHER_BUCKETS], latency_ns, latency_count; /* publication to answer; bucket i: below 2^i us */
-    uint64_t sessions;
-    double load; /* share of the budgeted time that admitted sessions may need */
+    uint64_t sessions, load_ppb; /* load: share of a batcher's time that advances of the open sessions may need */
+    /* The other slot, since it was put in: rows that followed, begun anew as they came too late, answers compared,
+     * other decisions, sum and largest of the differences (of a comparison: the largest over classes and horizons). */
+    uint64_t followed, restarts, compared, decided_other, difference_ppb, difference_max_ppb, follow_ns;
+    uint64_t moves; /* sessions that went from one slot to the other */
 } oc_batcher_stats;
 
 typedef struct oc_session {
     uint32_t id; /* generation << 12 | index; 0: free */
     uint32_t generation, run_length;
     oc_channel *channel;
-    uint64_t sequence;    /* of the last row */
-    bool any, due, taken; /* a row came; its advance is due; a row is in this round */
-    double load;
+    uint64_t sequence;                        /* of the last row */
+    bool any, due, taken;                     /* a row came; its advance is due; a row is in this round */
+    bool follows;                             /* the other slot has been begun with it; `followed` says how far it is */
+    uint8_t slot;                             /* that answers it */
+    uint32_t canary;                          /* 0 ... 65535, from the symbol */
+    uint64_t rows_first, rows_next, followed; /* rows are counted: of the present run, all, those in the other slot */
+    int64_t period_ns;
     char symbol[OC_WIRE_SYMBOL];
 } oc_session;
 
@@ -35,6 +47,7 @@ typedef struct oc_pending {
     oc_session *session;
     oc_wire_request request;
     int64_t taken_ns;
+    int slot; /* that answers it */
 } oc_pending;
 
 typedef struct oc_history { /* stored rows on their way into a session's windows; one at a time a batcher */
@@ -44,9 +57,32 @@ typedef struct oc_history { /* stored rows on their way into a session's windows
     bool busy;
 } oc_history;
 
+typedef struct oc_kept { /* the last T rows of each session, and what was answered to them; [sessions][T] */
+    float *rows, *answers;
+    uint8_t *answered; /* with probabilities */
+} oc_kept;
+
+/* What the loader wants, one word so that it changes at once: see OC_ORDER_MAKE. */
+typedef uint64_t oc_order;
+#define OC_ORDER_MAKE(generation, follow, canary) ((oc_order)(generation) << 32 | (oc_order)(follow) << 31 | (canary))
+#define OC_ORDER_GENERATION(order)                ((uint32_t)((order) >> 32))      /* that shall be live */
+#define OC_ORDER_FOLLOW(order)                    ((uint32_t)((order) >> 31) & 1u) /* the other slot runs as a shadow */
+#define OC_ORDER_CANARY(order)                    ((uint32_t)(order)&0x1ffffu)     /* of 65,536 symbols to the other */
+
 typedef struct oc_batcher {
-    oc_model *model;
-    oc_sliding *sliding;
+    oc_slot slots[2];
+    int live;                                   /* slot of new sessions and of windows without one */
+    uint32_t live_generation, other_generation; /* for the loader, by __atomic; other: 0 where that slot is empty */
+    oc_order order, seen;                       /* order: by __atomic */
+    /* By __atomic; put into the other slot as soon as no session is there. NULL again: taken, and what was there lies
+     * in its place. */
+    oc_slot *offer;
+    bool moving, lagging; /* a session is in a slot that it shall not be in; rows are there to follow */
+    int follow_at;        /* whose turn it is */
+    oc_kept kept;
+    char name[64];
+    oc_model_shape shape; /* T, F and horizons hold for every version */
+    oc_hash schema;
     oc_channel *channels; /* all; those with .batcher == index are ours */
     int channel_count, index, batch_max, sessions_max, first;
     int64_t spin_ns, advance_ns; /* advance_ns: measured at start */
@@ -59,7 +95,8 @@ typedef struct oc_batcher {
     int window_count, push_count;
     oc_history history;
     float *window_rows, *push_rows, *answers;
-    uint32_t *slots;
+    size_t answers_cap;
+    uint32_t *chosen; /* sessions of one call */
     uint8_t *full;
     uint32_t stop;      /* by __atomic */
     bool started, woke; /* woke: a client slept until its answer of this round came */
@@ -69,13 +106,16 @@ typedef struct oc_batcher {
 
 typedef struct oc_batcher_config {
     int batch_max, sessions_max;
-    size_t memory_max_bytes; /* of the sessions' windows of this batcher */
+    size_t memory_max_bytes; /* of the sessions' windows and rows of this batcher, both slots */
     double budget;
     int64_t spin_ns;
+    bool two_slots; /* rows are kept, and half of the memory is for another version */
     oc_backend_config backend;
 } oc_batcher_config;
-OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_bundle *bundle, const oc_batcher_config *config,
+OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,
                         oc_channel *channels, int channel_count);
+size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions);
+oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config);
 OC_MUST oc_batcher_start(oc_batcher *e);
 void oc_batcher_deinit(oc_batcher *e); /* answers what is pending, at most two seconds, and joins the thread */
 /* One round, for tests and the thread: what is pending is answered; returns whether there was anything to do. */

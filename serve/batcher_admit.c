@@ -22,8 +22,10 @@ static bool take_window(oc_batcher *e, oc_pending *p)
     const size_t cells = window_cells(e);
     if (e->window_count == e->batch_max) return false;
     float *rows = e->window_rows + (size_t)e->window_count * cells;
+    const oc_session *s = oc_session_find(e, p->channel, p->request.session);
     oc_reply_state state = OC_REPLY_OK;
-    if (p->request.session != 0 && !oc_session_find(e, p->channel, p->request.session))
+    if (s) p->slot = s->slot;
+    if (p->request.session != 0 && !s)
         state = OC_REPLY_REFUSED_SESSION;
     else if (p->request.count != cells * sizeof *rows)
         state = OC_REPLY_REFUSED_SHAPE;
@@ -50,13 +52,14 @@ static bool take_push(oc_batcher *e, oc_pending *p)
     float *row = e->push_rows + (size_t)e->push_count * inputs;
     oc_reply_state state;
     p->session = oc_session_find(e, p->channel, p->request.session);
-    if (!p->session || !(p->session->load > 0)) {
+    if (!p->session || p->session->period_ns <= 0) {
         state = OC_REPLY_REFUSED_SESSION;
     } else if (p->request.count != inputs * sizeof *row) {
         state = OC_REPLY_REFUSED_SHAPE;
     } else {
         if (p->session->taken || history_of(e, p->session)) return false;
         oc_ring_copy(&p->channel->requests, row, p->request.count);
+        p->slot = p->session->slot;
         state = oc_session_row_check(e, p->session, &p->request, row);
     }
     if (state == OC_REPLY_OK) {
@@ -72,7 +75,7 @@ static oc_reply_state history_check(oc_batcher *e, const oc_pending *p)
 {
     const size_t row_bytes = (size_t)shape_of(e)->inputs * sizeof *e->history.rows, rows = p->request.count / row_bytes;
     oc_session *s = p->session;
-    if (!s || !(s->load > 0)) return OC_REPLY_REFUSED_SESSION;
+    if (!s || s->period_ns <= 0) return OC_REPLY_REFUSED_SESSION;
     if (!(p->request.count % row_bytes == 0 && rows < (size_t)shape_of(e)->steps && rows <= p->request.run_length))
         return OC_REPLY_REFUSED_SHAPE;
     if (s->any && p->request.sequence <= s->sequence) return OC_REPLY_REFUSED_ORDER;
@@ -93,6 +96,7 @@ static bool take_history(oc_batcher *e, oc_pending *p)
         oc_batcher_answer(e, p, p->request.session, state, NULL);
         return true;
     }
+    p->slot = p->session->slot;
     e->history.pending = *p;
     e->history.count = p->request.count / ((size_t)shape_of(e)->inputs * sizeof *e->history.rows);
     e->history.done = 0;
@@ -133,7 +137,7 @@ bool oc_batcher_collect(oc_batcher *e, oc_channel *c)
 {
     bool any = false;
     for (int taken = 0; taken < 2 * e->batch_max; taken++) {
-        oc_pending p = {.channel = c};
+        oc_pending p = {.channel = c, .slot = e->live};
         const oc_ring_state state = oc_ring_peek(&c->requests, &p.request, e->record_max);
         if (state != OC_RING_DONE || c->replies.broken) break;
         p.taken_ns = oc_clock_monotonic_ns();

@@ -12,7 +12,7 @@ static inline void count(uint64_t *counter, uint64_t by)
 
 static inline const oc_model_shape *shape_of(const oc_batcher *e)
 {
-    return &oc_model_bundle(e->model)->shape;
+    return &e->shape;
 }
 
 static inline size_t window_cells(const oc_batcher *e)
@@ -33,10 +33,21 @@ void oc_batcher_failed(oc_batcher *e, const oc_pending *list, int n); /* this th
 /* batcher_sessions.c */
 oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id);       /* NULL: not one of this client */
 void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open); /* answers */
+void oc_session_reckon(oc_batcher *e); /* the load of all, after another version became live */
 void oc_session_end(oc_batcher *e, oc_session *s);
 void oc_session_begin_anew(oc_batcher *e, oc_session *s); /* its windows: none of the rows so far */
 oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_request *q, const float *row);
 void oc_batcher_leave(oc_batcher *e, oc_channel *c); /* the client's sessions end, its channel has LEFT */
+
+/* batcher_round.c: the slot's windows of n sessions consume their last row. */
+void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n);
+
+/* batcher_swap.c */
+void oc_swap_keep(oc_batcher *e, oc_session *s, const float *row, const float *answer); /* answer: NULL where none */
+int oc_swap_slot(const oc_batcher *e, uint32_t canary);                                 /* that a session shall be in */
+void oc_swap_tend(oc_batcher *e);   /* offers and orders; before the round's requests */
+bool oc_swap_move(oc_batcher *e);   /* behind the answers: one session comes nearer to its slot, or into it */
+bool oc_swap_follow(oc_batcher *e); /* in idle time: one row of one session */
 
 /* batcher_admit.c */
 bool oc_batcher_finite(const float *x, size_t n);

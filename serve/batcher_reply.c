@@ -4,8 +4,6 @@
 #include "base/log.h"
 #include "serve/batcher_parts.h"
 
-enum { MODEL_GENERATION = 1 };
-
 static void latency_count(oc_batcher *e, int64_t ns)
 {
     int bucket = 0;
@@ -21,6 +19,7 @@ void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_
 {
     const int64_t now = oc_clock_monotonic_ns();
     const oc_wire_request *q = &p->request;
+    const oc_version *version = e->slots[p->slot].version;
     if (state == OC_REPLY_OK && q->deadline_ns > 0 && now > q->deadline_ns) state = OC_REPLY_LATE;
     const bool computed = probabilities != NULL;
     if (state != OC_REPLY_OK) probabilities = NULL; /* what is not good is HOLD, whatever was computed */
@@ -33,8 +32,9 @@ void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_
                            .deadline_ns = q->deadline_ns,
                            .queue_ns = q->sent_ns > 0 && q->sent_ns <= p->taken_ns ? p->taken_ns - q->sent_ns : 0,
                            .service_ns = now - p->taken_ns,
-                           .model_version = MODEL_GENERATION,
+                           .model_version = version->generation,
                            .horizons = (uint32_t)shape_of(e)->horizons};
+    memcpy(reply.version_text, version->text, sizeof reply.version_text);
     for (int h = 0; h < shape_of(e)->horizons; h++) {
         if (probabilities)
             memcpy(reply.probabilities[h], probabilities + h * OC_CLASSES, sizeof reply.probabilities[h]);

@@ -1,38 +1,57 @@
 /* batcher_round.c - one round: steps of pushed rows, whole windows, a row of a history, and, where nothing else is
- * pending, one advance. */
+ * pending, one advance. Rows and windows of one slot go together; where both slots answer, runs of the same slot do. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/batcher_parts.h"
 
-static void advance(oc_batcher *e, const uint32_t *slots, int n)
+void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n)
 {
     const int64_t start = oc_clock_monotonic_ns();
     if (n == 0) return;
-    if (oc_sliding_advance(e->sliding, slots, (size_t)n) != OC_OK) oc_log_failure(OC_LOG_ERROR);
-    for (int i = 0; i < n; i++) e->sessions[slots[i]].due = false;
+    if (oc_slot_advance(&e->slots[slot], sessions, (size_t)n) != OC_OK) oc_log_failure(OC_LOG_ERROR);
+    for (int i = 0; i < n; i++) e->sessions[sessions[i]].due = false;
     count(&e->stats.advances, (uint64_t)n);
     count(&e->stats.advance_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
+}
+
+/* Rows first ... first + n - 1 of the round, all of one slot. */
+static void run_pushes(oc_batcher *e, int first, int n)
+{
+    const oc_pending *p = e->pushes + first;
+    const float *rows = e->push_rows + (size_t)first * (size_t)shape_of(e)->inputs;
+    int due = 0;
+    for (int i = 0; i < n; i++)
+        if (p[i].session->due) e->chosen[due++] = (uint32_t)(p[i].session - e->sessions);
+    oc_batcher_advance(e, p->slot, e->chosen, due);
+    for (int i = 0; i < n; i++) e->chosen[i] = (uint32_t)(p[i].session - e->sessions);
+    if (oc_slot_step(&e->slots[p->slot], e->chosen, rows, (size_t)n, e->answers, e->answers_cap, e->full) != OC_OK) {
+        oc_batcher_failed(e, p, n);
+        for (int i = 0; i < n; i++) oc_session_begin_anew(e, p[i].session);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        const float *answer = e->answers + (size_t)i * output_count(e);
+        p[i].session->due = true;
+        oc_batcher_answer(e, &p[i], p[i].request.session, e->full[i] ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT, answer);
+        oc_swap_keep(e, p[i].session, rows + (size_t)i * (size_t)shape_of(e)->inputs, e->full[i] ? answer : NULL);
+    }
+}
+
+/* Of the first pending of the list: how many behind it are of its slot, itself among them. */
+static int run_length(const oc_pending *list, int n)
+{
+    int same = 1;
+    while (same < n && list[same].slot == list->slot) same++;
+    return same;
 }
 
 static void answer_pushes(oc_batcher *e)
 {
     const int n = e->push_count;
-    int due = 0;
     if (n == 0) return;
-    for (int i = 0; i < n; i++)
-        if (e->pushes[i].session->due) e->slots[due++] = (uint32_t)(e->pushes[i].session - e->sessions);
-    advance(e, e->slots, due);
-    for (int i = 0; i < n; i++) e->slots[i] = (uint32_t)(e->pushes[i].session - e->sessions);
-    const size_t cap = (size_t)(e->batch_max > e->sessions_max ? e->batch_max : e->sessions_max) * output_count(e);
-    if (oc_sliding_step(e->sliding, e->slots, e->push_rows, (size_t)n, e->answers, cap, e->full) != OC_OK) {
-        oc_batcher_failed(e, e->pushes, n);
-        for (int i = 0; i < n; i++) oc_session_begin_anew(e, e->pushes[i].session);
-    } else {
-        for (int i = 0; i < n; i++) {
-            e->pushes[i].session->due = true;
-            oc_batcher_answer(e, &e->pushes[i], e->pushes[i].request.session,
-                              e->full[i] ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT, e->answers + (size_t)i * output_count(e));
-        }
+    for (int i = 0, run; i < n; i += run) {
+        run = run_length(e->pushes + i, n - i);
+        run_pushes(e, i, run);
     }
     for (int i = 0; i < n; i++) e->pushes[i].session->taken = false;
     count(&e->stats.batches, 1);
@@ -43,12 +62,16 @@ static void answer_windows(oc_batcher *e)
 {
     const int n = e->window_count;
     if (n == 0) return;
-    if (oc_model_predict(e->model, e->window_rows, (size_t)n, e->answers, (size_t)n * output_count(e)) != OC_OK) {
-        oc_batcher_failed(e, e->windows, n);
-    } else {
-        for (int i = 0; i < n; i++)
-            oc_batcher_answer(e, &e->windows[i], e->windows[i].request.session, OC_REPLY_OK,
-                              e->answers + (size_t)i * output_count(e));
+    for (int i = 0, run; i < n; i += run) {
+        const oc_pending *p = e->windows + i;
+        const float *rows = e->window_rows + (size_t)i * window_cells(e);
+        run = run_length(p, n - i);
+        if (oc_slot_predict(&e->slots[p->slot], rows, (size_t)run, e->answers, e->answers_cap) != OC_OK) {
+            oc_batcher_failed(e, p, run);
+            continue;
+        }
+        for (int k = 0; k < run; k++)
+            oc_batcher_answer(e, &p[k], p[k].request.session, OC_REPLY_OK, e->answers + (size_t)k * output_count(e));
     }
     count(&e->stats.batches, 1);
     e->window_count = 0;
@@ -61,19 +84,21 @@ static bool history_row(oc_batcher *e)
     oc_session *s = h->pending.session;
     if (!h->busy) return false;
     if (h->done < h->count) {
-        const uint32_t slot = (uint32_t)(s - e->sessions);
+        const uint32_t session = (uint32_t)(s - e->sessions);
         const float *row = h->rows + h->done * (size_t)shape_of(e)->inputs;
-        if (oc_sliding_step(e->sliding, &slot, row, 1, e->answers, output_count(e), e->full) != OC_OK) {
+        if (oc_slot_step(&e->slots[s->slot], &session, row, 1, e->answers, e->answers_cap, e->full) != OC_OK) {
             oc_batcher_failed(e, &h->pending, 1);
             oc_session_begin_anew(e, s);
             h->busy = false;
             return true;
         }
-        advance(e, &slot, 1);
+        oc_batcher_advance(e, s->slot, &session, 1);
+        oc_swap_keep(e, s, row, NULL);
         h->done++;
     }
     if (h->done == h->count) {
         s->run_length = h->pending.request.run_length;
+        h->pending.slot = s->slot;
         oc_batcher_answer(e, &h->pending, s->id, OC_REPLY_OK, NULL);
         h->busy = false;
     }
@@ -84,7 +109,7 @@ static bool advance_one(oc_batcher *e)
 {
     for (uint32_t i = 0; i < (uint32_t)e->sessions_max; i++) {
         if (!e->sessions[i].due) continue;
-        advance(e, &i, 1);
+        oc_batcher_advance(e, e->sessions[i].slot, &i, 1);
         return true;
     }
     return false;
@@ -93,6 +118,7 @@ static bool advance_one(oc_batcher *e)
 bool oc_batcher_round(oc_batcher *e)
 {
     bool any = false;
+    oc_swap_tend(e);
     for (int i = 0; i < e->channel_count; i++) {
         oc_channel *c = &e->channels[(e->first + i) % e->channel_count];
         const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
@@ -102,6 +128,7 @@ bool oc_batcher_round(oc_batcher *e)
     answer_pushes(e);
     answer_windows(e);
     any |= history_row(e);
+    any |= oc_swap_move(e);
     for (int i = 0; i < e->channel_count; i++) { /* behind the answers: nothing of this round points at it */
         oc_channel *c = &e->channels[i];
         const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
@@ -110,5 +137,5 @@ bool oc_batcher_round(oc_batcher *e)
         if (broken) count(&e->stats.broken, 1);
         if (broken || state == OC_CHANNEL_LEAVING) oc_batcher_leave(e, c);
     }
-    return any || advance_one(e);
+    return any || advance_one(e) || oc_swap_follow(e);
 }

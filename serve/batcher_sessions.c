@@ -5,10 +5,24 @@
 
 enum { INDEX_BITS = 12 };
 
+/* Of the batcher's time, in 1e-9; whole numbers, so that what was added can be taken away. */
+static uint64_t load_ppb(const oc_batcher *e, int64_t period_ns)
+{
+    return period_ns > 0 ? (uint64_t)(1e9 * ((double)e->advance_ns / (double)period_ns)) : 0;
+}
+
+void oc_session_reckon(oc_batcher *e)
+{
+    uint64_t load = 0;
+    for (int i = 0; i < e->sessions_max; i++)
+        if (e->sessions[i].id != 0) load += load_ppb(e, e->sessions[i].period_ns);
+    __atomic_store_n(&e->stats.load_ppb, load, __ATOMIC_RELAXED);
+}
+
 void oc_session_end(oc_batcher *e, oc_session *s)
 {
-    oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
-    e->stats.load -= s->load;
+    oc_slot_reset(&e->slots[s->slot], (uint32_t)(s - e->sessions));
+    count(&e->stats.load_ppb, 0 - load_ppb(e, s->period_ns));
     count(&e->stats.sessions, (uint64_t)-1);
     if (e->history.pending.session == s) e->history.busy = false;
     *s = (oc_session){.generation = s->generation};
@@ -21,22 +35,22 @@ oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id)
     return s && id != 0 && s->id == id && s->channel == c ? s : NULL;
 }
 
-static oc_reply_state open_check(const oc_batcher *e, const oc_wire_request *q, const oc_wire_open *open, double load)
+static oc_reply_state open_check(const oc_batcher *e, const oc_wire_request *q, const oc_wire_open *open)
 {
-    const oc_bundle *b = oc_model_bundle(e->model);
     if (__atomic_load_n(&e->stop, __ATOMIC_RELAXED)) return OC_REPLY_REFUSED_DRAINING;
     if (q->count != sizeof *open || !(open->period_ns >= 0) || !memchr(open->symbol, 0, sizeof open->symbol))
         return OC_REPLY_REFUSED_SHAPE;
-    if (!memchr(open->model, 0, sizeof open->model) || strcmp(open->model, b->name) != 0) return OC_REPLY_REFUSED_MODEL;
-    if (open->schema_low != b->schema.low || open->schema_high != b->schema.high) return OC_REPLY_REFUSED_SCHEMA;
-    if (!(e->stats.load + load <= e->budget)) return OC_REPLY_REFUSED_BUDGET;
+    if (!memchr(open->model, 0, sizeof open->model) || strcmp(open->model, e->name) != 0) return OC_REPLY_REFUSED_MODEL;
+    if (open->schema_low != e->schema.low || open->schema_high != e->schema.high) return OC_REPLY_REFUSED_SCHEMA;
+    if (open->period_ns > 0 &&
+        !(1e-9 * (double)e->stats.load_ppb + (double)e->advance_ns / (double)open->period_ns <= e->budget))
+        return OC_REPLY_REFUSED_BUDGET;
     return OC_REPLY_OK;
 }
 
 void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open)
 {
-    const double load = open->period_ns > 0 ? (double)e->advance_ns / (double)open->period_ns : 0;
-    oc_reply_state state = open_check(e, &p->request, open, load);
+    oc_reply_state state = open_check(e, &p->request, open);
     oc_session *s = NULL;
     for (int i = 0; i < e->sessions_max && !s; i++)
         if (e->sessions[i].id == 0) s = &e->sessions[i];
@@ -46,10 +60,12 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
         *s = (oc_session){.id = generation << INDEX_BITS | (uint32_t)(s - e->sessions),
                           .generation = generation,
                           .channel = p->channel,
-                          .load = load};
+                          .canary = (uint32_t)(oc_hash_bytes(open->symbol, strlen(open->symbol)).low & 0xffff),
+                          .period_ns = open->period_ns};
         memcpy(s->symbol, open->symbol, sizeof s->symbol);
-        oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
-        e->stats.load += load;
+        s->slot = (uint8_t)oc_swap_slot(e, s->canary);
+        oc_slot_reset(&e->slots[s->slot], (uint32_t)(s - e->sessions));
+        count(&e->stats.load_ppb, load_ppb(e, s->period_ns));
         count(&e->stats.sessions, 1);
     }
     oc_batcher_answer(e, p, state == OC_REPLY_OK ? s->id : 0, state, NULL);
@@ -57,7 +73,9 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
 
 void oc_session_begin_anew(oc_batcher *e, oc_session *s)
 {
-    oc_sliding_reset(e->sliding, (uint32_t)(s - e->sessions));
+    oc_slot_reset(&e->slots[s->slot], (uint32_t)(s - e->sessions));
+    s->rows_first = s->rows_next;
+    s->follows = false; /* the other slot begins anew with the next row */
     s->due = false;
     s->run_length = 0;
 }

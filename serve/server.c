@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "serve/batcher.h"
 #include "serve/metrics.h"
 
@@ -20,7 +21,7 @@ enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, BATCH_MAX = 4096, POLL_MS = 50, BA
 
 struct oc_server {
     oc_server_config config;
-    oc_bundle *bundle;
+    oc_version *version;
     oc_batcher *batchers;
     oc_channel *channels;
     int batcher_count, listener;
@@ -49,7 +50,7 @@ static int batcher_choose(const oc_server *s)
 
 static void hello_fill(const oc_server *s, oc_wire_hello *hello)
 {
-    const oc_bundle *b = s->bundle;
+    const oc_bundle *b = s->version->members[0];
     memset(hello, 0, sizeof *hello);
     hello->magic = OC_WIRE_MAGIC;
     hello->version = OC_WIRE_VERSION;
@@ -222,16 +223,16 @@ static OC_MUST server_fill(oc_server *s)
                                        .spin_ns = c->spin_ns,
                                        .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
                                        .backend = c->backend};
-    OC_TRY(oc_bundle_load(&s->bundle, c->bundle));
-    OC_TRY(config_check(c, s->bundle));
+    OC_TRY(oc_version_load(&s->version, c->bundle, 1));
+    OC_TRY(config_check(c, s->version->members[0]));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
     OC_TRY(oc_memory_new_array(&s->batchers, (size_t)c->threads, sizeof *s->batchers, "batchers"));
     for (int i = 0; i < c->threads; i++) {
         s->batcher_count = i + 1;
-        OC_TRY(oc_batcher_init(&s->batchers[i], i, s->bundle, &batcher, s->channels, c->clients_max));
-        s->planned_bytes += oc_sliding_bytes(s->batchers[i].model, (size_t)c->sessions_max);
+        OC_TRY(oc_batcher_init(&s->batchers[i], i, s->version, &batcher, s->channels, c->clients_max));
+        s->planned_bytes += s->batchers[i].slots[0].bytes;
     }
-    const oc_backend_info *info = oc_model_backend(s->batchers[0].model);
+    const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
     snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
     OC_TRY(socket_listen(s));
     for (int i = 0; i < c->threads; i++) OC_TRY(oc_batcher_start(&s->batchers[i]));
@@ -270,13 +271,13 @@ void oc_server_close(oc_server *s)
         if (s->channels[i].region) oc_channel_drop(&s->channels[i]);
     oc_memory_free(s->channels);
     oc_memory_free(s->batchers);
-    oc_bundle_close(s->bundle);
+    oc_version_close(s->version);
     oc_memory_free(s);
 }
 
 const oc_bundle *oc_server_bundle(const oc_server *s)
 {
-    return s->bundle;
+    return s->version->members[0];
 }
 
 const char *oc_server_backend(const oc_server *s)
@@ -291,5 +292,5 @@ size_t oc_server_planned_bytes(const oc_server *s)
 
 void oc_server_metrics(const oc_server *s, oc_text *out)
 {
-    oc_metrics_write(out, s->bundle, &s->stats, s->batchers, s->batcher_count);
+    oc_metrics_write(out, s->version->members[0], &s->stats, s->batchers, s->batcher_count);
 }

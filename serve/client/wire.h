@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define OC_WIRE_MAGIC UINT64_C(0x31455249574f434f) /* "OCOWIRE1" */
-enum { OC_WIRE_VERSION = 2, OC_WIRE_LINE = 64, OC_WIRE_HORIZONS_MAX = 8, OC_WIRE_NAME = 64, OC_WIRE_SYMBOL = 32 };
+enum { OC_WIRE_VERSION = 3, OC_WIRE_LINE = 64, OC_WIRE_HORIZONS_MAX = 8, OC_WIRE_NAME = 64, OC_WIRE_SYMBOL = 32 };
 enum { OC_WIRE_REGION_OFFSET = 4096 }; /* rings begin on the second page; the first holds both oc_wire_ring */
 
 /* The control words of a ring; each on a line of its own, so that writers do not share one. */
@@ -79,6 +79,7 @@ typedef struct oc_wire_open {
     X(OC_REPLY_REFUSED_FULL, "refused_full", "no session is left")                                                     \
     X(OC_REPLY_REFUSED_BUDGET, "refused_budget", "the core has no time left for its advances")                         \
     X(OC_REPLY_REFUSED_DRAINING, "refused_draining", "the server is stopping")                                         \
+    X(OC_REPLY_REFUSED_OVERLOAD, "refused_overload", "the window waited longer than serve.queue_max_us")               \
     X(OC_REPLY_REFUSED_KIND, "refused_kind", "no such request")                                                        \
     X(OC_REPLY_FAILED, "failed", "the server could not compute; its log says why")
 
@@ -95,10 +96,10 @@ typedef struct oc_wire_reply { /* 192 bytes, a record of its own */
     uint64_t sequence;
     int64_t input_ns, deadline_ns; /* as sent */
     int64_t queue_ns, service_ns;  /* publication -> taken -> answered, on the server */
-    uint32_t model_version;        /* counts the models that this server has put into use, from 1 */
+    uint32_t model_version;        /* that answered; counts what this server has loaded, from 1 */
     uint32_t horizons;
     float probabilities[OC_WIRE_HORIZONS_MAX][3];
-    uint64_t reserved[4];
+    char version_text[OC_WIRE_SYMBOL]; /* the bundle's own name of that version, NUL at its end */
 } oc_wire_reply;
 
 /* The one message on the socket, server to client; with OC_HELLO_WELCOME two descriptors follow: region and bell. */

@@ -28,9 +28,11 @@ static void batcher_make(void)
     const oc_batcher_config config = {
         .batch_max = 3, .sessions_max = SESSIONS, .memory_max_bytes = 1 << 20, .budget = 0.9};
     static oc_bundle *bundle;
+    static oc_version version;
     int fd;
     must(sample_bundle(&bundle, &shape, 3.0f, 4.0, 5) == OC_OK);
-    must(oc_batcher_init(&batcher, 0, bundle, &config, &channel, 1) == OC_OK);
+    oc_version_of_bundle(&version, bundle);
+    must(oc_batcher_init(&batcher, 0, &version, &config, &channel, 1) == OC_OK);
     must(oc_channel_make(&channel, RING, &fd) == OC_OK);
     close(fd);
     batcher.advance_ns = 1000; /* not measured: the same inputs find the same admissions */
@@ -68,7 +70,7 @@ static void request_put(const uint8_t op[5], uint64_t *sequence)
     static const uint32_t sessions[] = {0, 1u << 12, 1u << 12 | 1, 2u << 12, 3u << 12, 1u << 12 | 2, UINT32_MAX, 1};
     static const size_t cells[] = {F, T * F, (T - 1) * F, 2 * F, 0, F + 1, T * F - 1, 1};
     float payload[64] = {(float)op[4] - 128};
-    const oc_bundle *b = oc_model_bundle(batcher.model);
+    const oc_bundle *b = batcher.slots[0].version->members[0];
     oc_wire_open open = {.schema_low = b->schema.low, .schema_high = b->schema.high, .period_ns = (op[4] % 4) * 10000};
     const bool opens = op[0] % 8 == OC_REQUEST_OPEN;
     const size_t bytes = opens ? sizeof open : cells[op[1] >> 5] * sizeof *payload;
@@ -91,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     uint64_t sequence = 1;
-    if (!batcher.model) batcher_make();
+    if (!batcher.slots[0].version) batcher_make();
     if (bytes < 6) return 0;
     client_make();
     if (data[0] == 255) {
