@@ -1,6 +1,5 @@
 """A GPU that is wished for and is not there, from outside: doctor, train and bench end with exit 1 and say what was
-missing; auto takes the CPU and says why. And tools/gpu-report on a machine made of scripts: it stops where a test
-fails.
+missing; auto takes the CPU and says why.
 
 usage: backend.py OUTCRY SOURCE
 """
@@ -8,7 +7,6 @@ usage: backend.py OUTCRY SOURCE
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -100,82 +98,9 @@ def bench():
         check("lstm-layer: a row of the choice table", rows and "choice table: H 24" in rows[-1]["note"])
 
 
-# --- gpu-report
-
-TESTS = (
-    "kernels_cuda/test_kernels_cuda_basic kernels_cuda/test_kernels_cuda_lstm kernels_cuda/test_kernels_cuda_attend "
-    "kernels_cuda/test_kernels_cuda_slide nn/test_nn_device train/test_train_device"
-).split()
-FIGURES = {
-    "figures": [
-        {"figure": "f", "value": 2.0, "unit": "u", "peer": "p", "peer_value": 1.0, "ratio": 2.0, "note": "n"},
-        {"figure": "g", "value": 3.0, "unit": "u", "peer": "", "peer_value": None, "ratio": None, "note": ""},
-    ]
-}
-
-
-def program(path, text):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"#!/bin/sh\n{text}\n")
-    os.chmod(path, stat.S_IRWXU)
-
-
-def machine(work, failing=None, bench_exit=0):
-    build = f"{work}/build"
-    shutil.rmtree(work, ignore_errors=True)
-    for test in TESTS:
-        program(f"{build}/tests/{test}", "echo 'a wrong sum'; exit 3" if test == failing else "exit 0")
-    program(f"{build}/liboutcry-cuda.so", "")
-    program(f"{build}/outcry", f"[ $1 != bench ] || {{ echo '{json.dumps(FIGURES)}'; exit {bench_exit}; }}")
-    program(f"{work}/bin/nvidia-smi", "echo 'A GPU, 999.1, 1000 MHz, 2000 MHz, 1500 MHz, 700 W'")
-    return build
-
-
-def report(work, *more):
-    command = f"sh {SOURCE}/tools/gpu-report --build {work}/build --python {sys.executable} --out r.md".split()
-    return run([*command, *more], {"PATH": f"{work}/bin:{os.environ['PATH']}"}, work)
-
-
-def gpu_report(work):
-    machine(work)
-    r = report(work, "--dry-run")
-    lines = r.stdout.splitlines()
-    written = os.path.exists(f"{work}/r.md")
-    check("gpu-report --dry-run", r.returncode == 0 and len(lines) > 20 and not written, r.stderr)
-    check("gpu-report: tests first", [line.split("/tests/")[-1] for line in lines[: len(TESTS)]] == TESTS, r.stdout)
-    shapes = [f"train-rate --math bf16 --inputs 64 --steps 100 --layers 2 --hidden {h} --batch {b}"
-              for h in (64, 128, 256, 512) for b in (256, 1024, 4096)]
-    check("gpu-report: every shape", all(any(shape in line for line in lines) for shape in shapes), r.stdout)
-    r = report(work)
-    text = open(f"{work}/r.md", encoding="utf-8").read() if r.returncode == 0 else ""
-    check("gpu-report", "A GPU, 999.1" in text and "| f | 2 | u | p | 1 | 2 | n | `outcry bench train-rate" in text, r)
-    check("gpu-report: each bench", text.count("| f | 2 |") == len(lines) - len(TESTS), text)
-    r = report(work, "--seconds", "10")
-    check("gpu-report: no time", "not run: out of time" in open(f"{work}/r.md", encoding="utf-8").read(), r)
-    os.remove(f"{work}/r.md")
-    machine(work, failing=TESTS[3])
-    r = report(work)
-    said = r.returncode == 1 and f"TEST FAILED on this GPU: {TESTS[3]} (exit 3)" in r.stderr and "wrong sum" in r.stderr
-    check("gpu-report: a failed test", said and not os.path.exists(f"{work}/r.md"), r.stderr)
-    machine(work, bench_exit=1)
-    r = report(work)
-    check("gpu-report: a failed bench", r.returncode == 1 and "FAILED, exit 1" in open(f"{work}/r.md").read(), r.stderr)
-    machine(work)
-    os.remove(f"{work}/bin/nvidia-smi")
-    if not shutil.which("nvidia-smi"):
-        r = report(work)
-        check("gpu-report: no GPU", r.returncode == 1 and "no nvidia-smi" in r.stderr, r.stderr)
-    check("gpu-report: usage", report(work, "--frobnicate").returncode == 64)
-    if shutil.which("shellcheck"):
-        r = run(["shellcheck", f"{SOURCE}/tools/gpu-report"])
-        check("shellcheck", r.returncode == 0, r.stdout)
-
-
 with tempfile.TemporaryDirectory() as folder:
     doctor()
     train(folder)
     bench()
-    gpu_report(f"{folder}/machine")
-print("\n".join(faults) or "what is missing is named; gpu-report stops where a test fails")
+print("\n".join(faults) or "what is missing is named")
 sys.exit(1 if faults else 0)
