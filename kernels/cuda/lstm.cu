@@ -1,4 +1,4 @@
-/* lstm.cu - packing, forward and single step of a stacked LSTM, one launch a step: the twin that serves every shape in
+/* lstm.cu - forward and single step of a stacked LSTM, one launch a step: the twin that serves every shape in
  * f32, and the oracle of the persistent kernels (lstm_persistent.cu).
  * Strategy: x . W_ih + bias of all steps as one product into `gates`; then a launch a step, a block for 16 rows x 16
  * units with all four gates, h . W_hh through shared memory, gates and cell in registers.
@@ -9,7 +9,7 @@
 
 static constexpr int ROWS = 16, UNITS = 16, DEPTH = 32, THREADS = ROWS * UNITS;
 
-static OC_MUST shape_check(const oc_lstm_shape *s, const char *what)
+oc_status oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what)
 {
     if (!(s->layers >= 1 && s->layers <= OC_LAYERS_MAX && s->steps >= 1 && s->steps <= OC_STEPS_MAX && s->inputs >= 1 &&
           s->inputs <= OC_INPUTS_MAX && s->hidden >= 1 && s->hidden <= OC_HIDDEN_MAX && s->batch >= 0 &&
@@ -20,53 +20,9 @@ static OC_MUST shape_check(const oc_lstm_shape *s, const char *what)
     return OC_OK;
 }
 
-/* ---------------------------------------------------------------- packing */
-size_t oc_cuda_lstm_packed_bytes(oc_backend *b, const oc_lstm_shape *s)
-{
-    (void)b;
-    return oc_cuda_lstm_layout_make(s).packed_count * sizeof(float);
-}
-
-typedef struct packing {
-    const float *w_ih, *w_hh, *b_ih, *b_hh;
-    float *to_ih, *to_hh, *bias;
-    int64_t count_ih, count_hh, count_bias;
-} packing;
-
-static __global__ void lstm_pack(packing p)
-{
-    for (int64_t i = oc_thread_first(); i < p.count_ih; i += oc_thread_step()) p.to_ih[i] = p.w_ih[i];
-    for (int64_t i = oc_thread_first(); i < p.count_hh; i += oc_thread_step()) p.to_hh[i] = p.w_hh[i];
-    for (int64_t i = oc_thread_first(); i < p.count_bias; i += oc_thread_step()) p.bias[i] = p.b_ih[i] + p.b_hh[i];
-}
-
-oc_status oc_cuda_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_weights *w, oc_tensor packed)
-{
-    OC_TRY(shape_check(s, "lstm_pack"));
-    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s);
-    float *base = (float *)packed.data;
-    for (int i = 0; i < s->layers; i++) {
-        const int64_t hidden = s->hidden;
-        const packing p = {(const float *)w->w_ih[i].data,
-                           (const float *)w->w_hh[i].data,
-                           (const float *)w->b_ih[i].data,
-                           (const float *)w->b_hh[i].data,
-                           base + l.w_ih[i],
-                           base + l.w_hh[i],
-                           base + l.bias[i],
-                           4 * hidden * oc_cuda_layer_inputs(s, i),
-                           4 * hidden * hidden,
-                           4 * hidden};
-        assert(oc_cuda_count(w->w_ih[i]) == p.count_ih && oc_cuda_count(w->w_hh[i]) == p.count_hh);
-        OC_LAUNCH(b, lstm_pack, oc_flat_grid(b, p.count_hh + p.count_ih), OC_FLAT_THREADS, 0, p);
-    }
-    return OC_OK;
-}
-
 size_t oc_cuda_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool training)
 {
-    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s);
-    (void)b;
+    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
     return (training ? l.reserve_count : l.once_count) * sizeof(float);
 }
 
@@ -193,9 +149,10 @@ static OC_MUST layer_run(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_ls
     const int64_t state = (int64_t)s->batch * s->hidden;
     OC_TRY(project(b, s, l, packed, layer, s->steps * s->batch, x, m->gates));
     if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
-        const oc_lstm_scan scan = {s->batch, s->steps,   s->hidden, packed + l->w_hh[layer],       m->gates, m->cells,
-                                   m->out,   m->dropped, training,  oc_device_dropout_of(dropout), NULL,     NULL,
-                                   NULL};
+        const oc_lstm_scan scan = {
+            s->batch, s->steps,   s->hidden, packed + l->scan[layer].forward_hh, m->gates, m->cells,
+            m->out,   m->dropped, training,  oc_device_dropout_of(dropout),      NULL,     NULL,
+            NULL};
         OC_TRY(oc_cuda_lstm_scan_run(b, &scan));
         return OC_OK;
     }
@@ -230,9 +187,9 @@ static OC_MUST dropout_check(const oc_lstm_shape *s, const oc_dropout *d)
 oc_status oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x,
                                const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve)
 {
-    OC_TRY(shape_check(s, "lstm_forward"));
+    OC_TRY(oc_cuda_lstm_shape_check(s, "lstm_forward"));
     OC_TRY(dropout_check(s, dropout));
-    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s);
+    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
     float *kept = (float *)reserve.data;
     const float *in = (const float *)x.data;
     assert(oc_cuda_count(x) == (int64_t)s->steps * s->batch * s->inputs && (training || !dropout));
@@ -254,8 +211,8 @@ oc_status oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor 
 oc_status oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h,
                             oc_tensor c, oc_tensor reserve)
 {
-    OC_TRY(shape_check(s, "lstm_step"));
-    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s);
+    OC_TRY(oc_cuda_lstm_shape_check(s, "lstm_step"));
+    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
     const float *weights = (const float *)packed.data, *in = (const float *)x.data;
     float *kept = (float *)reserve.data;
     const int64_t state = (int64_t)n * s->hidden;
@@ -267,7 +224,7 @@ oc_status oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor pac
             const oc_lstm_scan scan = {n,
                                        1,
                                        s->hidden,
-                                       weights + l.w_hh[i],
+                                       weights + l.scan[i].forward_hh,
                                        kept + l.once_gates,
                                        NULL,
                                        states,

@@ -65,7 +65,7 @@ static __global__ void __launch_bounds__(THREADS) lstm_cell_gradient(gradient_st
 
 typedef struct layer {
     int batch, steps, inputs, hidden, number;
-    const float *w_ih, *w_hh, *in, *out, *cells;
+    const float *w_ih, *w_hh, *scan_hh, *in, *out, *cells;
     float *gates, *dy, *dc, *parts;
 } layer;
 
@@ -95,7 +95,7 @@ static OC_MUST scan(oc_backend *b, const layer *l)
     const int64_t state = (int64_t)l->batch * l->hidden;
     const dim3 grid((unsigned)((l->batch + ROWS - 1) / ROWS), (unsigned)((l->hidden + UNITS - 1) / UNITS));
     if (oc_cuda_lstm_scan_serves(b, l->hidden, true)) {
-        const oc_lstm_scan_gradient s = {l->batch, l->steps, l->hidden, l->w_hh, l->cells, l->dy, l->gates};
+        const oc_lstm_scan_gradient s = {l->batch, l->steps, l->hidden, l->scan_hh, l->cells, l->dy, l->gates};
         OC_TRY(oc_cuda_lstm_scan_gradient_run(b, &s));
         return OC_OK;
     }
@@ -196,7 +196,7 @@ static OC_MUST large_products(oc_backend *b, const layer *l, const oc_lstm_weigh
 oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
                                 oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
 {
-    const oc_cuda_lstm_layout at = oc_cuda_lstm_layout_make(s);
+    const oc_cuda_lstm_layout at = oc_cuda_lstm_layout_make(s, b->info.math);
     const float *weights = (const float *)packed.data;
     float *kept = (float *)reserve.data;
     const bool drop = dropout && dropout->p > 0.0f;
@@ -211,12 +211,13 @@ oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor
                          n,
                          weights + at.w_ih[n],
                          weights + at.w_hh[n],
+                         weights + at.scan[n].backward_hh,
                          below,
                          n == s->layers - 1 ? (const float *)y.data : kept + at.out[n],
                          kept + at.cells[n],
                          kept + at.gates[n],
                          (float *)dy.data,
-                         kept + at.dc,
+                         kept + at.dc[n],
                          kept + at.parts};
         oc_dropout d = drop ? *dropout : oc_dropout();
         d.tensor += (uint32_t)(n - 1);

@@ -1,18 +1,28 @@
 /* lstm_layout.cuh - where things lie in `packed` and `reserve` of the CUDA LSTM. Offsets count floats; every part
- * begins at a multiple of 32 floats (128 bytes). packed, per layer    w_ih [4H][in], w_hh [4H][H] as PyTorch has them,
- * bias [4H] = b_ih + b_hh reserve in training, per layer (backward CONSUMES it: gates become gradients) gates
- * [T][B][4H]   first x . W_ih + bias, then i, f, g, o after activation cells [T][B][H]    out [T][B][H] (not of the
- * last layer: that is y)    in [T][B][H] out with dropout applied and once             dc [B][H]; parts: sums of split
- * products reserve in inference gates [T][B][4H], cells [B][H], out [T][B][H] of one layer at a time, old [B][H]
- * (lstm_step) B is s->batch, the batch of the call. */
+ * begins at a multiple of 32 floats (128 bytes).
+ * packed, per layer: w_ih [4H][in], w_hh [4H][H] as PyTorch has them, bias [4H] = b_ih + b_hh; where H fits, what the
+ *   persistent kernels hold (lstm_plan.cuh)
+ * reserve in training, per layer (backward CONSUMES it: gates become gradients):
+ *   gates [T][B][4H]   first x . W_ih + bias, then i, f, g, o after activation
+ *   cells [T][B][H]    out [T][B][H] (not of the last layer: that is y)    in [T][B][H] out with dropout applied
+ *   dc [B][H];  and once parts: sums of split products
+ * reserve in inference: gates [T][B][4H], cells [B][H], out [T][B][H] of one layer at a time, old [B][H] (lstm_step)
+ * B is s->batch, the batch of the call. */
 #ifndef OC_KERNELS_CUDA_LSTM_LAYOUT_CUH
 #define OC_KERNELS_CUDA_LSTM_LAYOUT_CUH
 
-#include "kernels/ops.h"
+#include "kernels/cuda/lstm_plan.cuh"
+
+/* Of one layer; nothing where oc_scan_units is 0. */
+typedef struct oc_cuda_scan_layout {
+    size_t forward_hh, forward_ih, backward_hh;
+} oc_cuda_scan_layout;
 
 typedef struct oc_cuda_lstm_layout {
     size_t w_ih[OC_LAYERS_MAX], w_hh[OC_LAYERS_MAX], bias[OC_LAYERS_MAX], packed_count;
-    size_t gates[OC_LAYERS_MAX], cells[OC_LAYERS_MAX], out[OC_LAYERS_MAX], in[OC_LAYERS_MAX], dc, parts;
+    oc_cuda_scan_layout scan[OC_LAYERS_MAX];
+    size_t gates[OC_LAYERS_MAX], cells[OC_LAYERS_MAX], out[OC_LAYERS_MAX], in[OC_LAYERS_MAX], dc[OC_LAYERS_MAX];
+    size_t parts;
     size_t reserve_count;
     size_t once_gates, once_cells, once_out[2], old, once_count; /* inference */
 } oc_cuda_lstm_layout;
@@ -45,9 +55,20 @@ static inline size_t oc_cuda_lstm_parts(int64_t rows, int hidden, int inputs)
     return splits > 1 ? (size_t)splits * 4 * (size_t)hidden * (size_t)inputs : 0;
 }
 
-static inline oc_cuda_lstm_layout oc_cuda_lstm_layout_make(const oc_lstm_shape *s)
+static inline oc_cuda_scan_layout oc_cuda_scan_layout_make(oc_math math, int units, int inputs, size_t *used)
+{
+    oc_cuda_scan_layout l = {};
+    const int padded = oc_scan_input_steps(math, inputs) * oc_scan_depth(math);
+    l.forward_hh = oc_cuda_take(used, oc_scan_words(math, units, units));
+    l.backward_hh = oc_cuda_take(used, oc_scan_words(math, units, units));
+    if (math != OC_MATH_F32) l.forward_ih = oc_cuda_take(used, oc_scan_words(math, units, padded));
+    return l;
+}
+
+static inline oc_cuda_lstm_layout oc_cuda_lstm_layout_make(const oc_lstm_shape *s, oc_math math)
 {
     oc_cuda_lstm_layout l = {};
+    const int units = oc_scan_units(s->hidden);
     const size_t hidden = (size_t)s->hidden, batch = (size_t)s->batch, rows = (size_t)s->steps * batch;
     size_t parts = 64 * 4 * hidden; /* sums of columns */
     for (int i = 0; i < s->layers; i++) {
@@ -55,18 +76,19 @@ static inline oc_cuda_lstm_layout oc_cuda_lstm_layout_make(const oc_lstm_shape *
         l.w_ih[i] = oc_cuda_take(&l.packed_count, 4 * hidden * inputs);
         l.w_hh[i] = oc_cuda_take(&l.packed_count, 4 * hidden * hidden);
         l.bias[i] = oc_cuda_take(&l.packed_count, 4 * hidden);
+        if (units > 0) l.scan[i] = oc_cuda_scan_layout_make(math, units, (int)inputs, &l.packed_count);
         const size_t both[2] = {oc_cuda_lstm_parts((int64_t)rows, s->hidden, (int)inputs),
                                 oc_cuda_lstm_parts((int64_t)rows, s->hidden, s->hidden)};
         for (int n = 0; n < 2; n++) parts = both[n] > parts ? both[n] : parts;
     }
     for (int i = 0; i < s->layers; i++) {
+        l.dc[i] = oc_cuda_take(&l.reserve_count, batch * hidden);
         l.gates[i] = oc_cuda_take(&l.reserve_count, rows * 4 * hidden);
         l.cells[i] = oc_cuda_take(&l.reserve_count, rows * hidden);
         if (i == s->layers - 1) continue;
         l.out[i] = oc_cuda_take(&l.reserve_count, rows * hidden);
         l.in[i] = oc_cuda_take(&l.reserve_count, rows * hidden);
     }
-    l.dc = oc_cuda_take(&l.reserve_count, batch * hidden);
     l.parts = oc_cuda_take(&l.reserve_count, parts);
     l.once_gates = oc_cuda_take(&l.once_count, rows * 4 * hidden);
     l.once_cells = oc_cuda_take(&l.once_count, batch * hidden);

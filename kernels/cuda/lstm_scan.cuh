@@ -1,21 +1,19 @@
-/* lstm_scan.cuh - what lstm.cu and lstm_backward.cu ask of the persistent kernels (lstm_persistent.cu): all steps of
- * one layer in one launch, recurrent weights resident. */
+/* lstm_scan.cuh - what lstm.cu and lstm_backward.cu ask of the persistent kernels (lstm_persistent*.cu): all steps of
+ * one layer, or of a chunk of them, in one launch, recurrent weights resident. Their weights: lstm_plan.cuh. */
 #ifndef OC_KERNELS_CUDA_LSTM_SCAN_CUH
 #define OC_KERNELS_CUDA_LSTM_SCAN_CUH
 
+#include "kernels/cuda/lstm_plan.cuh"
 #include "kernels/cuda/ops_cuda.cuh"
 #include "kernels/cuda/random.cuh"
 
-/* Widest layer of the persistent kernels: its recurrent weights fit in one multiprocessor. */
-enum { OC_SCAN_HIDDEN_MAX = 128, OC_SCAN_F32_HIDDEN_MAX = 112 };
-
 typedef struct oc_lstm_scan {
     int rows, steps, hidden;
-    const float *w_hh; /* [4H][H] */
-    float *gates;      /* [T][rows][4H]: x . W + bias; after activation where `keep` */
-    float *cells;      /* [T][rows][H] where `keep`, else not touched */
-    float *out;        /* [T][rows][H] */
-    float *dropped;    /* out times dropout, or NULL */
+    const void *w_hh; /* forward form */
+    float *gates;     /* [T][rows][4H]: x . W + bias; after activation where `keep` */
+    float *cells;     /* [T][rows][H] where `keep`, else not touched */
+    float *out;       /* [T][rows][H] */
+    float *dropped;   /* out times dropout, or NULL */
     bool keep;
     oc_device_dropout dropout;
     const float *h_first, *c_first; /* [rows][H], or NULL: 0 */
@@ -23,7 +21,8 @@ typedef struct oc_lstm_scan {
 } oc_lstm_scan;
 typedef struct oc_lstm_scan_gradient {
     int rows, steps, hidden;
-    const float *w_hh, *cells, *dy;
+    const void *w_hh; /* backward form */
+    const float *cells, *dy;
     float *gates; /* in: gates after activation, out: gradients of the pre-activations */
 } oc_lstm_scan_gradient;
 
@@ -31,6 +30,13 @@ typedef struct oc_lstm_scan_gradient {
 bool oc_cuda_lstm_scan_serves(oc_backend *b, int hidden, bool backward);
 OC_MUST oc_cuda_lstm_scan_run(oc_backend *b, const oc_lstm_scan *s);
 OC_MUST oc_cuda_lstm_scan_gradient_run(oc_backend *b, const oc_lstm_scan_gradient *s);
+OC_MUST oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what);
+
+/* Rows a block: the fewest of the offered tiles, 8 rows each, with which all blocks lie side by side. */
+static inline int oc_scan_tiles(oc_backend *b, int rows, int few, int many)
+{
+    return rows <= 8 * few * oc_cuda_of(b)->multiprocessors ? few : many;
+}
 
 /* ---------------------------------------------------------------- one unit of one row, for all LSTM kernels */
 typedef struct oc_gates {

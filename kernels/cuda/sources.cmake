@@ -7,7 +7,9 @@ set(OUTCRY_CUDA_SOURCES
     cuda/loss.cu
     cuda/lstm.cu
     cuda/lstm_backward.cu
+    cuda/lstm_pack.cu
     cuda/lstm_persistent.cu
+    cuda/lstm_persistent_backward.cu
     cuda/product.cu
     cuda/product_mma.cu
     cuda/record.cu
