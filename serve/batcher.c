@@ -96,6 +96,7 @@ static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_b
     OC_TRY(oc_memory_new_array(&e->chosen, sessions, sizeof *e->chosen, "sessions of a call"));
     OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "sessions of a call"));
     if (config->two_slots) OC_TRY(kept_make(e));
+    OC_TRY(oc_observed_init(&e->observed, version->members[0], sessions));
     OC_TRY(oc_channel_memory("outcry-bell", OC_WIRE_REGION_OFFSET, &e->bell_fd, &bell));
     e->bell = bell;
     return OC_OK;
@@ -141,6 +142,7 @@ void oc_batcher_deinit(oc_batcher *e)
         (void)oc_ring_wake(&e->bell->asleep);
         pthread_join(e->thread, NULL);
     }
+    oc_observed_deinit(&e->observed);
     if (e->bell) munmap(e->bell, OC_WIRE_REGION_OFFSET);
     if (e->bell_fd >= 0) close(e->bell_fd);
     for (int i = 0; i < 2; i++) oc_slot_close(&e->slots[i]);

@@ -13,14 +13,14 @@
 #include <stdbool.h>
 #include <pthread.h>
 #include "serve/channel.h"
+#include "serve/observed.h"
 #include "serve/slot.h"
 
-enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_KINDS = OC_REQUEST_HISTORY + 1, OC_BATCHER_BUCKETS = 16 };
+enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_KINDS = OC_REQUEST_HISTORY + 1 };
 
 typedef struct oc_batcher_stats { /* written by the batcher alone; read at any time by __atomic loads */
     uint64_t replies[OC_BATCHER_KINDS][OC_REPLY_STATE_COUNT]; /* kind 0: unknown kinds */
     uint64_t batches, dropped, broken, advances, advance_ns;
-    uint64_t latency[OC_BATCHER_BUCKETS], latency_ns, latency_count; /* publication to answer; bucket i: below 2^i us */
     uint64_t sessions, load_ppb; /* load: share of a batcher's time that advances of the open sessions may need */
     /* The other slot, since it was put in: rows that followed, begun anew as they came too late, answers compared,
      * other decisions, sum and largest of the differences (of a comparison: the largest over classes and horizons). */
@@ -102,6 +102,7 @@ typedef struct oc_batcher {
     bool started, woke; /* woke: a client slept until its answer of this round came */
     pthread_t thread;
     oc_batcher_stats stats;
+    oc_observed observed;
 } oc_batcher;
 
 typedef struct oc_batcher_config {

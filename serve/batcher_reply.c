@@ -4,15 +4,6 @@
 #include "base/log.h"
 #include "serve/batcher_parts.h"
 
-static void latency_count(oc_batcher *e, int64_t ns)
-{
-    int bucket = 0;
-    while (bucket < OC_BATCHER_BUCKETS - 1 && ns >= INT64_C(1000) << bucket) bucket++;
-    count(&e->stats.latency[bucket], 1);
-    count(&e->stats.latency_ns, (uint64_t)ns);
-    count(&e->stats.latency_count, 1);
-}
-
 /* A full ring of replies drops and counts: a client that does not read never holds the others up. */
 void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_reply_state state,
                        const float *probabilities)
@@ -47,7 +38,7 @@ void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_
         e->woke |= oc_ring_wake(&p->channel->replies.shared->asleep);
     else
         count(&e->stats.dropped, 1);
-    if (computed) latency_count(e, reply.queue_ns + reply.service_ns);
+    if (computed) oc_observed_times(&e->observed, reply.queue_ns, reply.service_ns, now);
 }
 
 void oc_batcher_failed(oc_batcher *e, const oc_pending *list, int n)

@@ -14,11 +14,18 @@ void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n
     count(&e->stats.advance_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
 }
 
+static void observe_push(oc_batcher *e, const oc_session *s, const float *row, const float *answer)
+{
+    oc_observed_push(&e->observed, (size_t)(s - e->sessions), s->symbol, row, answer,
+                     e->slots[s->slot].version->generation);
+}
+
 /* Rows first ... first + n - 1 of the round, all of one slot. */
 static void run_pushes(oc_batcher *e, int first, int n)
 {
     const oc_pending *p = e->pushes + first;
     const float *rows = e->push_rows + (size_t)first * (size_t)shape_of(e)->inputs;
+    const int64_t start = oc_clock_monotonic_ns();
     int due = 0;
     for (int i = 0; i < n; i++)
         if (p[i].session->due) e->chosen[due++] = (uint32_t)(p[i].session - e->sessions);
@@ -35,6 +42,10 @@ static void run_pushes(oc_batcher *e, int first, int n)
         oc_batcher_answer(e, &p[i], p[i].request.session, e->full[i] ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT, answer);
         oc_swap_keep(e, p[i].session, rows + (size_t)i * (size_t)shape_of(e)->inputs, e->full[i] ? answer : NULL);
     }
+    oc_observed_batch(&e->observed, n, oc_clock_monotonic_ns() - start);
+    for (int i = 0; i < n; i++) /* behind all answers */
+        observe_push(e, p[i].session, rows + (size_t)i * (size_t)shape_of(e)->inputs,
+                     e->full[i] ? e->answers + (size_t)i * output_count(e) : NULL);
 }
 
 /* Of the first pending of the list: how many behind it are of its slot, itself among them. */
@@ -61,6 +72,7 @@ static void answer_pushes(oc_batcher *e)
 static void answer_windows(oc_batcher *e)
 {
     const int n = e->window_count;
+    const int64_t start = oc_clock_monotonic_ns();
     if (n == 0) return;
     for (int i = 0, run; i < n; i += run) {
         const oc_pending *p = e->windows + i;
@@ -72,7 +84,11 @@ static void answer_windows(oc_batcher *e)
         }
         for (int k = 0; k < run; k++)
             oc_batcher_answer(e, &p[k], p[k].request.session, OC_REPLY_OK, e->answers + (size_t)k * output_count(e));
+        for (int k = 0; k < run; k++)
+            oc_observed_window(&e->observed, rows + (size_t)k * window_cells(e),
+                               e->answers + (size_t)k * output_count(e), e->slots[p->slot].version->generation);
     }
+    oc_observed_batch(&e->observed, n, oc_clock_monotonic_ns() - start);
     count(&e->stats.batches, 1);
     e->window_count = 0;
 }
@@ -94,6 +110,7 @@ static bool history_row(oc_batcher *e)
         }
         oc_batcher_advance(e, s->slot, &session, 1);
         oc_swap_keep(e, s, row, NULL);
+        observe_push(e, s, row, NULL);
         h->done++;
     }
     if (h->done == h->count) {

@@ -25,6 +25,7 @@ void oc_session_end(oc_batcher *e, oc_session *s)
     count(&e->stats.load_ppb, 0 - load_ppb(e, s->period_ns));
     count(&e->stats.sessions, (uint64_t)-1);
     if (e->history.pending.session == s) e->history.busy = false;
+    oc_observed_leave(&e->observed, (size_t)(s - e->sessions));
     *s = (oc_session){.generation = s->generation};
 }
 

@@ -1,88 +1,112 @@
-/* metrics.c - sums over the batchers, read while they run: each number is right by itself, not all at one instant. */
+/* metrics.c - the figures as Prometheus text; one row a series that stands alone. */
 #include "serve/metrics.h"
 
-static const char *const kind_names[OC_BATCHER_KINDS] = {"unknown", "window", "push", "open", "close", "history"};
+#include "base/build.h"
+
+const char *const oc_request_names[OC_BATCHER_KINDS] = {"unknown", "window", "push", "open", "close", "history"};
 static const char *const hello_names[OC_HELLO_FAILED + 1] = {"", "welcome", "wrong_uid", "full", "failed"};
-static const char *const state_names[] = {
+const char *const oc_reply_names[OC_REPLY_STATE_COUNT] = {
 #define STATE_NAME(state, name, meaning) name,
     OC_REPLY_STATES(STATE_NAME)
 #undef STATE_NAME
 };
 
-static uint64_t sum(const oc_batcher *batchers, int n, size_t offset)
-{
-    uint64_t all = 0;
-    for (int i = 0; i < n; i++) {
-        const void *at = (const unsigned char *)&batchers[i].stats + offset;
-        all += __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED);
-    }
-    return all;
-}
-
-static void head(oc_text *out, const char *name, const char *type, const char *help)
+void oc_metrics_head(oc_text *out, const char *name, const char *type, const char *help)
 {
     oc_text_add(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void write_replies(oc_text *out, const oc_batcher *batchers, int n)
+void oc_metrics_histogram(oc_text *out, const char *name, const char *help, const oc_histogram *h)
 {
-    head(out, "outcry_replies_total", "counter", "Replies by kind of request and state.");
+    uint64_t all = 0;
+    oc_metrics_head(out, name, "histogram", help);
+    for (int i = 0; i < OC_HISTOGRAM_BUCKETS - 1; i++) {
+        all += __atomic_load_n(&h->buckets[i], __ATOMIC_RELAXED);
+        oc_text_add(out, "%s_bucket{le=\"%g\"} %llu\n", name, 1e-9 * (double)oc_histogram_bound_ns(i),
+                    (unsigned long long)all);
+    }
+    all += __atomic_load_n(&h->buckets[OC_HISTOGRAM_BUCKETS - 1], __ATOMIC_RELAXED);
+    oc_text_add(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9f\n%s_count %llu\n", name, (unsigned long long)all, name,
+                1e-9 * (double)__atomic_load_n(&h->ns, __ATOMIC_RELAXED), name, (unsigned long long)all);
+}
+
+static void write_replies(oc_text *out, const oc_figures *f)
+{
+    oc_metrics_head(out, "outcry_replies_total", "counter", "Replies by kind of request and state.");
     for (size_t kind = 0; kind < OC_BATCHER_KINDS; kind++) {
         for (size_t state = 0; state < OC_REPLY_STATE_COUNT; state++) {
-            const uint64_t value =
-                sum(batchers, n,
-                    offsetof(oc_batcher_stats, replies) + (kind * OC_REPLY_STATE_COUNT + state) * sizeof(uint64_t));
+            const uint64_t value = f->stats.replies[kind][state];
             if (value > 0 || state == OC_REPLY_OK)
-                oc_text_add(out, "outcry_replies_total{kind=\"%s\",state=\"%s\"} %llu\n", kind_names[kind],
-                            state_names[state], (unsigned long long)value);
+                oc_text_add(out, "outcry_replies_total{kind=\"%s\",state=\"%s\"} %llu\n", oc_request_names[kind],
+                            oc_reply_names[state], (unsigned long long)value);
         }
     }
 }
 
-static void write_latency(oc_text *out, const oc_batcher *batchers, int n)
+/* A histogram whose buckets are numbers of requests; its sum is that of the bounds, so at most twice the truth. */
+static void write_sizes(oc_text *out, const oc_figures *f)
 {
-    const char *name = "outcry_answer_seconds";
-    uint64_t all = 0;
-    head(out, name, "histogram", "From publication of a request to its probabilities.");
-    for (size_t i = 0; i + 1 < OC_BATCHER_BUCKETS; i++) {
-        all += sum(batchers, n, offsetof(oc_batcher_stats, latency) + i * sizeof(uint64_t));
-        oc_text_add(out, "%s_bucket{le=\"%g\"} %llu\n", name, 1e-6 * (double)(1u << i), (unsigned long long)all);
+    const char *name = "outcry_batch_requests";
+    uint64_t all = 0, sum = 0;
+    oc_metrics_head(out, name, "histogram", "Requests of a batch; the sum is rounded up, to powers of two.");
+    for (int i = 0; i < OC_OBSERVED_SIZES; i++) {
+        all += f->sizes[i];
+        sum += f->sizes[i] << i;
+        oc_text_add(out, "%s_bucket{le=\"%u\"} %llu\n", name, 1u << i, (unsigned long long)all);
     }
-    all += sum(batchers, n, offsetof(oc_batcher_stats, latency) + (OC_BATCHER_BUCKETS - 1) * sizeof(uint64_t));
-    oc_text_add(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9f\n%s_count %llu\n", name, (unsigned long long)all, name,
-                1e-9 * (double)sum(batchers, n, offsetof(oc_batcher_stats, latency_ns)), name, (unsigned long long)all);
+    oc_text_add(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %llu\n%s_count %llu\n", name, (unsigned long long)all, name,
+                (unsigned long long)sum, name, (unsigned long long)all);
 }
 
-static const struct {
-    const char *name, *type, *help;
-    size_t offset;
-    double scale;
-} rows[] = {
-    {"outcry_batches_total", "counter", "Batches of steps or windows.", offsetof(oc_batcher_stats, batches), 1},
-    {"outcry_replies_dropped_total", "counter", "Replies lost because a client did not read.",
-     offsetof(oc_batcher_stats, dropped), 1},
-    {"outcry_broken_clients_total", "counter", "Clients dropped because they broke the ring's protocol.",
-     offsetof(oc_batcher_stats, broken), 1},
-    {"outcry_advances_total", "counter", "Advances of a session's windows.", offsetof(oc_batcher_stats, advances), 1},
-    {"outcry_advance_seconds_total", "counter", "Time spent in advances.", offsetof(oc_batcher_stats, advance_ns),
-     1e-9},
-    {"outcry_sessions", "gauge", "Open sessions.", offsetof(oc_batcher_stats, sessions), 1},
-};
+static void write_rows(oc_text *out, const oc_figures *f)
+{
+    const struct {
+        const char *name, *type, *help;
+        double value;
+    } rows[] = {
+        {"outcry_batches_total", "counter", "Batches of steps or windows.", (double)f->stats.batches},
+        {"outcry_batch_seconds_total", "counter", "Time spent in batches.", 1e-9 * (double)f->batch_ns},
+        {"outcry_replies_dropped_total", "counter", "Replies lost because a client did not read.",
+         (double)f->stats.dropped},
+        {"outcry_broken_clients_total", "counter", "Clients dropped because they broke the ring's protocol.",
+         (double)f->stats.broken},
+        {"outcry_advances_total", "counter", "Advances of a session's windows.", (double)f->stats.advances},
+        {"outcry_advance_seconds_total", "counter", "Time spent in advances.", 1e-9 * (double)f->stats.advance_ns},
+        {"outcry_sessions", "gauge", "Open sessions.", (double)f->stats.sessions},
+        {"outcry_queue_requests", "gauge", "Requests that the last batches found waiting.", (double)f->in_queue},
+        {"outcry_advance_budget_used", "gauge",
+         "Share of serve.advance_budget that open sessions may need, of the busiest batcher.", f->budget_used},
+        {"outcry_input_rows_total", "counter", "Rows whose drift was looked at.", (double)f->rows},
+        {"outcry_input_shift_max", "gauge",
+         "Largest distance of an input's running mean from training's, in training's deviations.", f->shift_max},
+        {"outcry_input_spread_max", "gauge",
+         "Largest ratio of an input's running deviation to training's, or its inverse.", f->spread_max},
+        {"outcry_input_features_drifted", "gauge", "Inputs whose mean or deviation is no longer training's.",
+         (double)f->drifted},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        oc_metrics_head(out, rows[i].name, rows[i].type, rows[i].help);
+        oc_text_add(out, "%s %.9g\n", rows[i].name, rows[i].value);
+    }
+}
 
 void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const oc_server_stats *server, const oc_batcher *batchers,
-                      int batcher_count)
+                      int batcher_count, const char *backend)
 {
-    head(out, "outcry_model_info", "gauge", "The model in use.");
+    oc_figures f;
+    oc_figures_sum(&f, batchers, batcher_count);
+    oc_metrics_head(out, "outcry_build_info", "gauge", "The program that answers.");
+    oc_text_add(out, "outcry_build_info{version=\"%s\",backend=\"%s\"} 1\n", oc_build_text(), backend);
+    oc_metrics_head(out, "outcry_model_info", "gauge", "The model in use.");
     oc_text_add(out, "outcry_model_info{model=\"%s\",version=\"%s\"} 1\n", bundle->name,
                 bundle->version); /* both of a safe alphabet */
-    write_replies(out, batchers, batcher_count);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        head(out, rows[i].name, rows[i].type, rows[i].help);
-        oc_text_add(out, "%s %.9g\n", rows[i].name,
-                    rows[i].scale * (double)sum(batchers, batcher_count, rows[i].offset));
-    }
-    write_latency(out, batchers, batcher_count);
-    head(out, "outcry_clients_total", "counter", "Clients of the socket by what they were told.");
+    write_replies(out, &f);
+    write_rows(out, &f);
+    write_sizes(out, &f);
+    oc_metrics_histogram(out, "outcry_queue_seconds", "From publication of a request until it is taken.", &f.queue);
+    oc_metrics_histogram(out, "outcry_service_seconds", "From taking a request to its probabilities.", &f.service);
+    oc_metrics_histogram(out, "outcry_answer_seconds", "From publication of a request to its probabilities.", &f.whole);
+    oc_metrics_head(out, "outcry_clients_total", "counter", "Clients of the socket by what they were told.");
     for (size_t i = OC_HELLO_WELCOME; i <= OC_HELLO_FAILED; i++)
         oc_text_add(out, "outcry_clients_total{hello=\"%s\"} %llu\n", hello_names[i],
                     (unsigned long long)__atomic_load_n(&server->hellos[i], __ATOMIC_RELAXED));

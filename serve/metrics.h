@@ -1,4 +1,5 @@
-/* metrics.h - the counters of a server as Prometheus text, format 0.0.4: counters end in _total, one line a series. */
+/* metrics.h - the figures of a server, summed over its batchers while they run: each number is right by itself, not all
+ * at one instant. As Prometheus text, format 0.0.4: counters end in _total, one line a series. */
 #ifndef OC_SERVE_METRICS_H
 #define OC_SERVE_METRICS_H
 
@@ -9,7 +10,31 @@ typedef struct oc_server_stats {
     uint64_t hellos[OC_HELLO_FAILED + 1];
 } oc_server_stats; /* clients by what they were told */
 
+typedef struct oc_figures {
+    oc_batcher_stats stats;
+    oc_histogram queue, service, whole;
+    uint64_t sizes[OC_OBSERVED_SIZES], batch_ns, rows, in_queue;
+    int64_t last_ns;              /* of the last answer, CLOCK_MONOTONIC; 0: none */
+    double budget_used;           /* of the batcher that has the least left: 0 none, 1 all of serve.advance_budget */
+    double shift_max, spread_max; /* largest |mean| of a standardised input, largest ratio of its deviation to 1 */
+    int drifted, shift_at, spread_at; /* inputs beyond OC_DRIFT_SHIFT or OC_DRIFT_SPREAD; which are the largest */
+} oc_figures;
+
+/* An input has drifted where its running mean lies a standard deviation of training from training's, or its deviation
+ * is twice or half of it; not before OC_DRIFT_ROWS_MIN rows came. */
+#define OC_DRIFT_SHIFT  1.0
+#define OC_DRIFT_SPREAD 2.0
+enum { OC_DRIFT_ROWS_MIN = 100 };
+
+void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count);
+/* Over all batchers, weighted by the rows of each; mean and variance [inputs]. Returns the rows. */
+uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, float *mean, float *variance);
+
+void oc_metrics_head(oc_text *out, const char *name, const char *type, const char *help);
+void oc_metrics_histogram(oc_text *out, const char *name, const char *help, const oc_histogram *h);
 void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const oc_server_stats *server, const oc_batcher *batchers,
-                      int batcher_count);
+                      int batcher_count, const char *backend);
+extern const char *const oc_request_names[OC_BATCHER_KINDS];
+extern const char *const oc_reply_names[OC_REPLY_STATE_COUNT];
 
 #endif

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "serve/batcher.h"
 #include "serve/metrics.h"
+#include "serve/status.h"
 
 enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, BATCH_MAX = 4096, POLL_MS = 50, BACKLOG = 64 };
 
@@ -292,5 +293,26 @@ size_t oc_server_planned_bytes(const oc_server *s)
 
 void oc_server_metrics(const oc_server *s, oc_text *out)
 {
-    oc_metrics_write(out, s->version->members[0], &s->stats, s->batchers, s->batcher_count);
+    oc_metrics_write(out, s->version->members[0], &s->stats, s->batchers, s->batcher_count, s->backend_text);
+}
+
+void oc_server_status(const oc_server *s, oc_text *out)
+{
+    oc_status_write(out, s->version->members[0], s->batchers, s->batcher_count, s->backend_text);
+}
+
+void oc_server_drift(const oc_server *s, oc_text *out)
+{
+    oc_status_drift(out, s->version->members[0], s->batchers, s->batcher_count);
+}
+
+void oc_server_figures(const oc_server *s, struct oc_figures *out)
+{
+    oc_figures_sum(out, s->batchers, s->batcher_count);
+}
+
+bool oc_server_window(const oc_server *s, int batcher, size_t seat, struct oc_seat_view *out, float *window)
+{
+    return batcher >= 0 && batcher < s->batcher_count && seat < s->batchers[batcher].observed.seat_count &&
+           oc_observed_read(&s->batchers[batcher].observed, seat, out, window);
 }

@@ -28,5 +28,12 @@ const oc_bundle *oc_server_bundle(const oc_server *s);
 const char *oc_server_backend(const oc_server *s); /* "cpu avx512" */
 size_t oc_server_planned_bytes(const oc_server *s);
 void oc_server_metrics(const oc_server *s, oc_text *out); /* Prometheus text format 0.0.4 */
+void oc_server_status(const oc_server *s, oc_text *out);  /* serve/status.h */
+void oc_server_drift(const oc_server *s, oc_text *out);   /* serve/status.h */
+struct oc_figures;
+struct oc_seat_view;
+void oc_server_figures(const oc_server *s, struct oc_figures *out); /* serve/metrics.h */
+/* The last window [T,F] and answer of a seat (serve/observed.h) of a batcher; false where there is none. */
+bool oc_server_window(const oc_server *s, int batcher, size_t seat, struct oc_seat_view *out, float *window);
 
 #endif

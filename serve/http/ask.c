@@ -60,6 +60,10 @@ typedef struct asking {
 static void reply_add(oc_http_asked *out, const oc_wire_reply *reply)
 {
     if (reply->state > out->worst) out->worst = reply->state;
+    out->mixed |= out->generation != 0 && out->generation != reply->model_version;
+    out->generation = reply->model_version;
+    memcpy(out->version, reply->version_text, sizeof out->version);
+    out->version[sizeof out->version - 1] = 0;
     if (reply->queue_ns > out->times.queue_ns) out->times.queue_ns = reply->queue_ns;
     if (reply->service_ns > out->times.service_ns) out->times.service_ns = reply->service_ns;
 }

@@ -10,6 +10,7 @@
 #include "serve/client/client.h"
 #include "serve/http/http.h"
 #include "serve/http/infer.h"
+#include "serve/observed.h"
 
 /* Why a request was not answered with what it asked for; one row: enum, label in metrics, status. */
 #define OC_HTTP_REFUSALS(X)                                                                                            \
@@ -74,7 +75,8 @@ struct oc_http {
     size_t room_bytes, values_cap, answer_cap;
     uint32_t draining;
     uint64_t answers[OC_HTTP_CODES], refusals[OC_HTTP_REFUSAL_COUNT]; /* by __atomic */
-    uint64_t sequences_open, sequences_expired;
+    uint64_t sequences_open, sequences_expired, under_way;
+    oc_histogram whole; /* from a request's head to its answer, inference alone */
     char address[64], version[32];
 };
 
@@ -100,7 +102,9 @@ void oc_http_slot_give(oc_http *h, oc_http_slot *s);
 
 /* ask.c */
 typedef struct oc_http_asked {
-    uint32_t worst; /* oc_reply_state */
+    uint32_t worst, generation; /* oc_reply_state; of the version that answered */
+    bool mixed;                 /* not all windows by the same version: it was swapped meanwhile */
+    char version[OC_WIRE_SYMBOL];
     oc_infer_times times;
 } oc_http_asked;
 OC_MUST oc_http_askers_open(oc_http *h);
@@ -119,6 +123,13 @@ enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slo
                                const oc_http_asked *asked); /* an answer, or the refusal that its state means */
 enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, const char *url,
                               const char *method);
+
+/* reports.c: what is told of the server and its model, and of this front. */
+enum MHD_Result oc_http_metrics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_drift(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_statistics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 
 /* sequences.c: pushes. */
 OC_MUST oc_http_sequences_open(oc_http *h);

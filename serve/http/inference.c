@@ -3,7 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "serve/http/front.h"
+
+enum { SWAPS_MAX = 4 };
 
 static const struct {
     bool answered;
@@ -19,6 +22,7 @@ static const struct {
     [OC_REPLY_REFUSED_ORDER] = {false, OC_HTTP_ORDER,
                                 "the row's number \"sequence\" did not rise: it, or a later "
                                 "one, was taken before"},
+    [OC_REPLY_REFUSED_OVERLOAD] = {false, OC_HTTP_OVERLOAD, "overloaded: the window waited longer than it may"},
     [OC_REPLY_REFUSED_DRAINING] = {false, OC_HTTP_DRAINING, "the server is stopping"},
 };
 
@@ -26,13 +30,14 @@ enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slo
                                const oc_http_asked *asked)
 {
     const oc_infer_answer answer = {
-        .probabilities = s->probabilities, .times = asked->times, .state = asked->worst, .version = h->model->version};
+        .probabilities = s->probabilities, .times = asked->times, .state = asked->worst, .version = asked->version};
     if (asked->worst >= OC_REPLY_STATE_COUNT || (!meanings[asked->worst].answered && !meanings[asked->worst].message))
         return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server could not answer");
     if (!meanings[asked->worst].answered)
         return oc_http_refuse(h, c, meanings[asked->worst].why, meanings[asked->worst].message);
     s->answer_bytes = oc_infer_print(r, h->model, &answer, s->answer, h->answer_cap, &s->json_bytes);
     assert(s->answer_bytes > 0);
+    oc_histogram_add_shared(&h->whole, oc_clock_monotonic_ns() - s->begun_ns);
     return oc_http_send(h, c, r, s);
 }
 
@@ -48,8 +53,11 @@ enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot
                               "model's: its metadata says which");
     if (r.sequence_id[0]) return oc_http_push(h, c, s, &r);
     oc_http_asker *a = oc_http_asker_take(h);
-    const oc_status status = oc_http_ask_windows(h, a, s, &r, &asked);
+    oc_status status = OC_OK;
+    for (int i = 0; i < SWAPS_MAX && status == OC_OK && (i == 0 || asked.mixed); i++) /* one answer, one version */
+        status = oc_http_ask_windows(h, a, s, &r, &asked);
     oc_http_asker_give(a);
+    if (status == OC_OK && asked.mixed) status = OC_EAGAIN;
     if (status != OC_OK) return oc_http_refuse(h, c, OC_HTTP_OVERLOAD, "overloaded: no answer in time");
     return oc_http_finish(h, c, s, &r, &asked);
 }

@@ -70,6 +70,7 @@ static oc_http_slot *slot_take(oc_http *h)
     if (s) h->free_slots = s->next;
     pthread_mutex_unlock(&h->lock);
     if (!s) return NULL;
+    __atomic_fetch_add(&h->under_way, 1, __ATOMIC_RELAXED);
     s->body_bytes = s->answer_bytes = s->json_bytes = 0;
     s->refused = false;
     s->begun_ns = oc_clock_monotonic_ns();
@@ -89,7 +90,10 @@ void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state,
     oc_http *h = context;
     (void)c;
     if (code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED) oc_http_refusal_count(h, OC_HTTP_SLOW);
-    if (*state) oc_http_slot_give(h, *state);
+    if (*state) {
+        oc_http_slot_give(h, *state);
+        __atomic_fetch_sub(&h->under_way, 1, __ATOMIC_RELAXED);
+    }
     *state = NULL;
 }
 

@@ -11,7 +11,8 @@ static enum MHD_Result server_metadata(oc_http *h, struct MHD_Connection *c, oc_
     char text[256];
     (void)s;
     snprintf(text, sizeof text,
-             "{\"name\":\"outcry\",\"version\":\"%s\",\"extensions\":[\"binary_tensor_data\",\"sequence\"]}",
+             "{\"name\":\"outcry\",\"version\":\"%s\",\"extensions\":[\"binary_tensor_data\",\"sequence\","
+             "\"statistics\",\"model_repository\"]}",
              h->version);
     return oc_http_say(h, c, text);
 }
@@ -45,49 +46,14 @@ static enum MHD_Result model_metadata(oc_http *h, struct MHD_Connection *c, oc_h
     return oc_http_say(h, c, text);
 }
 
-static void counter(oc_text *out, const char *name, const char *type, const char *help)
-{
-    oc_text_add(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void own_metrics(oc_http *h, oc_text *out)
-{
-    counter(out, "outcry_http_answers_total", "counter", "Answers over HTTP by status.");
-    for (int code = 0; code < OC_HTTP_CODES; code++) {
-        const uint64_t n = __atomic_load_n(&h->answers[code], __ATOMIC_RELAXED);
-        if (n > 0) oc_text_add(out, "outcry_http_answers_total{code=\"%d\"} %" PRIu64 "\n", code, n);
-    }
-    counter(out, "outcry_http_refusals_total", "counter", "Requests over HTTP that were refused, by reason.");
-    for (int i = 0; i < OC_HTTP_REFUSAL_COUNT; i++)
-        oc_text_add(out, "outcry_http_refusals_total{reason=\"%s\"} %" PRIu64 "\n",
-                    oc_http_refusal_name((oc_http_refusal)i), __atomic_load_n(&h->refusals[i], __ATOMIC_RELAXED));
-    counter(out, "outcry_http_sequences", "gauge", "Open sequences of pushed rows over HTTP.");
-    oc_text_add(out, "outcry_http_sequences %" PRIu64 "\n", __atomic_load_n(&h->sequences_open, __ATOMIC_RELAXED));
-    counter(out, "outcry_http_sequences_expired_total", "counter", "Sequences closed because nobody asked of them.");
-    oc_text_add(out, "outcry_http_sequences_expired_total %" PRIu64 "\n",
-                __atomic_load_n(&h->sequences_expired, __ATOMIC_RELAXED));
-}
-
-static enum MHD_Result metrics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
-{
-    oc_text text = {0};
-    (void)s;
-    oc_server_metrics(h->server, &text);
-    own_metrics(h, &text);
-    const enum MHD_Result good = oc_text_finish(&text, "metrics") != OC_OK
-                                     ? MHD_NO
-                                     : oc_http_respond(h, c, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
-                                                       text.data, text.bytes, false);
-    oc_text_free(&text);
-    return good;
-}
-
 /* NAME: the model's name; VERSION: its version. "/versions/VERSION" may be left out (second row of each pair). */
 static const struct {
     const char *method, *path;
     enum MHD_Result (*run)(oc_http *, struct MHD_Connection *, oc_http_slot *);
 } routes[] = {
-    {"GET", "/metrics", metrics},
+    {"GET", "/metrics", oc_http_metrics},
+    {"GET", "/outcry/status", oc_http_status},
+    {"GET", "/outcry/drift", oc_http_drift},
     {"GET", "/v2", server_metadata},
     {"GET", "/v2/health/live", live},
     {"GET", "/v2/health/ready", ready},
@@ -95,6 +61,10 @@ static const struct {
     {"GET", "/v2/models/NAME/versions/VERSION", model_metadata},
     {"GET", "/v2/models/NAME/ready", ready},
     {"GET", "/v2/models/NAME/versions/VERSION/ready", ready},
+    {"GET", "/v2/models/stats", oc_http_statistics},
+    {"GET", "/v2/models/NAME/stats", oc_http_statistics},
+    {"GET", "/v2/models/NAME/versions/VERSION/stats", oc_http_statistics},
+    {"POST", "/v2/repository/index", oc_http_index},
     {"POST", "/v2/models/NAME/infer", oc_http_infer},
     {"POST", "/v2/models/NAME/versions/VERSION/infer", oc_http_infer},
 };

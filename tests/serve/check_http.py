@@ -152,7 +152,31 @@ def metrics(text):
         assert [v for _, v in buckets] == sorted(v for _, v in buckets), buckets
         assert buckets[-1][1] == series[f"{name}_count", None] and (f"{name}_sum", None) in series, buckets
     assert series["outcry_replies_total", 'kind="window",state="ok"'] > 0
+    for name in ("outcry_queue_seconds_count", "outcry_service_seconds_count", "outcry_answer_seconds_count",
+                 "outcry_http_seconds_count", "outcry_batch_requests_count", "outcry_batches_total",
+                 "outcry_input_rows_total", "outcry_advance_budget_used", "outcry_http_requests_under_way"):
+        assert (name, None) in series, name
+    assert series["outcry_input_rows_total", None] > 0 and series["outcry_batch_requests_count", None] > 0
+    assert series["outcry_queue_seconds_sum", None] + series["outcry_service_seconds_sum", None] \
+        <= 1.001 * series["outcry_answer_seconds_sum", None] + 1e-3
     return series
+
+
+def status(port, about):
+    """What the page and `outcry top` read: JSON whose figures are those of /metrics; every input's drift."""
+    told, series = json.loads(get(port, "/outcry/status")[1]), metrics(get(port, "/metrics")[1])
+    assert told["model"] == about["name"] and told["version"] == about["version"], told
+    assert len(told["bounds_ns"]) + 1 == len(told["stages"]["whole"]) == len(told["http"]["seconds"])
+    assert told["replies"]["window"]["ok"] == series["outcry_replies_total", 'kind="window",state="ok"']
+    assert sum(told["stages"]["whole"]) == series["outcry_answer_seconds_count", None]
+    assert told["inputs"]["rows"] == series["outcry_input_rows_total", None] > 100
+    window = [one for one in told["instruments"] if one["symbol"] == "(windows)"]
+    assert window and all(abs(sum(p) - 1) < 1e-5 for p in window[0]["probabilities"]), told["instruments"]
+    drift = json.loads(get(port, "/outcry/drift")[1])
+    assert drift["rows"] == told["inputs"]["rows"] and len(drift["features"]) == about["shape"]["inputs"], drift
+    shift = max(abs(one["shift"]) for one in drift["features"])
+    assert abs(shift - told["inputs"]["shift_max"]) < 1e-4 * (1 + shift), (shift, told["inputs"])
+    assert abs(shift - series["outcry_input_shift_max", None]) < 1e-4 * (1 + shift)
 
 
 def raw(port, data, wait=2.0):
@@ -262,6 +286,7 @@ with tempfile.TemporaryDirectory() as work:
         equality(at, folder, description)
         if index == "0":
             protocol(at, description)
+            status(at, description)
             malformed(at, description)
             not_finite(at, description)
             example = subprocess.run([EXAMPLE, f"unix:{work}/s.sock", "50"], capture_output=True, text=True, timeout=60)

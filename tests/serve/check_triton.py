@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 if os.environ.get("OUTCRY_PYTHON") and "--here" not in sys.argv:
     os.execv(os.environ["OUTCRY_PYTHON"], [os.environ["OUTCRY_PYTHON"], "-B", *sys.argv, "--here"])
@@ -98,6 +99,27 @@ def sequence(client, about, windows, answers):
         raise AssertionError("a sequence that has ended")
 
 
+def about_itself(client, about, asked):
+    """The statistics and repository extensions."""
+    name, version = about["name"], about["version"]
+    index = client.get_model_repository_index()
+    assert [(one["name"], one["version"], one["state"]) for one in index] == [(name, version, "READY")], index
+    assert {"statistics", "sequence", "model_repository"} <= set(client.get_server_metadata()["extensions"])
+    for stats in (client.get_inference_statistics(), client.get_inference_statistics(name),
+                  client.get_inference_statistics(name, version)):
+        (one,) = stats["model_stats"]
+        assert one["name"] == name and one["version"] == version, one
+        assert one["inference_count"] >= asked and 0 < one["execution_count"], (one, asked)
+        assert abs(one["last_inference"] / 1000 - time.time()) < 300, one
+        for stage in ("success", "queue", "compute_infer"):
+            assert one["inference_stats"][stage]["count"] >= asked and one["inference_stats"][stage]["ns"] > 0, one
+    try:
+        client.get_inference_statistics(name, "none")
+    except InferenceServerException:
+        return
+    raise AssertionError("a version that is not there")
+
+
 def refusals(client, about, windows):
     bad = windows[:1].copy()
     bad[0, 0, 0] = numpy.nan
@@ -129,8 +151,9 @@ with tempfile.TemporaryDirectory() as work:
             metadata(asking, description)
             equality(asking, description, x, y)
             sequence(asking, description, x, y)
+            about_itself(asking, description, 41)
             if steps > 1 and inputs > 1:
                 refusals(asking, description, x)
         server.send_signal(signal.SIGTERM)
         assert server.wait(15) == 0
-print("tritonclient.http: readiness, metadata, JSON and binary inference, sequences, refusals")
+print("tritonclient.http: readiness, metadata, JSON and binary inference, sequences, statistics, index, refusals")
