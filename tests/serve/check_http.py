@@ -164,7 +164,12 @@ def metrics(text):
 
 def status(port, about):
     """What the page and `outcry top` read: JSON whose figures are those of /metrics; every input's drift."""
-    told, series = json.loads(get(port, "/outcry/status")[1]), metrics(get(port, "/metrics")[1])
+    told, series = {"stages": {"whole": []}}, {("outcry_answer_seconds_count", None): -1}
+    for _ in range(200):                                    # times are counted behind the answer
+        if sum(told["stages"]["whole"]) == series["outcry_answer_seconds_count", None]:
+            break
+        time.sleep(0.1)
+        told, series = json.loads(get(port, "/outcry/status")[1]), metrics(get(port, "/metrics")[1])
     assert told["model"] == about["name"] and told["version"] == about["version"], told
     assert len(told["bounds_ns"]) + 1 == len(told["stages"]["whole"]) == len(told["http"]["seconds"])
     assert told["replies"]["window"]["ok"] == series["outcry_replies_total", 'kind="window",state="ok"']
