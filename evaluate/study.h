@@ -10,6 +10,7 @@
 #include "base/config.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "train/comm.h"
 
 /* The keys of training and those of a study, as one schema; both live as long as the process. */
 OC_MUST oc_study_keys(const oc_config_key **keys, size_t *count);
@@ -23,6 +24,11 @@ typedef struct oc_study_result {
  * trial and seed, in the folder that all parts share; whoever then runs the whole finds them done, chooses and tests.
  * The same study.json and ledger whatever the split. OC_EAGAIN: another process trains one of these runs. */
 OC_MUST oc_study_run(const oc_config *config, const char *out, int part, int parts, oc_study_result *result);
+
+/* The same as one rank of a job, all of which call it and share the folder: each trains its part, then rank 0 the
+ * whole; result is rank 0's. OC_EAGAIN: a rank was asked to stop, and all have saved. After a failure the caller closes
+ * comm with it. */
+OC_MUST oc_study_run_ranks(oc_comm *comm, const oc_config *config, const char *out, oc_study_result *result);
 
 /* The rows `trained` and `tested` of folds as a hash chain of JSON lines, without a word about time: the same study
  * gives the same bytes. path NULL: only *head. */

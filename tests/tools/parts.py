@@ -1,11 +1,15 @@
 """A study over several processes: as four parts at once, one of them killed and begun again, then merged, it leaves the
-ledger, the hashes and the table that one process leaves.
+ledger, the hashes and the table that one process leaves. The same for the ranks of mpirun; one that stops is named, and
+all save when one is asked to.
 
 usage: parts.py OUTCRY SOURCE
 """
 
+import glob
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +29,14 @@ def check(name, holds, said=""):
         faults.append(f"{name}: {str(said)[-500:]}")
 
 
-def start(folder, *more):
+def start(folder, *more, launcher=()):
     pairs = [p for s in SETS for p in ("--set", s)]
-    command = [OUTCRY, "study", f"{SOURCE}/configs/study.yaml", "--out", "study", "--json", "--quiet", *pairs, *more]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [*launcher, OUTCRY, "study", f"{SOURCE}/configs/study.yaml", "--out", "study", "--json", "--quiet"]
+    command += [*pairs, *more]
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def end(name, process, code=0):
@@ -68,6 +76,57 @@ def killed_and_begun_again(folder):
     process.communicate()
 
 
+def ranks(folder, count, *more):
+    return start(folder, *more, launcher=["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(count)])
+
+
+def victim_of(job, rank):
+    """Process id of a rank of mpirun."""
+    wanted = f"OMPI_COMM_WORLD_RANK={rank}".encode()
+    until = time.monotonic() + 60
+    while time.monotonic() < until and job.poll() is None:
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                parent = int(open(f"/proc/{name}/stat").read().rsplit(")", 1)[1].split()[1])
+                if parent == job.pid and wanted in open(f"/proc/{name}/environ", "rb").read().split(b"\0"):
+                    return int(name)
+            except (OSError, ValueError):
+                pass
+        time.sleep(0.01)
+    sys.exit("the study was over before a rank was harmed")
+
+
+def over_ranks(folder, whole):
+    """Harmed twice, then run on another number of ranks."""
+    long = ("--set", "train.epochs=400", "--set", "train.patience=0", "--out", "study-long")
+    for number, code, said in (
+        (signal.SIGSTOP, 1, r"no answer from rank 1 on \S+ for"),
+        (signal.SIGUSR1, 75, "another rank was stopped|stopped after step"),
+    ):
+        job = ranks(folder, 2, *long)
+        victim = victim_of(job, 1)
+        while job.poll() is None and len(glob.glob(f"{folder}/study-long/runs/*/*/*/run/log.jsonl")) < 2:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        os.kill(victim, number)
+        out, text = job.communicate(timeout=100)
+        took = time.monotonic() - begun
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        check(f"{number.name} to a rank: exit", job.returncode == code, f"{job.returncode} {text}")
+        check(f"{number.name} to a rank: said", re.search(said, text), text)
+        check(f"{number.name} to a rank: {took:.1f} s", took < 10, text)
+        print(f"study over 2 ranks, {number.name} to rank 1: {took:.1f} s")
+    for count in (2, 3):
+        shutil.rmtree(f"{folder}/study", ignore_errors=True)
+        check(f"{count} ranks: the same ledger_hash", end(f"{count} ranks", ranks(folder, count)) == whole)
+        (table, _, lines, tested), (table1, _, lines1, tested1) = files(folder), files(one)
+        check(f"{count} ranks: the same files", (table, lines, tested) == (table1, lines1, tested1))
+    end("a part of ranks", ranks(folder, 2, "--part", "1/2"), 64)
+
+
 with tempfile.TemporaryDirectory() as work:
     one, many = f"{work}/one", f"{work}/many"
     dataset_make(one)
@@ -90,6 +149,8 @@ with tempfile.TemporaryDirectory() as work:
     check("again: nothing is done twice", end("again", start(many)) == whole)
     for bad in ("0/4", "5/4", "1", "1/0", "a/b", "1/4x", "-1/4"):
         end(f"--part {bad}", start(one, f"--part={bad}"), 64)
+    if shutil.which("mpirun") and b"has no MPI" not in subprocess.run([OUTCRY, "doctor"], capture_output=True).stdout:
+        over_ranks(many, whole)
     SETS[-1] = "study.trials=base"
     end("a part of another study", start(many, "--part", "1/4"), 78)
 print("\n".join(faults))
