@@ -6,6 +6,7 @@
 #include "kernels/ops.h"
 #include "market/features.h"
 #include "tools/commands.h"
+#include "tools/doctor_ranks.h"
 #include "train/comm.h"
 
 enum { WHY_BYTES = 512 };
@@ -15,6 +16,10 @@ static const oc_cli_option options[] = {
      "the backend that must be there: where it is not, exit 1 and a message that says what is missing"},
     {"features", NULL, NULL, false,
      "prints the table of market features instead: name, group, parameters, history, source"},
+    {"ranks", NULL, NULL, false,
+     "under mpirun or srun, before a long job: hosts, builds, MPI, NCCL, memory, clocks, latency and bandwidth between "
+     "ranks"},
+    {"timeout", "SECONDS", "10", false, "with --ranks: how long a rank may take to come"},
     {NULL, NULL, NULL, false, NULL},
 };
 
@@ -51,6 +56,14 @@ static oc_status kind_read(const oc_cli *cli, oc_backend_kind *kind)
     return OC_FAIL(OC_EUSAGE, "--backend %s: auto, cpu or cuda", wish);
 }
 
+static oc_status ranks_run(oc_cli *cli)
+{
+    char gpu[WHY_BYTES];
+    if (!there(OC_BACKEND_CUDA, gpu)) snprintf(gpu, sizeof gpu, "none");
+    OC_TRY(oc_doctor_ranks(cli, gpu));
+    return OC_OK;
+}
+
 static oc_status run(oc_cli *cli)
 {
     char cpu_why[WHY_BYTES], cuda_why[WHY_BYTES];
@@ -61,6 +74,7 @@ static oc_status run(oc_cli *cli)
         return OC_OK;
     }
     OC_TRY(kind_read(cli, &config.kind));
+    if (oc_cli_flag(cli, "ranks")) return ranks_run(cli);
     OC_TRY(oc_backend_open(&backend, &config));
     const oc_backend_info *info = oc_backend_describe(backend);
     const bool gpu = info->kind == OC_BACKEND_CUDA, cuda = there(OC_BACKEND_CUDA, cuda_why);

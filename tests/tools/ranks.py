@@ -124,6 +124,34 @@ def summed_by_the_network(work, wanted):
     trial(work, "allreduce: stop rank 1 of 2", "stop", 2, 1, 20, ("train.epochs=12", *sets), None)
 
 
+def before_a_job(work):
+    """outcry doctor --ranks: a table of what is there; what would spoil a job is exit 1; who does not come is named."""
+    doctor = [OUTCRY, "doctor", "--ranks", "--json"]
+    for count in (1, 4):
+        r = run([*MPIRUN, "-n", str(count), *doctor])
+        lines = [line for line in r.stdout.splitlines() if line.startswith("{")]
+        found = json.loads(lines[0])["rank_check"] if lines else {"seats": (), "wrong": 1}
+        check(f"doctor on {count}", r.returncode == 0 and len(lines) == 1, r.stderr)
+        check(f"doctor on {count}: each rank", [s["name"].split(" on ")[0] for s in found["seats"]] ==
+              [f"rank {i}" for i in range(count)] and found["wrong"] == [], found)  # fmt: skip
+        for s in found["seats"]:
+            times = [x[key] for x in s["exchanges"] for key in ("gather_us", "sum_us")]
+            check("doctor: times", len(times) == (8 if count > 1 else 0) and all(t > 0 for t in times), times)
+            check("doctor: one clock", abs(s["skew_ns"]) <= s["skew_error_ns"], s)
+            check("doctor: memory and cores", s["free_bytes"] > 1e6 and s["cores"] >= 1 and s["local"] == count, s)
+    r = run([*MPIRUN, "-n", "2", OUTCRY, "doctor", "--ranks"])
+    check("doctor: the table", re.search(r"rank 1 on \S+ +2 .*\n.*bytes .*gather us", r.stdout, re.S), r.stdout)
+    r = run([*MPIRUN, "-n", "1", *doctor, ":", "-n", "1", f"{work}/changed", *doctor[1:]])
+    check("doctor: another build", r.returncode == 1 and "different builds: rank 0 on" in r.stderr, r.stderr)
+    check("doctor: another build, as JSON", '"wrong":["different builds' in r.stdout, r.stdout)
+    start = time.monotonic()
+    absent = [*MPIRUN, "-n", "1", *doctor, "--timeout", "2", ":", "-n", "1", "sleep", "60"]
+    r = run(absent)
+    check("doctor: a rank does not come", r.returncode not in (0, 124), r.returncode)
+    check(f"doctor: {time.monotonic() - start:.1f} s", time.monotonic() - start < 15, r.stderr)
+    check("doctor: says for what it waited", "rank 0: MPI_Init has not returned" in r.stderr, r.stderr)
+
+
 def refused(work):
     out = f"{work}/refused"
     r = ranks(3, out)
@@ -304,6 +332,7 @@ def main():
             on_another_count(work, wanted)
             summed_by_the_network(work, wanted)
             refused(work)
+            before_a_job(work)
             disk_full(work, wanted)
             signals(work)
     print("\n".join(faults))
