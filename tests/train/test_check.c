@@ -18,6 +18,7 @@ enum { RANKS = 4 };
 
 typedef struct rank_run {
     oc_comm comm;
+    int64_t timeout_ns;
     const char *about;
     oc_comm_report report;
     oc_status status;
@@ -30,18 +31,21 @@ static void *rank_main(void *argument)
 {
     rank_run *r = argument;
     const oc_comm_self self = {.about = r->about, .gpu = "none", .nccl = "not found"};
-    r->status = oc_comm_check(&r->comm, &self, OC_SECOND_NS, &r->report);
+    r->status = oc_comm_check(&r->comm, &self, r->timeout_ns, &r->report);
     snprintf(r->message, sizeof r->message, "%s", r->status == OC_OK ? "" : oc_status_message());
     oc_comm_close(&r->comm, r->status);
     return NULL;
 }
 
+/* odd: a rank of another MPI; -1: none. */
 static void check_run(double_fault fault, int odd)
 {
     pthread_t threads[RANKS];
     double_net *net = double_open(RANKS, fault);
     for (int r = 0; r < RANKS; r++) {
-        runs[r] = (rank_run){.comm = double_rank(net, r), .about = r == odd ? "MPI 2" : "MPI 1"};
+        runs[r] = (rank_run){.comm = double_rank(net, r),
+                             .timeout_ns = (fault.kind == DOUBLE_LOST ? 1 : 60) * OC_SECOND_NS,
+                             .about = r == odd ? "MPI 2" : "MPI 1"};
         assert_int_equal(pthread_create(&threads[r], NULL, rank_main, &runs[r]), 0);
     }
     for (int r = 0; r < RANKS; r++) pthread_join(threads[r], NULL);
