@@ -16,6 +16,7 @@ static const char *const level_names[] = {
     [OC_LOG_ERROR] = "error", [OC_LOG_WARN] = "warn", [OC_LOG_INFO] = "info", [OC_LOG_DEBUG] = "debug"};
 static atomic_int level_most = OC_LOG_INFO;
 static atomic_bool bar_shown;
+static atomic_int also_fd = -1, also_most = -1;
 
 void oc_log_set_level(oc_log_level level)
 {
@@ -30,6 +31,12 @@ int oc_log_level_parse(const char *name, oc_log_level *level)
         return 1;
     }
     return 0;
+}
+
+void oc_log_also(int fd, oc_log_level level)
+{
+    atomic_store_explicit(&also_fd, fd, memory_order_relaxed);
+    atomic_store_explicit(&also_most, fd < 0 ? -1 : (int)level, memory_order_relaxed);
 }
 
 void oc_log_bar(bool shown)
@@ -70,20 +77,24 @@ static size_t escape(char *line, size_t used, size_t cap, const char *text)
 static void record_write(oc_log_level level, const char *text)
 {
     char line[LINE_BYTES], time[OC_TIME_TEXT];
-    const char *clear = atomic_exchange_explicit(&bar_shown, false, memory_order_relaxed) ? "\r\033[K" : "";
+    const bool shown = (int)level <= atomic_load_explicit(&level_most, memory_order_relaxed);
+    const bool also = (int)level <= atomic_load_explicit(&also_most, memory_order_relaxed);
+    const char *clear = shown && atomic_exchange_explicit(&bar_shown, false, memory_order_relaxed) ? "\r\033[K" : "";
     int length =
         snprintf(line, sizeof line, "%s%s %-5s ", clear, oc_time_text(oc_clock_wall_ns(), time), level_names[level]);
-    size_t used = escape(line, (size_t)length, sizeof line - 1, text);
+    size_t used = escape(line, (size_t)length, sizeof line - 1, text), cleared = strlen(clear);
     int reason = errno;                         /* logging leaves errno alone */
     line[used++] = '\n';
-    ssize_t put = write(STDERR_FILENO, line, used);
+    ssize_t put = shown ? write(STDERR_FILENO, line, used) : 0;
+    if (also) put = write(atomic_load_explicit(&also_fd, memory_order_relaxed), line + cleared, used - cleared);
     (void)put;                                  /* nowhere to complain */
     errno = reason;
 }
 
 static int wanted(oc_log_level level)
 {
-    return (int)level <= atomic_load_explicit(&level_most, memory_order_relaxed);
+    return (int)level <= atomic_load_explicit(&level_most, memory_order_relaxed) ||
+           (int)level <= atomic_load_explicit(&also_most, memory_order_relaxed);
 }
 
 void oc_log(oc_log_level level, const char *format, ...)

@@ -11,6 +11,8 @@ void oc_log_set_level(oc_log_level level);                            /* default
 int oc_log_level_parse(const char *name, oc_log_level *level);        /* error warn info debug; 0 where unknown */
 void oc_log(oc_log_level level, const char *format, ...) OC_PRINTF(2, 3);
 void oc_log_failure(oc_log_level level);     /* this thread's message, a record a line; its trail at debug level */
+/* Records up to `level` also go to fd, whatever stderr shows; fd -1: no longer. fd stays the caller's. */
+void oc_log_also(int fd, oc_log_level level);
 void oc_log_bar(bool shown);                 /* progress: a bar stands on the line, the next record clears it */
 
 #endif

@@ -1,6 +1,11 @@
 /* cmd_train.c - outcry train: a dataset and a fold become RUN/{config.yaml, log.jsonl, checkpoints/, model/}. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "tools/commands.h"
 #include "train/train.h"
@@ -39,9 +44,35 @@ static oc_status result_set(oc_cli *cli, const oc_train_result *r)
                   (json_int_t)r->best_step, "valid_loss", r->valid_loss, "windows_per_second", r->windows_per_second,
                   "weights_hash", hash, "skipped_steps", (json_int_t)r->skipped_steps, "temperature", r->temperature,
                   "ranks", r->ranks, "communication", r->communication);
-    int failed = json_object_update(cli->result, result);
+    json_t *windows = json_array();
+    for (int i = 0; i < r->ranks; i++)
+        (void)json_array_append_new(windows, json_integer((json_int_t)r->rank_windows[i]));
+    int failed = json_object_update(cli->result, result) | json_object_set_new(cli->result, "rank_windows", windows);
     json_decref(result);
     return failed ? OC_FAIL(OC_EMEMORY, "no memory for the result") : OC_OK;
+}
+
+/* DIR/rank-N.log of log.ranks; *fd -1 where none is wanted. */
+static oc_status log_open(const oc_config *config, int rank, int *fd)
+{
+    char name[32], path[OC_PATH_MAX];
+    const char *folder = oc_config_text(config, "log.ranks");
+    *fd = -1;
+    if (!*folder) return OC_OK;
+    snprintf(name, sizeof name, "rank-%d.log", rank);
+    OC_TRY(oc_path_make_folders(folder));
+    OC_TRY(oc_path_join(path, sizeof path, folder, name));
+    *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (*fd < 0) return OC_FAIL(OC_EFAILED, "%s: cannot write: %s", path, strerror(errno));
+    oc_log_also(*fd, OC_LOG_DEBUG);
+    return OC_OK;
+}
+
+static void log_close(int fd, oc_status status)
+{
+    if (status != OC_OK) oc_log_failure(OC_LOG_DEBUG);
+    oc_log_also(-1, OC_LOG_ERROR);
+    if (fd >= 0) close(fd);
 }
 
 /* One rank of the job, or all of it. Rank 0 alone speaks, but for failures, which carry the rank's name. */
@@ -57,8 +88,12 @@ static oc_status rank_run(oc_cli *cli, const oc_config *config)
         oc_cli_log_level(cli, "error");
         cli->json = false;
     }
-    oc_status status = train(cli, &comm, config, &result);
+    int fd;
+    oc_status status = log_open(config, comm.rank, &fd);
+    oc_log(OC_LOG_DEBUG, "train: %s of %d, %d on this host; %s", name, comm.ranks, comm.local, oc_comm_about());
+    if (status == OC_OK) status = train(cli, &comm, config, &result);
     oc_comm_close(&comm, status);
+    log_close(fd, status);
     if (status != OC_OK && several) return oc_status_prefix(status, "%s", name);
     if (status == OC_OK && first) status = result_set(cli, &result);
     return status;

@@ -326,6 +326,14 @@ const int64_t *train_engine_rows(const train_engine *e)
     return e->index;
 }
 
+int train_engine_own(const train_engine *e)
+{
+    size_t first, last, none;
+    oc_team_split((size_t)e->count, e->shard_first, e->shards_all, &first, &none);
+    oc_team_split((size_t)e->count, e->shard_first + e->shards - 1, e->shards_all, &none, &last);
+    return (int)(last - first);
+}
+
 static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
 {
     size_t first, last, total = e->p->parameters.total;

@@ -30,6 +30,7 @@ OC_MUST train_engine_get(train_engine *e, train_weights *w);
 /* The windows [position, position + count) of an epoch's order. */
 void train_engine_batch(train_engine *e, int64_t epoch, int64_t position, int count);
 const int64_t *train_engine_rows(const train_engine *e); /* of that batch: last row of each window */
+int train_engine_own(const train_engine *e);             /* windows of it that this rank computes */
 /* Forward, backward, tree sum, clip, AdamW, average; w as put, where it lies apart. step: for dropout; update: AdamW's
  * count, from 1. */
 OC_MUST train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,

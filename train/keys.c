@@ -11,6 +11,8 @@ const oc_config_key oc_train_keys[] = {
     {"reduce", OC_CONFIG_CHOICE, 0, 0, "tree", "tree|allreduce", NULL,
      "how ranks sum gradients. allreduce: less to move, but weights depend on the number of ranks and on MPI"},
     {"log.level", OC_CONFIG_CHOICE, 0, 0, "info", "error|warn|info|debug", NULL, "what is said on stderr"},
+    {"log.ranks", OC_CONFIG_TEXT, 0, 0, "", NULL, NULL,
+     "folder for a log of each rank (rank-N.log): all it says, also debug, and its exchange times; empty: none"},
 
     {"data.dataset", OC_CONFIG_TEXT, 0, 0, NULL, NULL, NULL, "the .h5 of `outcry build`"},
     {"data.labels", OC_CONFIG_LIST, 0, OC_HORIZONS_MAX, "", NULL, NULL,

@@ -65,6 +65,9 @@ static oc_status interval_log(train_job *j)
                       c->interval_norm / (double)c->interval_steps, "rate",
                       train_rate(&j->plan->o, c->step - 1, j->plan->steps_total), "skipped", (json_int_t)c->skipped);
         OC_TRY(line_add(j, line, rate_of_windows(c)));
+        oc_log(OC_LOG_DEBUG, "train: step %lld: %lld windows here; %.3f s for others, %.3f s for their bytes",
+               (long long)c->step, (long long)j->rank_windows[j->comm->rank], (double)j->comm->wait_ns * 1e-9,
+               (double)j->comm->move_ns * 1e-9);
     }
     c->interval_steps = 0;
     c->interval_loss = c->interval_weight = c->interval_norm = 0;
@@ -165,6 +168,7 @@ static oc_status step_do(train_job *j)
     c->step++;
     c->position += count;
     c->windows += count;
+    j->rank_windows[j->comm->rank] += train_engine_own(j->engine);
     c->train_seconds += (double)(oc_clock_monotonic_ns() - start) * 1e-9;
     if (!r.finite) {
         OC_TRY(skip_count(j, count));
@@ -292,6 +296,7 @@ oc_status train_job_loop(train_job *j)
     if (!writes(j)) progress.quiet = true;
     j->spoken_ns = j->comm->wait_ns + j->comm->move_ns;
     j->paused_at = j->plan->o.pause_after > 0 ? j->c.step + j->plan->o.pause_after : 0;
+    j->windows_before = j->c.windows;
     j->saved_ns = oc_clock_monotonic_ns();
     int64_t start = oc_clock_monotonic_ns();
     oc_status status = loop(j, &progress);

@@ -16,10 +16,12 @@ typedef struct train_job {
     train_log log;
     const char *out; /* RUN, for messages */
     char checkpoints[4096];
-    int64_t saved_ns, save_cost_ns; /* of the last checkpoint */
-    double communication;           /* share of the loop's time, of this rank */
-    int64_t spoken_ns;              /* communication before this loop */
-    int64_t paused_at;              /* step at which train.pause_after stops; 0: none */
+    int64_t saved_ns, save_cost_ns;           /* of the last checkpoint */
+    double communication;                     /* share of the loop's time, of this rank */
+    int64_t spoken_ns;                        /* communication before this loop */
+    int64_t windows_before;                   /* this loop: of the job */
+    int64_t rank_windows[OC_TRAIN_RANKS_MAX]; /* this rank's own; of all once they have ended */
+    int64_t paused_at;                        /* step at which train.pause_after stops; 0: none */
 } train_job;
 
 OC_MUST train_job_start(train_job *j); /* weights from the seed, counters zero, first line of the log */

@@ -126,10 +126,16 @@ double train_rate(const train_options *o, int64_t step, int64_t steps_total)
 
 /* --- identity --- */
 
-static const char *const neutral[] = {
-    "threads",           "log.level",       "data.dataset",
-    "data.folds",        "data.fold",       "train.checkpoint_seconds",
-    "train.pause_after", "comm.timeout_ns", "comm.start_timeout_ns"}; /* dataset and fold count by their hashes */
+static const char *const neutral[] = {"threads",
+                                      "log.level",
+                                      "log.ranks",
+                                      "data.dataset",
+                                      "data.folds",
+                                      "data.fold",
+                                      "train.checkpoint_seconds",
+                                      "train.pause_after",
+                                      "comm.timeout_ns",
+                                      "comm.start_timeout_ns"}; /* dataset and fold count by their hashes */
 
 static bool decides(const char *key)
 {

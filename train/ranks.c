@@ -92,9 +92,12 @@ oc_status train_ranks_share(train_job *j, bool *found)
     return OC_OK;
 }
 
-oc_status train_ranks_end(const train_job *j)
+oc_status train_ranks_end(train_job *j)
 {
-    char none;
-    OC_TRY(oc_comm_gather(j->comm, "end", &none, 0, j->plan->o.comm_start_timeout_ns));
+    int64_t all = 0, wanted = j->c.windows - j->windows_before;
+    OC_TRY(oc_comm_gather(j->comm, "end", j->rank_windows, sizeof *j->rank_windows, j->plan->o.comm_start_timeout_ns));
+    for (int r = 0; r < j->comm->ranks; r++) all += j->rank_windows[r];
+    if (all != wanted)
+        return OC_FAIL(OC_EFAILED, "the ranks have computed %lld windows, not %lld", (long long)all, (long long)wanted);
     return OC_OK;
 }

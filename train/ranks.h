@@ -8,7 +8,7 @@
 OC_MUST train_ranks_agree(const train_job *j, bool resume);
 /* found: rank 0 has a checkpoint in c and w. All ranks get it, so that only rank 0 needs the folder. */
 OC_MUST train_ranks_share(train_job *j, bool *found);
-/* Ends together: the others wait here while rank 0 writes. */
-OC_MUST train_ranks_end(const train_job *j);
+/* Ends together: the others wait here while rank 0 writes. Fills rank_windows; OC_EFAILED: they are not the job's. */
+OC_MUST train_ranks_end(train_job *j);
 
 #endif

@@ -237,6 +237,7 @@ static oc_status job_run(train_job *j, const oc_config *config, bool resume, oc_
     if (!ended) OC_TRY(train_job_save(j));
     OC_TRY(finish(j, result));
     OC_TRY(train_ranks_end(j));
+    memcpy(result->rank_windows, j->rank_windows, sizeof result->rank_windows);
     return OC_OK;
 }
 

@@ -14,11 +14,14 @@
 extern const oc_config_key oc_train_keys[];
 extern const size_t oc_train_key_count;
 
+enum { OC_TRAIN_RANKS_MAX = 64 }; /* ranks divide train.shards */
+
 typedef struct oc_train_result {
     int64_t steps, best_step, skipped_steps;
     double valid_loss, windows_per_second, temperature; /* temperature: of the first horizon */
     double communication; /* share of the time in which rank 0 waited for others or for their bytes */
     int ranks;
+    int64_t rank_windows[OC_TRAIN_RANKS_MAX]; /* [ranks] that each has computed since this start; their sum is all */
     oc_hash weights;
 } oc_train_result;
 

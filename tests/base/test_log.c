@@ -83,9 +83,39 @@ static void test_levels(void **state)
     assert_int_equal(strncmp(bar, "\r\033[K", 4), 0);
 }
 
+/* A second place: records up to its own level, without the escape that clears a bar, whatever stderr shows. */
+static void test_also(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/outcry-log-XXXXXX", text[4096], line[4096];
+    int fd = mkstemp(path);
+    capture c;
+    assert_true(fd >= 0);
+    oc_log_set_level(OC_LOG_ERROR);
+    oc_log_also(fd, OC_LOG_INFO);
+    capture_begin(&c);
+    oc_log_bar(true);
+    oc_log(OC_LOG_DEBUG, "to none");
+    oc_log(OC_LOG_INFO, "to the file");
+    oc_log(OC_LOG_ERROR, "to both");
+    oc_log_also(-1, OC_LOG_ERROR);
+    oc_log(OC_LOG_INFO, "to none again");
+    int first = capture_next(&c, line, sizeof line), second = capture_next(&c, text, sizeof text);
+    capture_end(&c);
+    oc_log_set_level(OC_LOG_INFO);
+    assert_true(first && !second && strstr(line, "to both") && line[0] == '\r');
+    ssize_t got = pread(fd, text, sizeof text - 1, 0);
+    assert_true(got > 0);
+    text[got] = '\0';
+    assert_true(strstr(text, "info  to the file\n") && strstr(text, "error to both\n"));
+    assert_true(!strstr(text, "none") && !strchr(text, '\r'));
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_escapes), cmocka_unit_test(test_one_write),
-                                       cmocka_unit_test(test_levels)};
+                                       cmocka_unit_test(test_levels), cmocka_unit_test(test_also)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

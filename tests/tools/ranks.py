@@ -152,6 +152,24 @@ def before_a_job(work):
     check("doctor: says for what it waited", "rank 0: MPI_Init has not returned" in r.stderr, r.stderr)
 
 
+def logs_of_ranks(work, wanted):
+    """log.ranks: a file of each rank, with its own messages and exchange times; windows of each rank, none dropped."""
+    folder, sets = f"{work}/logs", (f"log.ranks={work}/logs",)
+    r = ranks(4, f"{work}/logged", sets)
+    check("log.ranks: the same weights", weights("log.ranks", r) == wanted)
+    found = json.loads(r.stdout.splitlines()[-1])["rank_windows"]
+    check("rank_windows", len(found) == 4 and sum(found) == 2 * 1000 and max(found) - min(found) < 100, found)
+    for i in range(4):
+        text = open(f"{folder}/rank-{i}.log").read() if os.path.exists(f"{folder}/rank-{i}.log") else ""
+        check(f"log of rank {i}", f"rank {i} on" in text, text)
+        count = len(re.findall(r"step \d+: \d+ windows here; [0-9.]+ s for", text))
+        check(f"log of rank {i}: exchanges", count > 20, text)
+    ranks(4, f"{work}/logged", sets)
+    text = open(f"{folder}/rank-0.log").read()
+    check("log of rank 0: the failure", "a run is there already" in text, text)
+    check("nothing of it on stderr", "windows here" not in r.stderr, r.stderr)
+
+
 def refused(work):
     out = f"{work}/refused"
     r = ranks(3, out)
@@ -331,6 +349,7 @@ def main():
             wanted = one_hash(work)
             on_another_count(work, wanted)
             summed_by_the_network(work, wanted)
+            logs_of_ranks(work, wanted)
             refused(work)
             before_a_job(work)
             disk_full(work, wanted)
