@@ -165,6 +165,12 @@ const oc_ops *oc_backend_ops(const oc_backend *b)
     return &b->driver->ops;
 }
 
+int oc_backend_libraries(oc_library *out, int cap)
+{
+    const oc_backend_driver *driver = cuda_driver();
+    return driver && driver->libraries ? driver->libraries(out, cap) : 0;
+}
+
 /* ---------------------------------------------------------------- memory */
 static size_t tensor_bytes(oc_tensor t)
 {

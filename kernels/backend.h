@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Both sides compare it first. Goes up with every change of this header or of ops.h. */
-enum { OC_BACKEND_ABI = 2 };
+enum { OC_BACKEND_ABI = 3 };
 
 /* One failing call = one call through here: the message is complete, `place` is the source file of the module. */
 typedef struct oc_backend_host {
@@ -40,6 +40,7 @@ typedef struct oc_backend_driver {
     void (*record_drop)(oc_backend *b);
     oc_status (*replay)(oc_backend *b, oc_recording *recording);
     void (*recording_free)(oc_backend *b, oc_recording *recording);
+    int (*libraries)(oc_library *out, int cap); /* a module's; NULL: none */
     oc_ops ops;
 } oc_backend_driver;
 

@@ -56,12 +56,24 @@ typedef struct oc_backend_info {
     bool shares_host_memory;                   /* tensors may lie in plain memory of the process, and be read there */
     bool records;                              /* oc_backend_record_begin works; elsewhere just run the operations */
     char device[64], reason[320];              /* "AMD EPYC …", "auto: no CUDA module …; so the CPU" */
+    char products[48];                         /* CUDA: who takes training's large ones: hand, cuBLASLt 13.0.2 */
 } oc_backend_info;
 
 OC_MUST oc_backend_open(oc_backend **out, const oc_backend_config *config);  /* an explicit cuda without one: error */
 void oc_backend_close(oc_backend *b);
 const oc_backend_info *oc_backend_describe(const oc_backend *b);
 bool oc_isa_available(oc_isa isa);
+
+/* Libraries that the CUDA module looks for on this machine, GPU or not. Their number, 0 without a module; at most cap
+ * are filled. */
+enum { OC_LIBRARIES_MAX = 8, OC_LIBRARY_ABOUT_BYTES = 400 };
+typedef struct oc_library {
+    const char *name, *purpose;
+    bool found;
+    char about[OC_LIBRARY_ABOUT_BYTES];        /* version and file, or what was tried */
+} oc_library;
+int oc_backend_libraries(oc_library *out, int cap);
+
 const char *oc_isa_name(oc_isa isa);
 OC_MUST oc_backend_alloc(oc_backend *b, oc_tensor *t);       /* data from the arena, zeroed; dims and dtype given */
 void oc_backend_seal(oc_backend *b);

@@ -43,6 +43,26 @@ static bool there(oc_backend_kind kind, char *why)
     return opens;
 }
 
+/* Libraries that the CUDA module looks for, by name. */
+static json_t *libraries(char *text, size_t cap)
+{
+    oc_library all[OC_LIBRARIES_MAX];
+    const int found = oc_backend_libraries(all, OC_LIBRARIES_MAX),
+              count = found < OC_LIBRARIES_MAX ? found : OC_LIBRARIES_MAX;
+    json_t *object = json_object();
+    size_t used = 0;
+    *text = 0;
+    for (int i = 0; i < count; i++) {
+        const int wrote =
+            snprintf(text + used, cap - used, "%-10s %s: %s\n", all[i].name, all[i].purpose, all[i].about);
+        used += wrote > 0 && (size_t)wrote < cap - used ? (size_t)wrote : 0;
+        (void)json_object_set_new(
+            object, all[i].name,
+            json_pack("{s:b, s:s, s:s}", "found", (int)all[i].found, "about", all[i].about, "for", all[i].purpose));
+    }
+    return object;
+}
+
 static oc_status kind_read(const oc_cli *cli, oc_backend_kind *kind)
 {
     static const char *const names[] = {
@@ -66,7 +86,7 @@ static oc_status ranks_run(oc_cli *cli)
 
 static oc_status run(oc_cli *cli)
 {
-    char cpu_why[WHY_BYTES], cuda_why[WHY_BYTES];
+    char cpu_why[WHY_BYTES], cuda_why[WHY_BYTES], found[OC_LIBRARIES_MAX * 512];
     oc_backend *backend = NULL;
     oc_backend_config config = {.kind = OC_BACKEND_AUTO, .arena_bytes = 4096};
     if (oc_cli_flag(cli, "features")) {
@@ -81,14 +101,15 @@ static oc_status run(oc_cli *cli)
     const char *chosen = gpu ? "cuda" : "cpu";
     if (!there(OC_BACKEND_CPU, cpu_why) || !gpu) snprintf(cpu_why, sizeof cpu_why, "%s", info->reason);
     json_t *backends = cuda ? json_pack("[s, s]", "cpu", "cuda") : json_pack("[s]", "cpu");
-    json_t *result = json_pack("{s:o, s:s, s:{s:s, s:s}, s:o, s:s, s:I, s:s}", "backends", backends, "chosen", chosen,
-                               "reasons", "cpu", cpu_why, "cuda", cuda_why, "features", isas(), "device", info->device,
-                               "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "ranks", oc_comm_about());
+    json_t *result = json_pack("{s:o, s:s, s:{s:s, s:s}, s:o, s:o, s:s, s:I, s:s}", "backends", backends, "chosen",
+                               chosen, "reasons", "cpu", cpu_why, "cuda", cuda_why, "features", isas(), "libraries",
+                               libraries(found, sizeof found), "device", info->device, "cores",
+                               (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "ranks", oc_comm_about());
     oc_cli_say(cli,
                "backends   cpu%s\nchosen     %s (%s): %s\ndevice     %s, %ld cores\ncuda       %s\n"
-               "ranks      %s\n",
+               "ranks      %s\n%s",
                cuda ? ", cuda" : "", chosen, gpu ? "f32" : oc_isa_name(info->isa), info->reason, info->device,
-               sysconf(_SC_NPROCESSORS_ONLN), cuda_why, oc_comm_about());
+               sysconf(_SC_NPROCESSORS_ONLN), cuda_why, oc_comm_about(), found);
     oc_backend_close(backend);
     int failed = !result || json_object_update(cli->result, result) != 0;
     json_decref(result);

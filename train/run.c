@@ -254,12 +254,14 @@ static oc_status folder_take(train_job *j, const char *log_path, bool resume)
  * the weights too. */
 static oc_status identity_place(train_job *j, char **identity)
 {
-    static const char place[] = "computed on: cuda\n";
+    const oc_backend_info *info = train_engine_backend(j->engine);
     const size_t length = strlen(*identity);
-    if (train_engine_backend(j->engine)->kind != OC_BACKEND_CUDA) return OC_OK;
-    char *longer = realloc(*identity, length + sizeof place);
+    char place[128];
+    if (info->kind != OC_BACKEND_CUDA) return OC_OK;
+    snprintf(place, sizeof place, "computed on: cuda\nlarge products by: %s\n", info->products);
+    char *longer = realloc(*identity, length + strlen(place) + 1);
     if (!longer) return OC_FAIL(OC_EMEMORY, "%s: no memory for the config's identity", j->out);
-    memcpy(longer + length, place, sizeof place);
+    memcpy(longer + length, place, strlen(place) + 1);
     j->origin.identity = *identity = longer;
     return OC_OK;
 }

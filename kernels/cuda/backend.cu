@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernels/cuda/library.cuh"
 #include "kernels/cuda/ops_cuda.cuh"
 
 static constexpr size_t ALIGNMENT = 64, OWN_BYTES = OC_CUDA_PARTS * 8 + 256;
@@ -87,13 +88,13 @@ static OC_MUST memory_take(oc_backend *b, oc_cuda *c, size_t arena_bytes)
 {
     size_t available = 0, total = 0;
     const size_t bytes = arena_bytes + GUARD_BYTES * GUARDS_MAX;
+    const size_t own = OWN_BYTES + (arena_bytes > 0 ? oc_cuda_lt_bytes(b) : 0);
     OC_TRY(oc_cuda_result(b, cudaMemGetInfo(&available, &total), "asking for free memory"));
     void *block = NULL, *pinned = NULL;
-    const cudaError_t error =
-        bytes + OWN_BYTES > available ? cudaErrorMemoryAllocation : cudaMalloc(&block, bytes + OWN_BYTES);
+    const cudaError_t error = bytes + own > available ? cudaErrorMemoryAllocation : cudaMalloc(&block, bytes + own);
     if (error != cudaSuccess)
         return OC_FAIL(OC_EMEMORY, "backend cuda: %s has %.3f of %.3f GB free, the plan takes %.3f GB", b->info.device,
-                       (double)available * 1e-9, (double)total * 1e-9, (double)(bytes + OWN_BYTES) * 1e-9);
+                       (double)available * 1e-9, (double)total * 1e-9, (double)(bytes + own) * 1e-9);
     c->block = (unsigned char *)block;
     c->bytes = bytes;
     c->parts = (double *)(void *)(c->block + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
@@ -102,6 +103,7 @@ static OC_MUST memory_take(oc_backend *b, oc_cuda *c, size_t arena_bytes)
     emulation::hand_out(c->parts, OC_CUDA_PARTS * sizeof *c->parts);
     emulation::hand_out(c->fault, sizeof *c->fault);
 #endif
+    if (own > OWN_BYTES) oc_cuda_lt_memory(b, c->block + (bytes + OWN_BYTES + 255) / 256 * 256);
     OC_TRY(oc_cuda_result(b, cudaMallocHost(&pinned, sizeof *c->fault_host), "pinning host memory"));
     c->fault_host = (oc_cuda_fault *)pinned;
     return OC_OK;
@@ -127,6 +129,7 @@ static OC_MUST fill_state(oc_backend *b, const oc_backend_config *config)
     c->scans = !(scan && strcmp(scan, "0") == 0);
     b->info.records = !c->wait_always && !(record && strcmp(record, "0") == 0);
     OC_TRY(oc_cuda_lanes_open(b));
+    OC_TRY(oc_cuda_lt_open(b));
     OC_TRY(memory_take(b, c, config->arena_bytes));
     OC_TRY(fault_clear(b));
     OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting"));
@@ -142,6 +145,7 @@ static void cuda_close(oc_backend *b)
         (void)cudaStreamSynchronize(c->lanes[0]);
         (void)cudaFree(c->block);
     }
+    oc_cuda_lt_close(b);
     if (c->fault_host) (void)cudaFreeHost(c->fault_host);
     oc_cuda_lanes_close(b);
     free(c);
@@ -254,6 +258,7 @@ static void driver_fill(oc_backend_driver &d)
     d.record_drop = oc_cuda_record_drop;
     d.replay = oc_cuda_replay;
     d.recording_free = oc_cuda_recording_free;
+    d.libraries = oc_cuda_libraries;
     d.ops.gather_scale = oc_cuda_gather_scale;
     d.ops.lstm_packed_bytes = oc_cuda_lstm_packed_bytes;
     d.ops.lstm_pack = oc_cuda_lstm_pack;

@@ -25,6 +25,7 @@ typedef struct oc_cuda_fault {
 static constexpr int OC_CUDA_PARTS = 1024; /* of a sum in two passes */
 static constexpr int OC_CUDA_LANES = 1 + OC_LAYERS_MAX;
 
+typedef struct oc_cuda_lt oc_cuda_lt; /* product_lt.cu */
 typedef struct oc_cuda {
     int device, multiprocessors;
     size_t shared_max;   /* of one block */
@@ -40,6 +41,7 @@ typedef struct oc_cuda {
     double *parts; /* [OC_CUDA_PARTS] */
     oc_cuda_fault *fault, *fault_host;
     const char *launched; /* the last kernel */
+    oc_cuda_lt *lt;       /* cuBLASLt for large products; NULL: by hand */
 } oc_cuda;
 
 /* oc_tensor_count lives in the program; the module has its own. */
@@ -73,6 +75,12 @@ OC_MUST oc_cuda_fork(oc_backend *b, int lanes);            /* 1 … lanes after 
 OC_MUST oc_cuda_join(oc_backend *b, int lanes);            /* 0, now the current one, after 1 … lanes */
 OC_MUST oc_cuda_lanes_open(oc_backend *b);                 /* these two of backend.cu alone */
 void oc_cuda_lanes_close(oc_backend *b);
+
+/* Decides who takes large products, and says it in info.products. Close stands in for an open that failed. */
+OC_MUST oc_cuda_lt_open(oc_backend *b);
+size_t oc_cuda_lt_bytes(oc_backend *b); /* of workspace in the planned block */
+void oc_cuda_lt_memory(oc_backend *b, void *workspace);
+void oc_cuda_lt_close(oc_backend *b);
 
 /* ---------------------------------------------------------------- launching */
 #ifdef OC_EMULATION

@@ -116,7 +116,7 @@ static OC_MUST cell_run(oc_backend *b, const cell_step *wanted)
 
 /* gates [rows][4H] = x . W_ih' + bias */
 static OC_MUST project(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_lstm_layout *l, const float *packed,
-                       int layer, int rows, const float *x, float *gates)
+                       int layer, int rows, const float *x, float *gates, bool training)
 {
     const int inputs = oc_cuda_layer_inputs(s, layer);
     oc_cuda_product p = {};
@@ -133,6 +133,7 @@ static OC_MUST project(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_lstm
     p.c_row = p.n;
     p.start = packed + l->bias[layer];
     p.math = b->info.math;
+    p.large = training;
     OC_TRY(oc_cuda_product_run(b, &p));
     return OC_OK;
 }
@@ -147,7 +148,7 @@ static OC_MUST layer_run(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_ls
                          int layer, const float *x, const oc_dropout *dropout, bool training, const layer_memory *m)
 {
     const int64_t state = (int64_t)s->batch * s->hidden;
-    OC_TRY(project(b, s, l, packed, layer, s->steps * s->batch, x, m->gates));
+    OC_TRY(project(b, s, l, packed, layer, s->steps * s->batch, x, m->gates, training));
     if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
         const oc_lstm_scan scan = {
             s->batch, s->steps,   s->hidden, packed + l->scan[layer].forward_hh, m->gates, m->cells,
@@ -220,7 +221,7 @@ oc_status oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor pac
     for (int i = 0; i < s->layers && n > 0; i++) {
         float *states = (float *)h.data + i * state, *cells = (float *)c.data + i * state;
         if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
-            OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates));
+            OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates, false));
             const oc_lstm_scan scan = {n,
                                        1,
                                        s->hidden,
@@ -242,7 +243,7 @@ oc_status oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor pac
                               cudaMemcpyAsync(kept + l.old, states, (size_t)state * sizeof(float),
                                               cudaMemcpyDeviceToDevice, oc_cuda_of(b)->stream),
                               "a copy"));
-        OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates));
+        OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates, false));
         cell_step one = {};
         one.rows = n;
         one.hidden = s->hidden;

@@ -139,6 +139,7 @@ static OC_MUST weight_gradient(oc_backend *b, const layer *l, const float *dgate
     p.splits = oc_cuda_lstm_splits((int64_t)l->steps * l->batch, l->hidden, n);
     p.parts = l->parts;
     p.math = b->info.math;
+    p.large = true;
     OC_TRY(oc_cuda_product_run(b, &p));
     return OC_OK;
 }
@@ -174,6 +175,7 @@ static OC_MUST pass_down(oc_backend *b, const layer *l, const oc_dropout *below)
     p.c = l->dy;
     p.c_row = l->inputs;
     p.math = b->info.math;
+    p.large = true;
     OC_TRY(oc_cuda_product_run(b, &p));
     if (!below) return OC_OK;
     const dropping d = {l->dy, l->steps, l->batch, l->inputs, oc_device_dropout_of(below)};

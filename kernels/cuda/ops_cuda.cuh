@@ -80,9 +80,12 @@ typedef struct oc_cuda_product {
     int batch;
     int64_t a_next, b_next, c_next, start_next;
     oc_math math; /* f32 unless wished: TF32, BF16 round a and b, and take start and add last */
+    bool large;   /* one of training's over all (t, b): cuBLASLt may take it; then splits and parts are not used */
 } oc_cuda_product;
 OC_MUST oc_cuda_product_run(oc_backend *b, const oc_cuda_product *p);
 OC_MUST oc_cuda_product_mma(oc_backend *b, const oc_cuda_product *p, dim3 grid); /* of product_run alone */
+bool oc_cuda_lt_serves(oc_backend *b, const oc_cuda_product *p);                 /* the same */
+OC_MUST oc_cuda_lt_run(oc_backend *b, const oc_cuda_product *p);
 
 /* sums[j] = sum over ascending i of x(i,j) = x[i * columns + j], one chain each; sums2 (may be NULL) gets the same.
  * splits as above, parts [splits][columns]. */

@@ -77,6 +77,10 @@ oc_status oc_cuda_product_run(oc_backend *b, const oc_cuda_product *wanted)
     if (p.batch < 1) p.batch = 1;
     assert(p.splits == 1 || (p.parts && !p.add && !p.start && !p.relu));
     if (p.m == 0 || p.n == 0) return OC_OK;
+    if (oc_cuda_lt_serves(b, &p)) {
+        OC_TRY(oc_cuda_lt_run(b, &p));
+        return OC_OK;
+    }
     const dim3 grid((unsigned)((p.m + TILE - 1) / TILE), (unsigned)((p.n + TILE - 1) / TILE),
                     (unsigned)(p.splits * p.batch));
     if (grid.y > 65535) return OC_FAIL(OC_ELIMIT, "a product of %d columns; a GPU's grid holds %d", p.n, 65535 * TILE);

@@ -3,6 +3,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/attend.cu
     cuda/attend_backward.cu
     cuda/backend.cu
+    cuda/library.cu
     cuda/linear.cu
     cuda/loss.cu
     cuda/lstm.cu
@@ -11,6 +12,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/lstm_persistent.cu
     cuda/lstm_persistent_backward.cu
     cuda/product.cu
+    cuda/product_lt.cu
     cuda/product_mma.cu
     cuda/record.cu
     cuda/slide.cu

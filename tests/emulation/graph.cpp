@@ -12,7 +12,7 @@
 
 namespace
 {
-enum node_kind { KERNEL, COPY, SET };
+enum node_kind { KERNEL, LIBRARY, COPY, SET };
 struct node {
     node_kind kind;
     std::string name;
@@ -78,6 +78,19 @@ bool capture_launch(const launch_shape &shape, const void *packet, size_t bytes,
     n.packet.assign(at, at + bytes);
     n.run = run;
     keep(shape.stream, std::move(n));
+    return true;
+}
+
+bool capture_library(cudaStream_t stream, const char *name, const void *packet, size_t bytes, void (*run)(const void *))
+{
+    if (!captured(stream)) return false;
+    node n = {};
+    const auto *at = static_cast<const unsigned char *>(packet);
+    n.kind = LIBRARY;
+    n.name = name;
+    n.packet.assign(at, at + bytes);
+    n.run = run;
+    keep(stream, std::move(n));
     return true;
 }
 
@@ -167,6 +180,8 @@ static cudaError_t node_run(const node &n)
         launch_shape shape = n.shape;
         shape.name = n.name.c_str();
         error = run_grid(shape, n.packet.data(), n.packet.size(), n.run);
+    } else if (n.kind == LIBRARY) {
+        n.run(n.packet.data());
     } else {
         if (n.kind == SET || n.way != cudaMemcpyDeviceToHost) shadow_copied(n.to, n.bytes, true);
         if (n.kind == COPY && n.way != cudaMemcpyHostToDevice) shadow_copied(n.from, n.bytes, false);

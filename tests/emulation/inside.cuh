@@ -57,6 +57,8 @@ void random_seed(); /* anew for every launch and replay */
 cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
 
 /* Recordings (graph.cpp). The operation is kept, not run, where the stream is captured. */
+bool capture_library(cudaStream_t stream, const char *name, const void *packet, size_t bytes,
+                     void (*run)(const void *));
 bool capture_launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
 bool capture_copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 bool capture_set(void *to, int value, size_t bytes, cudaStream_t stream);

@@ -73,6 +73,17 @@ void hand_out(void *at, size_t bytes);
  *   OUTCRY_EMULATION_FAIL=NAME   the launch of the first kernel whose name has NAME in it reports an illegal address
  *   OUTCRY_EMULATION_MEMORY=N    the device has N bytes
  *   OUTCRY_EMULATION_DEVICES=0   no device   */
+
+/* How a double of a vendor's library (fake_*.cpp, an object of its own) reaches the emulation: what it does on a stream
+ * is done at once, or becomes a node of what the stream records; and the shadow hears what it touches. A double exports
+ * a pointer of this name, which kernels/cuda/library.cu fills after loading. */
+#define OC_LIBRARY_DOOR "outcry_emulation_door"
+struct library_door {
+    /* Runs run(packet), now or at each replay; the packet is copied. */
+    void (*enqueue)(cudaStream_t stream, const char *name, const void *packet, size_t bytes, void (*run)(const void *));
+    void (*touch)(const void *at, size_t bytes, bool writes); /* inside run */
+};
+extern const library_door door;
 } // namespace emulation
 
 #endif

@@ -66,6 +66,11 @@ size_t lstm_case_arena(const oc_lstm_shape *s)
            (2 << 20);
 }
 
+static void done(oc_status status)
+{
+    if (status != OC_OK) fail_msg("%s", oc_status_message());
+}
+
 lstm_run lstm_case_on(oc_backend *b, const lstm_case *c, const float *x_host, int what)
 {
     const oc_lstm_shape *s = &c->shape;
@@ -77,20 +82,20 @@ lstm_run lstm_case_on(oc_backend *b, const lstm_case *c, const float *x_host, in
     const oc_tensor x = device_put(b, x_host, OC_DTYPE_F32, s->steps, s->batch, s->inputs);
     const oc_tensor y = device_take(b, OC_DTYPE_F32, s->steps, s->batch, s->hidden);
     lstm_run run = {0};
-    assert_int_equal(ops->lstm_pack(b, s, &w, packed), OC_OK);
-    assert_int_equal(ops->lstm_forward(b, s, packed, x, drop, true, y, reserve), OC_OK);
+    done(ops->lstm_pack(b, s, &w, packed));
+    done(ops->lstm_forward(b, s, packed, x, drop, true, y, reserve));
     run.y = device_get(b, y);
     if (!drop && what != LSTM_CASE_TRAINING) {
         const oc_tensor once = device_bytes(b, ops->lstm_reserve_bytes(b, s, false));
         const oc_tensor again = device_take(b, OC_DTYPE_F32, s->steps, s->batch, s->hidden);
-        assert_int_equal(ops->lstm_forward(b, s, packed, x, NULL, false, again, once), OC_OK);
+        done(ops->lstm_forward(b, s, packed, x, NULL, false, again, once));
         assert_memory_equal(device_get(b, again), run.y, (size_t)oc_tensor_count(y) * sizeof(float));
     }
     if (what == LSTM_CASE_FORWARD) return run;
     const oc_tensor dy =
         device_put(b, host_numbers(3, 1, oc_tensor_count(y)), OC_DTYPE_F32, s->steps, s->batch, s->hidden);
     oc_lstm_weights dw = lstm_case_weights(b, s); /* garbage: gradients overwrite */
-    assert_int_equal(ops->lstm_backward(b, s, packed, x, y, dy, drop, reserve, &dw), OC_OK);
+    done(ops->lstm_backward(b, s, packed, x, y, dy, drop, reserve, &dw));
     for (int l = 0; l < s->layers; l++)
         for (int part = 0; part < 4; part++) run.dw[4 * l + part] = device_get(b, *part_of(&dw, l, part));
     return run;
