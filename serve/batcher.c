@@ -67,6 +67,12 @@ oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batc
                             .backend = c->backend};
 }
 
+size_t oc_batcher_planned_bytes(const oc_batcher *e)
+{
+    const size_t slot = e->slots[0].bytes;
+    return e->kept.rows ? 2 * slot + oc_batcher_kept_bytes(&e->shape, (size_t)e->sessions_max) : slot;
+}
+
 static OC_MUST kept_make(oc_batcher *e)
 {
     const size_t rows = (size_t)e->sessions_max * (size_t)e->shape.steps;

@@ -116,6 +116,7 @@ typedef struct oc_batcher_config {
 OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,
                         oc_channel *channels, int channel_count);
 size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions);
+size_t oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, and kept rows */
 oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config);
 OC_MUST oc_batcher_start(oc_batcher *e);
 void oc_batcher_deinit(oc_batcher *e); /* answers what is pending, at most two seconds, and joins the thread */

@@ -90,8 +90,8 @@ static void write_rows(oc_text *out, const oc_figures *f)
     }
 }
 
-void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const oc_server_stats *server, const oc_batcher *batchers,
-                      int batcher_count, const char *backend)
+void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_server_stats *server,
+                      const oc_batcher *batchers, int batcher_count, const char *backend)
 {
     oc_figures f;
     oc_figures_sum(&f, batchers, batcher_count);
@@ -99,7 +99,7 @@ void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const oc_server_sta
     oc_text_add(out, "outcry_build_info{version=\"%s\",backend=\"%s\"} 1\n", oc_build_text(), backend);
     oc_metrics_head(out, "outcry_model_info", "gauge", "The model in use.");
     oc_text_add(out, "outcry_model_info{model=\"%s\",version=\"%s\"} 1\n", bundle->name,
-                bundle->version); /* both of a safe alphabet */
+                version); /* both of a safe alphabet */
     write_replies(out, &f);
     write_rows(out, &f);
     write_sizes(out, &f);

@@ -32,8 +32,9 @@ uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, float *
 
 void oc_metrics_head(oc_text *out, const char *name, const char *type, const char *help);
 void oc_metrics_histogram(oc_text *out, const char *name, const char *help, const oc_histogram *h);
-void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const oc_server_stats *server, const oc_batcher *batchers,
-                      int batcher_count, const char *backend);
+/* version: of the live one; the bundle is the first one's */
+void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_server_stats *server,
+                      const oc_batcher *batchers, int batcher_count, const char *backend);
 extern const char *const oc_request_names[OC_BATCHER_KINDS];
 extern const char *const oc_reply_names[OC_REPLY_STATE_COUNT];
 

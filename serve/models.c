@@ -9,11 +9,13 @@
 
 #include "base/file.h"
 #include "nn/bundle.h"
+#include "serve/models_state.h"
 
 typedef struct listing {
     const char *wanted;
     json_t *models;
     size_t bad;
+    oc_models_state state; /* of the model whose versions are being added */
 } listing;
 
 static int visible(const struct dirent *entry)
@@ -44,14 +46,25 @@ static json_t *describe(const oc_bundle *b)
                      "schema", schema, "weights_hash", weights, "created", b->created, "labels", labels, "seen", seen);
 }
 
+/* What the repository's state makes of the version. */
+static const char *role_of(const listing *l, const char *version)
+{
+    const struct {
+        const char *role, *version;
+    } roles[] = {{"live", l->state.live}, {"candidate", l->state.candidate}, {"previous", l->state.previous}};
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+        if (strcmp(version, roles[i].version) == 0) return roles[i].role;
+    return "";
+}
+
 static OC_MUST one_add(listing *l, const char *folder, const char *name, const char *version)
 {
     oc_bundle *b = NULL;
     oc_status status = oc_bundle_load(&b, folder);
     if (status == OC_OK && (strcmp(b->name, name) != 0 || strcmp(b->version, version) != 0))
         status = OC_FAIL(OC_EDATA, "%s: the bundle calls itself %s/%s", folder, b->name, b->version);
-    json_t *row =
-        json_pack("{s:s, s:s, s:s, s:b}", "model", name, "version", version, "folder", folder, "good", status == OC_OK);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:b}", "model", name, "version", version, "role", role_of(l, version),
+                            "folder", folder, "good", status == OC_OK);
     json_t *more = status == OC_OK ? describe(b) : json_pack("{s:s}", "error", oc_status_message());
     const bool failed = !row || !more || json_object_update(row, more) != 0 || json_array_append(l->models, row) != 0;
     l->bad += status != OC_OK;
@@ -92,6 +105,9 @@ static OC_MUST names_add(listing *l, const char *repository)
     for (int i = 0; i < n; i++) {
         char path[OC_PATH_MAX];
         if (status == OC_OK) status = oc_path_join(path, sizeof path, repository, names[i]->d_name);
+        if (status == OC_OK && oc_path_is_folder(path) &&
+            oc_models_state_read(repository, names[i]->d_name, &l->state) != OC_OK)
+            l->state = (oc_models_state){.canary = 0}; /* a damaged state hides no bundle */
         if (status == OC_OK && oc_path_is_folder(path)) status = versions_add(l, path, names[i]->d_name);
         free(names[i]);
     }

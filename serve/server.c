@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "serve/batcher.h"
+#include "serve/loader.h"
 #include "serve/metrics.h"
 #include "serve/status.h"
 
@@ -22,7 +23,8 @@ enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, BATCH_MAX = 4096, POLL_MS = 50, BA
 
 struct oc_server {
     oc_server_config config;
-    oc_version *version;
+    oc_loader *loader;
+    const oc_version *version; /* the first */
     oc_batcher *batchers;
     oc_channel *channels;
     int batcher_count, listener;
@@ -30,7 +32,7 @@ struct oc_server {
     bool accepting;
     pthread_t acceptor;
     oc_server_stats stats;
-    char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)], backend_text[96];
+    char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)], status_path[128], backend_text[96];
     size_t planned_bytes;
 };
 
@@ -52,6 +54,7 @@ static int batcher_choose(const oc_server *s)
 static void hello_fill(const oc_server *s, oc_wire_hello *hello)
 {
     const oc_bundle *b = s->version->members[0];
+    char version[OC_WIRE_SYMBOL];
     memset(hello, 0, sizeof *hello);
     hello->magic = OC_WIRE_MAGIC;
     hello->version = OC_WIRE_VERSION;
@@ -61,11 +64,11 @@ static void hello_fill(const oc_server *s, oc_wire_hello *hello)
     hello->steps = (uint32_t)b->shape.steps;
     hello->inputs = (uint32_t)b->shape.inputs;
     hello->horizons = (uint32_t)b->shape.horizons;
-    hello->model_version = 1;
+    oc_loader_live(s->loader, version, &hello->model_version);
     hello->schema_low = b->schema.low;
     hello->schema_high = b->schema.high;
     snprintf(hello->model, sizeof hello->model, "%s", b->name);
-    snprintf(hello->version_text, sizeof hello->version_text, "%s", b->version);
+    snprintf(hello->version_text, sizeof hello->version_text, "%s", version);
 }
 
 static bool hello_send(int socket, const oc_wire_hello *hello, int region, int bell)
@@ -215,6 +218,22 @@ static OC_MUST config_check(const oc_server_config *c, const oc_bundle *b)
     return OC_OK;
 }
 
+static OC_MUST loader_make(oc_server *s, const oc_batcher_config *batcher)
+{
+    const oc_server_config *c = &s->config;
+    const bool repository = c->repository && c->repository[0];
+    const oc_loader_config loader = {.bundle = c->bundle,
+                                     .repository = c->repository,
+                                     .name = c->model,
+                                     .status_path = repository ? s->status_path : NULL,
+                                     .verify_ns = c->verify_ns > 0 ? c->verify_ns : INT64_MAX / 2,
+                                     .batcher = *batcher};
+    snprintf(s->status_path, sizeof s->status_path, "%.120s.json", c->socket);
+    OC_TRY(oc_loader_open(&s->loader, &loader));
+    s->version = oc_loader_first(s->loader);
+    return OC_OK;
+}
+
 static OC_MUST server_fill(oc_server *s)
 {
     const oc_server_config *c = &s->config;
@@ -223,20 +242,22 @@ static OC_MUST server_fill(oc_server *s)
                                        .budget = c->advance_budget,
                                        .spin_ns = c->spin_ns,
                                        .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
+                                       .two_slots = c->repository && c->repository[0],
                                        .backend = c->backend};
-    OC_TRY(oc_version_load(&s->version, c->bundle, 1));
+    OC_TRY(loader_make(s, &batcher));
     OC_TRY(config_check(c, s->version->members[0]));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
     OC_TRY(oc_memory_new_array(&s->batchers, (size_t)c->threads, sizeof *s->batchers, "batchers"));
     for (int i = 0; i < c->threads; i++) {
         s->batcher_count = i + 1;
         OC_TRY(oc_batcher_init(&s->batchers[i], i, s->version, &batcher, s->channels, c->clients_max));
-        s->planned_bytes += s->batchers[i].slots[0].bytes;
+        s->planned_bytes += oc_batcher_planned_bytes(&s->batchers[i]);
     }
     const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
     snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
     OC_TRY(socket_listen(s));
     for (int i = 0; i < c->threads; i++) OC_TRY(oc_batcher_start(&s->batchers[i]));
+    OC_TRY(oc_loader_start(s->loader, s->batchers, s->batcher_count));
     const int code = pthread_create(&s->acceptor, NULL, acceptor_main, s);
     if (code != 0) return OC_FAIL(OC_EFAILED, "serve: a thread: %s", strerror(code));
     s->accepting = true;
@@ -267,18 +288,34 @@ void oc_server_close(oc_server *s)
     if (s->accepting) pthread_join(s->acceptor, NULL);
     if (s->socket_path[0]) unlink(s->socket_path);
     if (s->listener >= 0) close(s->listener);
+    oc_loader_stop(s->loader);
     for (int i = 0; i < s->batcher_count; i++) oc_batcher_deinit(&s->batchers[i]);
     for (int i = 0; s->channels && i < s->config.clients_max; i++)
         if (s->channels[i].region) oc_channel_drop(&s->channels[i]);
     oc_memory_free(s->channels);
     oc_memory_free(s->batchers);
-    oc_version_close(s->version);
+    oc_loader_close(s->loader);
     oc_memory_free(s);
 }
 
 const oc_bundle *oc_server_bundle(const oc_server *s)
 {
     return s->version->members[0];
+}
+
+void oc_server_live(const oc_server *s, char version[32], uint32_t *generation)
+{
+    oc_loader_live(s->loader, version, generation);
+}
+
+bool oc_server_version(const oc_server *s, uint32_t generation, char version[32])
+{
+    return oc_loader_version(s->loader, generation, version);
+}
+
+void oc_server_models(const oc_server *s, oc_text *out)
+{
+    oc_loader_write(s->loader, out);
 }
 
 const char *oc_server_backend(const oc_server *s)
@@ -293,12 +330,19 @@ size_t oc_server_planned_bytes(const oc_server *s)
 
 void oc_server_metrics(const oc_server *s, oc_text *out)
 {
-    oc_metrics_write(out, s->version->members[0], &s->stats, s->batchers, s->batcher_count, s->backend_text);
+    char version[32];
+    uint32_t generation;
+    oc_loader_live(s->loader, version, &generation);
+    oc_metrics_write(out, s->version->members[0], version, &s->stats, s->batchers, s->batcher_count, s->backend_text);
+    oc_loader_metrics(s->loader, out);
 }
 
 void oc_server_status(const oc_server *s, oc_text *out)
 {
-    oc_status_write(out, s->version->members[0], s->batchers, s->batcher_count, s->backend_text);
+    char version[32];
+    uint32_t generation;
+    oc_loader_live(s->loader, version, &generation);
+    oc_status_write(out, s->version->members[0], version, s->batchers, s->batcher_count, s->backend_text);
 }
 
 void oc_server_drift(const oc_server *s, oc_text *out)

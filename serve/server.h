@@ -9,6 +9,10 @@
 
 typedef struct oc_server_config {
     const char *bundle, *socket; /* folder; path of the Unix socket, replaced where it is left over */
+    /* NULL or "": bundle alone; else versions of one model, changed while it runs (models_state.h), and `bundle` is
+     * not looked at. model: NULL or "" where the repository holds one. */
+    const char *repository, *model;
+    int64_t verify_ns; /* files of loaded versions are hashed again so often; 0: never */
     oc_backend_config backend;
     int threads;                   /* batchers; clients are spread over them */
     int batch_max;                 /* windows of one batch */
@@ -24,8 +28,13 @@ OC_MUST oc_server_open(oc_server **out, const oc_server_config *config); /* answ
 /* Takes no further clients, answers what is in the rings (at most two seconds), stops the threads, removes the socket.
  */
 void oc_server_close(oc_server *s);
-const oc_bundle *oc_server_bundle(const oc_server *s);
-const char *oc_server_backend(const oc_server *s); /* "cpu avx512" */
+const oc_bundle *
+oc_server_bundle(const oc_server *s); /* the first version's: name, schema, T, F, horizons hold for all */
+/* The live version and its generation, as a reply names them; and the text of a generation, false where none was. */
+void oc_server_live(const oc_server *s, char version[32], uint32_t *generation);
+bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]);
+void oc_server_models(const oc_server *s, oc_text *out); /* oc_loader_write */
+const char *oc_server_backend(const oc_server *s);       /* "cpu avx512" */
 size_t oc_server_planned_bytes(const oc_server *s);
 void oc_server_metrics(const oc_server *s, oc_text *out); /* Prometheus text format 0.0.4 */
 void oc_server_status(const oc_server *s, oc_text *out);  /* serve/status.h */

@@ -97,15 +97,14 @@ static void inputs_write(oc_text *out, const oc_bundle *bundle, const oc_figures
     oc_text_add(out, "}");
 }
 
-void oc_status_write(oc_text *out, const oc_bundle *bundle, const oc_batcher *batchers, int batcher_count,
-                     const char *backend)
+void oc_status_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_batcher *batchers,
+                     int batcher_count, const char *backend)
 {
     oc_figures f;
     oc_figures_sum(&f, batchers, batcher_count);
-    oc_text_add(out,
-                "\"build\":\"%s\",\"backend\":\"%s\",\"model\":\"%s\",\"version\":\"%s\",\"steps\":%d,\"now_ns\":%lld,",
-                oc_build_text(), backend, bundle->name, bundle->version, bundle->shape.steps,
-                (long long)oc_clock_monotonic_ns());
+    oc_text_add(
+        out, "\"build\":\"%s\",\"backend\":\"%s\",\"model\":\"%s\",\"version\":\"%s\",\"steps\":%d,\"now_ns\":%lld,",
+        oc_build_text(), backend, bundle->name, version, bundle->shape.steps, (long long)oc_clock_monotonic_ns());
     stages_write(out, &f);
     replies_write(out, &f);
     oc_text_add(out, ",\"sizes\":[");

@@ -6,8 +6,8 @@
 
 /* Members of an object, without its braces: model, version, build, backend, stages (counts of oc_histogram's buckets),
  * bounds_ns, replies, sizes, sessions, budget, inputs (drift), instruments (of each session its last answer). */
-void oc_status_write(oc_text *out, const oc_bundle *bundle, const oc_batcher *batchers, int batcher_count,
-                     const char *backend);
+void oc_status_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_batcher *batchers,
+                     int batcher_count, const char *backend);
 /* {"rows": n, "features": [{"name", "shift", "deviation"}]}: every input. */
 void oc_status_drift(oc_text *out, const oc_bundle *bundle, const oc_batcher *batchers, int batcher_count);
 void oc_status_histogram(oc_text *out, const oc_histogram *h); /* [counts] */

@@ -11,6 +11,11 @@
 
 static const oc_config_key keys[] = {
     {"model.bundle", OC_CONFIG_TEXT, 0, 0, "run/model", NULL, "", "folder of the bundle that answers"},
+    {"serve.repository", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
+     "folder of NAME/VERSION/ bundles instead of model.bundle: versions change while it runs (outcry models)"},
+    {"serve.model", OC_CONFIG_TEXT, 0, 0, "", NULL, "", "NAME in the repository; empty: the only one"},
+    {"serve.verify_s", OC_CONFIG_INT, 0, 86400, "60", NULL, "s",
+     "files of loaded versions are hashed again so often; 0: never"},
     {"backend", OC_CONFIG_CHOICE, 0, 0, "auto", "auto|cpu|cuda", "", "where it computes"},
     {"threads", OC_CONFIG_INT, 1, 256, "1", NULL, "",
      "batchers; clients are spread over them, each holds its own windows"},
@@ -43,9 +48,11 @@ static const oc_config_key keys[] = {
 
 static void addresses_say(const oc_cli *cli, const oc_server *server, const oc_http *http, const char *socket)
 {
-    const oc_bundle *b = oc_server_bundle(server);
-    oc_cli_say(cli, "ready: model %s version %s on http://%s and unix:%s (%s, %.1f MiB of windows)\n", b->name,
-               b->version, oc_http_address(http), socket, oc_server_backend(server),
+    char version[32];
+    uint32_t generation;
+    oc_server_live(server, version, &generation);
+    oc_cli_say(cli, "ready: model %s version %s on http://%s and unix:%s (%s, %.1f MiB of windows)\n",
+               oc_server_bundle(server)->name, version, oc_http_address(http), socket, oc_server_backend(server),
                (double)oc_server_planned_bytes(server) / 1048576);
     fflush(stdout);
 }
@@ -82,6 +89,9 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
     } kinds[] = {{"auto", OC_BACKEND_AUTO}, {"cpu", OC_BACKEND_CPU}, {"cuda", OC_BACKEND_CUDA}};
     oc_log_level level;
     oc_server_config server = {.bundle = oc_config_text(c, "model.bundle"),
+                               .repository = oc_config_text(c, "serve.repository"),
+                               .model = oc_config_text(c, "serve.model"),
+                               .verify_ns = oc_config_int(c, "serve.verify_s") * INT64_C(1000000000),
                                .socket = oc_config_text(c, "serve.socket"),
                                .threads = (int)oc_config_int(c, "threads"),
                                .batch_max = (int)oc_config_int(c, "serve.batch_max"),

@@ -3,6 +3,7 @@
 
 const oc_config_key oc_train_keys[] = {
     {"name", OC_CONFIG_TEXT, 0, 0, "model", NULL, NULL, "name of the model: letters, digits, '.', '_', '-'"},
+    {"version", OC_CONFIG_TEXT, 0, 0, "1", NULL, NULL, "version of the model, its folder in a repository: as the name"},
     {"seed", OC_CONFIG_INT, 0, 9007199254740992.0, "1", NULL, NULL, "of weights, order and dropout"},
     {"threads", OC_CONFIG_INT, 0, 256, "0", NULL, "threads", "0: one a core; changes no bit of the result"},
     {"backend", OC_CONFIG_CHOICE, 0, 0, "auto", "auto|cpu|cuda", NULL, "where it computes"},

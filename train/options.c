@@ -10,6 +10,8 @@
 
 #include "base/memory.h"
 
+static const char VERSION_LETTERS[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
 static int choice(const char *text, const char *const *names, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -73,6 +75,7 @@ oc_status train_options_read(train_options *o, const oc_config *c)
     static const char *const maths[] = {[OC_MATH_F32] = "f32", [OC_MATH_TF32] = "tf32", [OC_MATH_BF16] = "bf16"};
     memset(o, 0, sizeof *o);
     o->name = oc_config_text(c, "name");
+    o->version = oc_config_text(c, "version");
     o->folds = oc_config_text(c, "data.folds");
     o->seed = (uint64_t)oc_config_int(c, "seed");
     o->backend = (oc_backend_kind)choice(oc_config_text(c, "backend"), backends, 3);
@@ -87,6 +90,10 @@ oc_status train_options_read(train_options *o, const oc_config *c)
     o->workers = o->threads < o->shards ? o->threads : o->shards;
     if ((o->shards & (o->shards - 1)) != 0) return oc_config_refuse(c, "train.shards", "it is not a power of two");
     if (strlen(o->name) > 63) return oc_config_refuse(c, "name", "it is longer than 63 bytes");
+    if (!(strlen(o->version) >= 1 && strlen(o->version) <= 31 &&
+          strspn(o->version, VERSION_LETTERS) == strlen(o->version) && !strchr("._-", o->version[0])))
+        return oc_config_refuse(c, "version",
+                                "it is not 1 to 31 letters, digits, '.', '_', '-', the first a letter or digit");
     if (strlen(o->folds) > 255) return oc_config_refuse(c, "data.folds", "it is longer than 255 bytes");
     OC_TRY(oc_model_shape_check(&o->shape));
     return OC_OK;

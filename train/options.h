@@ -19,7 +19,7 @@ typedef struct train_options {
     double rate, warmup_share, rate_floor, weight_decay, clip_norm, label_smoothing, average, checkpoint_seconds;
     int64_t comm_timeout_ns, comm_start_timeout_ns;
     bool balanced;
-    const char *name, *folds;
+    const char *name, *version, *folds;
 } train_options;
 
 OC_MUST train_options_read(train_options *out, const oc_config *config);

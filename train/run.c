@@ -73,7 +73,7 @@ static void bundle_describe(const train_job *j, oc_bundle *b)
 {
     const train_plan *p = j->plan;
     snprintf(b->name, sizeof b->name, "%s", p->o.name);
-    snprintf(b->version, sizeof b->version, "1");
+    snprintf(b->version, sizeof b->version, "%s", p->o.version);
     snprintf(b->build, sizeof b->build, "%s", j->origin.build);
     oc_time_text(oc_clock_wall_ns(), b->created);
     snprintf(b->fold_name, sizeof b->fold_name, "%s", p->fold_name);

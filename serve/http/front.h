@@ -49,7 +49,8 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     struct oc_http_slot *next;
     int64_t begun_ns, json_header; /* json_header: Inference-Header-Content-Length; -1: none */
     size_t body_bytes, answer_bytes, json_bytes;
-    bool refused; /* before the body has come */
+    bool refused;     /* before the body has come */
+    char version[32]; /* that the path names; "": none */
     char *body, *answer;
     float *values, *probabilities;
 } oc_http_slot;

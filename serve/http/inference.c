@@ -35,6 +35,8 @@ enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slo
         return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server could not answer");
     if (!meanings[asked->worst].answered)
         return oc_http_refuse(h, c, meanings[asked->worst].why, meanings[asked->worst].message);
+    if (s->version[0] && strcmp(s->version, asked->version) != 0)
+        return oc_http_refuse(h, c, OC_HTTP_PATH, "another version answers now than the one of the path");
     s->answer_bytes = oc_infer_print(r, h->model, &answer, s->answer, h->answer_cap, &s->json_bytes);
     assert(s->answer_bytes > 0);
     oc_histogram_add_shared(&h->whole, oc_clock_monotonic_ns() - s->begun_ns);

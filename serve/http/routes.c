@@ -34,14 +34,16 @@ static enum MHD_Result ready(oc_http *h, struct MHD_Connection *c, oc_http_slot 
 /* "parameters" is ours: what pushed rows and windows are checked against. */
 static enum MHD_Result model_metadata(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
-    char text[1024], schema[OC_HASH_TEXT];
+    char text[1024], schema[OC_HASH_TEXT], version[32];
+    uint32_t generation;
     const oc_bundle *b = h->model;
     (void)s;
+    oc_server_live(h->server, version, &generation);
     snprintf(text, sizeof text,
              "{\"name\":\"%s\",\"versions\":[\"%s\"],\"platform\":\"outcry\",\"inputs\":[{\"name\":\"window\","
              "\"datatype\":\"FP32\",\"shape\":[-1,%d,%d]}],\"outputs\":[{\"name\":\"probabilities\",\"datatype\":"
              "\"FP32\",\"shape\":[-1,%d,%d]}],\"parameters\":{\"schema\":\"%s\"}}",
-             b->name, b->version, b->shape.steps, b->shape.inputs, b->shape.horizons, OC_CLASSES,
+             b->name, version, b->shape.steps, b->shape.inputs, b->shape.horizons, OC_CLASSES,
              oc_hash_text(b->schema, schema));
     return oc_http_say(h, c, text);
 }
@@ -69,22 +71,24 @@ static const struct {
     {"POST", "/v2/models/NAME/versions/VERSION/infer", oc_http_infer},
 };
 
-static bool segment_equal(const oc_http *h, const char *pattern, size_t n, const char *path, size_t bytes)
+static bool segment_equal(const oc_http *h, oc_http_slot *s, const char *pattern, size_t n, const char *path,
+                          size_t bytes)
 {
     const char *want = pattern;
     size_t want_bytes = n;
+    uint32_t generation;
     if (n == 4 && memcmp(pattern, "NAME", 4) == 0)
         want = h->model->name, want_bytes = strlen(want);
     else if (n == 7 && memcmp(pattern, "VERSION", 7) == 0)
-        want = h->model->version, want_bytes = strlen(want);
+        oc_server_live(h->server, s->version, &generation), want = s->version, want_bytes = strlen(want);
     return bytes == want_bytes && memcmp(path, want, bytes) == 0;
 }
 
-static bool path_matches(const oc_http *h, const char *pattern, const char *path)
+static bool path_matches(const oc_http *h, oc_http_slot *s, const char *pattern, const char *path)
 {
-    for (;;) {
+    for (s->version[0] = 0;;) {
         const size_t n = strcspn(pattern, "/"), bytes = strcspn(path, "/");
-        if (!segment_equal(h, pattern, n, path, bytes)) return false;
+        if (!segment_equal(h, s, pattern, n, path, bytes)) return false;
         if (!pattern[n] || !path[bytes]) return !pattern[n] && !path[bytes];
         pattern += n + 1;
         path += bytes + 1;
@@ -96,7 +100,7 @@ enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot
 {
     bool known = false;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-        if (!path_matches(h, routes[i].path, url)) continue;
+        if (!path_matches(h, s, routes[i].path, url)) continue;
         known = true;
         if (strcmp(method, routes[i].method) == 0) return routes[i].run(h, c, s);
     }

@@ -1,6 +1,7 @@
 /* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json,
  * weights.safetensors, model.onnx, windows.f32, answers.f32}. make_bundle FOLDER S|small: one of that shape, as
- * FOLDER/S or FOLDER/small. */
+ * FOLDER/S or FOLDER/small. make_bundle FOLDER repository: versions FOLDER/sample/{1, 2, 3, wide, twin, schema, steps}
+ * of one model: other weights, another width, the weights of 1, another feature schema, windows of another length. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,30 @@ static oc_status make(const char *root, const char *name, const oc_model_shape *
     return OC_OK;
 }
 
+static const struct {
+    const char *version;
+    int steps, hidden;
+    uint64_t seed, schema;
+} versions[] = {{"1", 20, 16, 1, 7},    {"2", 20, 16, 2, 7},      {"3", 20, 16, 3, 7},     {"wide", 20, 32, 4, 7},
+                {"twin", 20, 16, 1, 7}, {"schema", 20, 16, 5, 8}, {"steps", 19, 16, 6, 7}};
+
+static oc_status repository_make(const char *root)
+{
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        const oc_model_shape shape = {OC_TRUNK_LSTM, versions[i].steps, 8, 1, versions[i].hidden, 4, 1};
+        char folder[OC_PATH_MAX], model[OC_PATH_MAX];
+        oc_bundle *b;
+        OC_TRY(oc_path_join(model, sizeof model, root, "sample"));
+        OC_TRY(oc_path_join(folder, sizeof folder, model, versions[i].version));
+        OC_TRY(sample_bundle(&b, &shape, 3.0f, 2.5, versions[i].seed));
+        snprintf(b->version, sizeof b->version, "%s", versions[i].version);
+        b->schema = (oc_hash){versions[i].schema, 1};
+        OC_TRY(oc_bundle_save(b, folder));
+        oc_bundle_close(b);
+    }
+    return OC_OK;
+}
+
 int main(int argc, char **argv)
 {
     oc_status status = OC_OK;
@@ -71,6 +96,10 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc == 3 && i < sizeof named / sizeof *named && status == OC_OK; i++) {
         if (strcmp(argv[2], named[i].name) != 0) continue;
         status = make(argv[1], named[i].name, &named[i].shape, 0);
+        known++;
+    }
+    if (argc == 3 && strcmp(argv[2], "repository") == 0) {
+        status = repository_make(argv[1]);
         known++;
     }
     if (argc == 3 && known == 0) return 64;

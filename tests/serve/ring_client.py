@@ -1,6 +1,7 @@
 """liboutcry-client for Python, by ctypes: what the tests of the server need of it."""
 import ctypes
 import struct
+import time
 
 OK, HOLD_SHORT, HOLD_GAP = 0, 2, 3
 WINDOW, PUSH, OPEN, CLOSE, HISTORY = 1, 2, 3, 4, 5
@@ -27,6 +28,7 @@ class Client:
                 ("poll", ctypes.c_size_t, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]),
                 ("wait", None, [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]),
                 ("close", None, [ctypes.c_void_p]),
+                ("alive", ctypes.c_int, [ctypes.c_void_p]),
                 ("window", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_size_t]),
                 ("push", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_uint32]),
                 ("history", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_size_t,
@@ -37,6 +39,7 @@ class Client:
         self.good(self.lib.oc_client_open(ctypes.byref(self.at), f"unix:{path}".encode(), ctypes.c_int64(SECOND)))
         self.model = self.lib.oc_client_describe(self.at).contents
         self.room = ctypes.create_string_buffer(192 * 64)
+        self.patience_ns = 0    # of windows and rows: their deadline, from when they are sent; 0: none
 
     def good(self, status):
         assert status == 0, self.lib.oc_status_message().decode()
@@ -48,12 +51,15 @@ class Client:
             ctypes.c_int64(period_ns), ctypes.c_int64(5 * SECOND), ctypes.byref(session)))
         return session.value
 
+    def stamp(self, sequence):
+        return Stamp(sequence, 0, time.monotonic_ns() + self.patience_ns if self.patience_ns else 0)
+
     def window(self, sequence, rows, session=0):
         """False where the ring is full."""
-        return self.sent(self.lib.oc_client_window(self.at, session, Stamp(sequence), rows, self.model.steps))
+        return self.sent(self.lib.oc_client_window(self.at, session, self.stamp(sequence), rows, self.model.steps))
 
     def push(self, session, sequence, row, run_length):
-        return self.sent(self.lib.oc_client_push(self.at, session, Stamp(sequence), row, run_length))
+        return self.sent(self.lib.oc_client_push(self.at, session, self.stamp(sequence), row, run_length))
 
     def history(self, session, sequence, rows, run_length):
         count = len(rows) // (4 * self.model.inputs)
@@ -65,15 +71,20 @@ class Client:
         self.good(status)
         return True
 
-    def replies(self, wait_ns=SECOND):
-        """(kind, session, state, sequence, probabilities as bytes of f32), after a wait where none is there yet."""
+    def replies(self, wait_ns=SECOND, named=False):
+        """(kind, session, state, sequence, probabilities as bytes of f32), after a wait where none is there yet; named:
+        and the version that answered."""
         self.lib.oc_client_wait(self.at, 0, wait_ns)
         found = []
         for i in range(self.lib.oc_client_poll(self.at, self.room, 64)):
             record = self.room.raw[192 * i:192 * (i + 1)]
             _, kind, session, state, sequence = struct.unpack_from("<IIIIQ", record)
-            found.append((kind, session, state, sequence, record[64:64 + 12 * self.model.horizons]))
+            version = (record[160:192].split(b"\0")[0].decode(),) if named else ()
+            found.append((kind, session, state, sequence, record[64:64 + 12 * self.model.horizons], *version))
         return found
+
+    def alive(self):
+        return bool(self.lib.oc_client_alive(self.at))
 
     def close(self):
         self.lib.oc_client_close(self.at)

@@ -1,0 +1,218 @@
+"""`outcry models promote | rollback | verify` with a server: what is live, what runs beside it, how they differ, what
+is refused and why, files that change on disk after they were loaded, memory over many versions.
+
+usage: check_swap_models.py OUTCRY MAKE_BUNDLE CLIENT_LIBRARY SOURCE
+"""
+import atexit
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+from ring_client import Client, HISTORY, OK, PUSH, SECOND
+
+OUTCRY, MAKE_BUNDLE, LIBRARY, SOURCE = sys.argv[1:5]
+STEPS, INPUTS, SESSIONS = 20, 8, 12
+draw = random.Random(7)
+started = []
+atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
+
+
+def models(*arguments, server=True):
+    place = ["--repository", f"{work}/models", *(["--server", f"{work}/s.sock"] if server else [])]
+    done = subprocess.run([OUTCRY, "models", *arguments, *place, "--json"], capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
+
+
+def good(*arguments):
+    code, said, failed = models(*arguments)
+    assert code == 0, (arguments, code, failed)
+    return said
+
+
+def get(path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path)
+    reply = connection.getresponse()
+    return reply.status, reply.read().decode()
+
+
+def metric(name):
+    return float(re.search(rf"^{name} (\S+)$", get("/metrics")[1], re.M).group(1))
+
+
+def serve():
+    command = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
+    for pair in (f"serve.repository={work}/models", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock",
+                 f"serve.sessions={SESSIONS}", "serve.verify_s=1"):
+        command += ["--set", pair]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(server)
+    return server
+
+
+def row():
+    return struct.pack(f"<{INPUTS}f", *(draw.uniform(-2, 2) for _ in range(INPUTS)))
+
+
+class Pusher:
+    """Twelve sessions; each push is answered, by whom is returned."""
+
+    def __init__(self):
+        self.client, self.row = Client(LIBRARY, f"{work}/s.sock"), 0
+        self.sessions = [self.client.session(f"SYM{i}") for i in range(SESSIONS)]
+
+    def push(self, count=1):
+        by = {}
+        for _ in range(count):
+            self.row += 1
+            for session in self.sessions:
+                assert self.client.push(session, self.row, row(), self.row)
+            left = SESSIONS
+            while left:
+                for kind, session, state, _, _, version in self.client.replies(5 * SECOND, named=True):
+                    assert kind == PUSH and (state == OK) == (self.row >= STEPS), (kind, state)
+                    by.setdefault(version, set()).add(session)
+                    left -= 1
+            time.sleep(0.002)       # time for the version beside
+        return by
+
+
+def flip(path):
+    data = bytearray(open(path, "rb").read())
+    data[len(data) // 2] ^= 1
+    with open(path, "wb") as out:
+        out.write(data)
+
+
+def eventually(check):
+    end = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.05)
+
+
+def beginning():
+    """Nothing is guessed: which version is live has been said, or there is only one."""
+    server = serve()
+    assert server.wait(30) == 78 and "outcry models promote" in server.stderr.read()
+    assert models("promote", "sample/none", server=False)[0] in (1, 65)
+    assert models("promote", "sample", server=False)[0] == 64
+    assert models("rollback", "sample", server=False)[0] == 64
+    assert models("promote", "sample/1", server=False)[0] == 0
+    code, said, _ = models("list", server=False)
+    assert [m["role"] for m in said["models"] if m["version"] == "1"] == ["live"], (code, said)
+
+
+def beside(pusher):
+    """The weights of the live version differ in nothing; others do; a canary answers the same symbols each time."""
+    said = good("promote", "sample/twin", "--shadow")["server"]
+    assert said["phase"] == "shadow" and said["other"]["version"] == "twin" and said["live"]["version"] == "1"
+    assert set(pusher.push(40)) == {"1"}
+    eventually(lambda: good("show", "sample/twin")["server"]["report"]["compared"] >= SESSIONS)
+    report = good("show", "sample/twin")["server"]["report"]
+    assert report["max_difference"] == 0 and report["decisions_changed"] == 0, report
+    good("promote", "sample/2", "--canary", "0.5")
+    first = pusher.push(30)
+    assert set(first) == {"1", "2"}, {k: len(v) for k, v in first.items()}
+    again = pusher.push(5)
+    assert not again["1"] & again["2"] and again["2"] <= first["2"]
+    eventually(lambda: good("show", "sample/2")["server"]["report"]["compared"] > 0)
+    report = good("show", "sample/2")["server"]["report"]
+    assert 0 < report["mean_difference"] <= report["max_difference"] <= 1, report
+    assert metric("outcry_shadow_compared") > 0 and metric("outcry_shadow_difference_sum") > 0
+    good("rollback", "sample")
+    eventually(lambda: set(pusher.push()) == {"1"})
+
+
+def refused(pusher):
+    """The reason is told, the state is what it was, the live version answers."""
+    for version, reason in (("schema", "new sessions"), ("steps", "windows of 19 x 8")):
+        before = metric("outcry_model_refusals_total")
+        code, said, failed = models("promote", f"sample/{version}")
+        assert code == 65 and reason in failed, (code, failed)
+        assert said["server"]["live"]["version"] == "1" and said["server"]["refused"]["version"] == version
+        assert metric("outcry_model_refusals_total") == before + 1
+        assert json.load(open(f"{work}/models/sample/state.json"))["live"] == "1"
+        assert set(pusher.push()) == {"1"}
+    shutil.copytree(f"{work}/models/sample/3", f"{work}/keep")
+    flip(f"{work}/models/sample/3/weights.safetensors")
+    code, _, failed = models("promote", "sample/3")
+    assert code == 65 and "damaged" in failed, failed           # before anything is asked of the server
+    shutil.rmtree(f"{work}/models/sample/3")
+    os.rename(f"{work}/keep", f"{work}/models/sample/3")
+
+
+def swapped(pusher):
+    """Over and back; the wider one too; HTTP follows."""
+    for version in ("wide", "3"):
+        assert good("promote", f"sample/{version}")["server"]["live"]["version"] == version
+        assert set(pusher.push(3)) == {version}
+        assert json.loads(get("/v2/models/sample")[1])["versions"] == [version]
+        assert get(f"/v2/models/sample/versions/{version}")[0] == 200 and get("/v2/models/sample/versions/1")[0] == 404
+    assert good("rollback", "sample")["server"]["live"]["version"] == "wide"
+    assert set(pusher.push(3)) == {"wide"}
+    assert metric("outcry_session_moves_total") >= 3 * SESSIONS
+
+
+def memory(server):
+    text = open(f"/proc/{server.pid}/status").read()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) << 10
+
+
+def steady(server, pusher):
+    sizes = []
+    for i in range(24):
+        good("promote", f"sample/{'123'[i % 3]}")
+        pusher.push()
+        sizes.append(memory(server))
+    assert max(sizes[12:]) - max(sizes[:12]) < 1 << 20, sizes
+
+
+def changed(server, pusher):
+    """What is loaded goes on answering; the change is seen, counted, told by verify, and in the way of a rollback."""
+    good("promote", "sample/1")
+    good("promote", "sample/2")
+    shutil.copytree(f"{work}/models/sample/1", f"{work}/keep")
+    assert metric("outcry_bundle_changed_total") == 0
+    shutil.rmtree(f"{work}/models/sample/1")
+    os.rename(f"{work}/models/sample/twin", f"{work}/models/sample/1")      # another good bundle in its place
+    eventually(lambda: metric("outcry_bundle_changed_total") == 1)
+    assert good("list")["server"]["other"]["changed_on_disk"]
+    code, _, failed = models("rollback", "sample")
+    assert code == 65, failed
+    assert set(pusher.push(2)) == {"2"}
+    shutil.rmtree(f"{work}/models/sample/1")
+    os.rename(f"{work}/keep", f"{work}/models/sample/1")
+    flip(f"{work}/models/sample/2/bundle.json")
+    eventually(lambda: metric("outcry_bundle_changed_total") == 2)
+    assert models("verify")[0] == 65
+    assert set(pusher.push(2)) == {"2"}
+
+
+with tempfile.TemporaryDirectory() as work:
+    subprocess.run([MAKE_BUNDLE, f"{work}/models", "repository"], check=True)
+    beginning()
+    server = serve()
+    port = int(re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline()).group(1))
+    pusher = Pusher()
+    assert set(pusher.push(STEPS + 5)) == {"1"} and pusher.client.model.version == b"1"
+    beside(pusher)
+    refused(pusher)
+    swapped(pusher)
+    steady(server, pusher)
+    changed(server, pusher)
+    pusher.client.close()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(15) == 0 and not os.path.exists(f"{work}/s.sock.json")
+    assert models("list")[0] == 65      # no server is there
+print("models: shadow, canary, promotion, rollback, refusals and changes on disk hold")

@@ -1,0 +1,228 @@
+/* test_loader.c - a server with a repository in this process: loader, batchers and clients in threads of their own, for
+ * the thread sanitizer too. Versions change as fast as they can while two clients keep rows and windows on their way:
+ * what it would catch is an answer lost, doubled, late, or of another version than it names. Oracle: oc_model_predict.
+ */
+#include "base/cmocka_all.h"
+#include <stdio.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/file.h"
+#include "nn/sample_bundle.h"
+#include "serve/client/client.h"
+#include "serve/models_server.h"
+#include "serve/models_state.h"
+#include "serve/server.h"
+
+enum { T = 12, F = 5, OUTPUTS = 6, VERSIONS = 3, CLIENTS = 2, SESSIONS = 3, BURST = 8 };
+static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 2, 16, 2, 2};
+static const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
+
+typedef struct stage {
+    char folder[64], repository[96], socket[96], address[128];
+    oc_server *server;
+    oc_bundle *bundles[VERSIONS];
+    uint32_t over; /* by __atomic */
+} stage;
+
+typedef struct load {
+    const stage *s;
+    int number;
+    oc_model *models[VERSIONS];
+    size_t answers[VERSIONS], sent, got;
+    pthread_t thread;
+} load;
+
+static void row_make(float *row, uint64_t session, uint64_t number)
+{
+    const uint32_t key = oc_random_key(11, OC_RANDOM_TEST, session, number);
+    for (int i = 0; i < F; i++) row[i] = (float)(4 * oc_random_uniform(key, (uint64_t)i) - 2);
+}
+
+static void rows_make(float *rows, uint64_t session, uint64_t first, size_t count)
+{
+    for (size_t i = 0; i < count; i++) row_make(rows + i * F, session, first + i);
+}
+
+/* sequence: row << 16 | session << 8 | kind */
+static void reply_check(load *l, const oc_wire_reply *r)
+{
+    const uint64_t row = r->sequence >> 16, session = (r->sequence >> 8) & 255;
+    float window[T * F], want[OUTPUTS];
+    assert_int_equal(r->kind, r->sequence & 255);
+    l->got++;
+    if (row + 1 < T) {
+        assert_int_equal(r->state, OC_REPLY_HOLD_SHORT);
+        return;
+    }
+    assert_int_equal(r->state, OC_REPLY_OK); /* LATE would not be */
+    const int version = r->version_text[0] - '1';
+    assert_true(version >= 0 && version < VERSIONS && r->version_text[1] == 0);
+    rows_make(window, session, row + 1 - T, T);
+    assert_int_equal(oc_model_predict(l->models[version], window, 1, want, OUTPUTS), OC_OK);
+    assert_memory_equal(want, r->probabilities, sizeof want);
+    l->answers[version]++;
+}
+
+static void *load_run(void *argument)
+{
+    load *l = argument;
+    oc_client *c;
+    uint32_t ids[SESSIONS];
+    float rows[T * F];
+    uint64_t next = 0;
+    assert_int_equal(oc_client_open(&c, l->s->address, 5 * OC_SECOND_NS), OC_OK);
+    const oc_client_model *m = oc_client_describe(c);
+    for (int i = 0; i < SESSIONS; i++)
+        assert_int_equal(oc_client_session_open(c, m->name, "SIM", m->schema_low, m->schema_high, OC_SECOND_NS,
+                                                20 * OC_SECOND_NS, &ids[i]),
+                         OC_OK);
+    while (!__atomic_load_n(&l->s->over, __ATOMIC_ACQUIRE) || l->got < l->sent) {
+        const bool over = __atomic_load_n(&l->s->over, __ATOMIC_ACQUIRE);
+        for (int i = 0; i < SESSIONS && !over && l->sent - l->got < BURST * SESSIONS; i++, next += i == SESSIONS) {
+            const uint64_t session = (uint64_t)(l->number * SESSIONS + i);
+            oc_stamp stamp = {.sequence = next << 16 | session << 8 | OC_REQUEST_PUSH,
+                              .deadline_ns = oc_clock_monotonic_ns() + 20 * OC_SECOND_NS};
+            row_make(rows, session, next);
+            assert_int_equal(oc_client_push(c, ids[i], stamp, rows, (uint32_t)next + 1), OC_OK);
+            l->sent++;
+            if (next % 4 != 0 || next + 1 < T) continue;
+            rows_make(rows, session, next + 1 - T, T);
+            stamp.sequence = next << 16 | session << 8 | OC_REQUEST_WINDOW;
+            assert_int_equal(oc_client_window(c, i % 2 ? ids[i] : 0, stamp, rows, T), OC_OK);
+            l->sent++;
+        }
+        oc_wire_reply reply;
+        oc_client_wait(c, 0, 100000000);
+        while (oc_client_poll(c, &reply, 1) == 1) reply_check(l, &reply);
+        assert_true(oc_client_alive(c));
+    }
+    oc_client_close(c);
+    return NULL;
+}
+
+static int setup(void **state)
+{
+    stage *s = calloc(1, sizeof *s);
+    oc_models_state live;
+    char path[160];
+    if (!s) return -1;
+    snprintf(s->folder, sizeof s->folder, "/tmp/oc_loader_XXXXXX");
+    if (!mkdtemp(s->folder)) return -1;
+    snprintf(s->repository, sizeof s->repository, "%s/models", s->folder);
+    snprintf(s->socket, sizeof s->socket, "%s/s", s->folder);
+    snprintf(s->address, sizeof s->address, "unix:%s", s->socket);
+    for (int i = 0; i < VERSIONS; i++) {
+        assert_int_equal(sample_bundle(&s->bundles[i], &shape, 3.0f, 4.0, (uint64_t)(5 + i)), OC_OK);
+        snprintf(s->bundles[i]->version, sizeof s->bundles[i]->version, "%d", i + 1);
+        snprintf(path, sizeof path, "%s/sample/%d", s->repository, i + 1);
+        assert_int_equal(oc_bundle_save(s->bundles[i], path), OC_OK);
+    }
+    assert_int_equal(oc_models_promote(s->repository, "sample/1", &live), OC_OK);
+    const oc_server_config config = {.repository = s->repository,
+                                     .socket = s->socket,
+                                     .threads = 2,
+                                     .batch_max = 7,
+                                     .clients_max = 6,
+                                     .sessions_max = SESSIONS * CLIENTS,
+                                     .ring_bytes = 16384,
+                                     .memory_max_bytes = 64 << 20,
+                                     .verify_ns = OC_SECOND_NS / 10,
+                                     .advance_budget = 0.9,
+                                     .spin_ns = 20000,
+                                     .backend = cpu};
+    if (oc_server_open(&s->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    stage *s = *state;
+    char command[128];
+    oc_server_close(s->server);
+    for (int i = 0; i < VERSIONS; i++) oc_bundle_close(s->bundles[i]);
+    snprintf(command, sizeof command, "rm -r %s", s->folder);
+    assert_int_equal(system(command), 0);
+    free(s);
+    return 0;
+}
+
+static void turn(stage *s, int version, bool candidate)
+{
+    char wanted[32], text[16];
+    oc_models_state state;
+    json_t *said;
+    snprintf(wanted, sizeof wanted, "sample/%d", version + 1);
+    snprintf(text, sizeof text, "%d", version + 1);
+    assert_int_equal(candidate ? oc_models_candidate(s->repository, wanted, 0.5, &state)
+                               : oc_models_promote(s->repository, wanted, &state),
+                     OC_OK);
+    if (oc_models_server_await(s->socket, s->repository, "sample", text, candidate, 120 * OC_SECOND_NS, &said) != OC_OK)
+        fail_msg("%s: %s", wanted, oc_status_message());
+    json_decref(said);
+}
+
+static void under_load(void **state)
+{
+    stage *s = *state;
+    load loads[CLIENTS] = {{0}};
+    const int swaps = getenv("OUTCRY_FULL") ? 100 : 6;
+    for (int i = 0; i < CLIENTS; i++) {
+        loads[i].s = s;
+        loads[i].number = i;
+        for (int v = 0; v < VERSIONS; v++)
+            assert_int_equal(oc_model_open(&loads[i].models[v], s->bundles[v], &cpu, 1), OC_OK);
+        assert_int_equal(pthread_create(&loads[i].thread, NULL, load_run, &loads[i]), 0);
+    }
+    for (int i = 1; i <= swaps; i++) {
+        if (i % 3 == 0) turn(s, i % VERSIONS, true); /* as a canary first */
+        turn(s, i % VERSIONS, false);
+        usleep(20000);
+    }
+    __atomic_store_n(&s->over, 1u, __ATOMIC_RELEASE);
+    size_t got = 0, answers[VERSIONS] = {0};
+    for (int i = 0; i < CLIENTS; i++) {
+        pthread_join(loads[i].thread, NULL);
+        assert_int_equal(loads[i].got, loads[i].sent);
+        got += loads[i].got;
+        for (int v = 0; v < VERSIONS; v++) answers[v] += loads[i].answers[v];
+        for (int v = 0; v < VERSIONS; v++) oc_model_close(loads[i].models[v]);
+    }
+    print_message("%d swaps, %zu answers; by version: %zu %zu %zu\n", swaps, got, answers[0], answers[1], answers[2]);
+    for (int v = 0; v < VERSIONS; v++) assert_true(answers[v] > 0);
+}
+
+/* Stopped in the middle of whatever the loader is at. */
+static void stopped(void **state)
+{
+    stage *s = *state;
+    oc_models_state wanted;
+    assert_int_equal(oc_models_promote(s->repository, "sample/2", &wanted), OC_OK);
+    for (int i = 0; i < 20; i++) {
+        const oc_server_config config = {.repository = s->repository,
+                                         .socket = s->socket,
+                                         .threads = 2,
+                                         .batch_max = 7,
+                                         .clients_max = 2,
+                                         .sessions_max = 2,
+                                         .ring_bytes = 4096,
+                                         .memory_max_bytes = 64 << 20,
+                                         .advance_budget = 0.9,
+                                         .backend = cpu};
+        oc_server_close(s->server);
+        if (oc_server_open(&s->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+        assert_int_equal(oc_models_promote(s->repository, i % 2 ? "sample/1" : "sample/3", &wanted), OC_OK);
+        usleep((unsigned)(i * 3000));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(under_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(stopped, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
