@@ -170,6 +170,13 @@ def logs_of_ranks(work, wanted):
     check("nothing of it on stderr", "windows here" not in r.stderr, r.stderr)
 
 
+def eight_ranks(work, wanted):
+    """configs/train-8gpu.yaml is a whole config; on the CPU, with this job's keys, the job of configs/train.yaml."""
+    command = train_command(f"{work}/eight", ("backend=cpu", "math=f32", "train.rate=0.003", "train.warmup_share=0.05"))
+    command[2] = f"{SOURCE}/configs/train-8gpu.yaml"
+    check("train-8gpu.yaml", weights("train-8gpu.yaml", run([*MPIRUN, "-n", "8", *command])) == wanted)
+
+
 def refused(work):
     out = f"{work}/refused"
     r = ranks(3, out)
@@ -350,6 +357,7 @@ def main():
             on_another_count(work, wanted)
             summed_by_the_network(work, wanted)
             logs_of_ranks(work, wanted)
+            eight_ranks(work, wanted)
             refused(work)
             before_a_job(work)
             disk_full(work, wanted)
