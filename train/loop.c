@@ -253,10 +253,10 @@ static void progress_say(const train_job *j, oc_progress *progress)
     if (!(c->interval_weight > 0)) return;
     ranks_say(j, progress, ranks, sizeof ranks);
     if (c->best_step == 0)
-        oc_progress_extra(progress, "loss %.4f%s", loss, ranks);
+        oc_progress_extra(progress, "step %lld, loss %.4f%s", (long long)c->step, loss, ranks);
     else
-        oc_progress_extra(progress, "loss %.4f, best %.4f at %lld%s", loss, c->best_loss, (long long)c->best_step,
-                          ranks);
+        oc_progress_extra(progress, "step %lld, loss %.4f, best %.4f at %lld%s", (long long)c->step, loss, c->best_loss,
+                          (long long)c->best_step, ranks);
 }
 
 /* A signal comes to one rank at any moment; all must stop after the same step. */

@@ -320,6 +320,24 @@ def trials(work, part):
     print(f"{total} trials of seed {seed}, {len(faults)} faults: {total} runs ended and went on")
 
 
+def progress(work):
+    """Rank 0's one line: steps, windows/s in all and a rank, share of communication, time left."""
+    command = train_command(f"{work}/progress", ("train.epochs=4000", "train.log_every=50"))
+    command.remove("--quiet")
+    job = subprocess.Popen([*MPIRUN, "-n", "2", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                           env=ENVIRONMENT)  # fmt: skip
+    said, wanted = "", r"windows, .*[0-9]+.*/s.*left.*step \d+, loss .*, 2 x \d+/s, [0-9.]+ % communication"
+    for line in job.stderr:
+        said += line
+        if re.search(wanted, line):
+            break
+    job.send_signal(signal.SIGUSR1)
+    said += job.communicate(timeout=60)[1]
+    check("the progress line", re.search(wanted, said) and job.returncode == 75, said)
+    lines = [line for line in said.splitlines() if "% communication" in line]
+    print(lines[0] if lines else "no progress")
+
+
 def signals(work):
     """A signal to any rank: all save together and exit with 75."""
     sets = ("train.epochs=12",)
@@ -361,6 +379,7 @@ def main():
             refused(work)
             before_a_job(work)
             disk_full(work, wanted)
+            progress(work)
             signals(work)
     print("\n".join(faults))
     sys.exit(1 if faults else 0)

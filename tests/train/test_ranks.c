@@ -149,6 +149,25 @@ static void sixty_four_ranks(void **state)
     all_well(64, &wanted);
 }
 
+/* The same with one that is lost for good: all others name it, and half as many go on. */
+static void one_of_sixty_four_is_lost(void **state)
+{
+    (void)state;
+    char out[128];
+    oc_train_result wanted = alone(SETS(WIDE));
+    job j = {.ranks = 64,
+             .fault = {.kind = DOUBLE_LOST, .rank = 41, .at = 20, .jitter_seed = 9},
+             .out = folder_new(out, sizeof out)};
+    job_run(&j, SETS(WIDE, "comm.timeout_ns=2000000000", "train.checkpoint_seconds=0"));
+    for (int r = 0; r < 64; r++) {
+        if (r == 41) continue;
+        if (!strstr(runs[r].message, "no answer from rank 41 (")) fail_msg("rank %d: %s", r, runs[r].message);
+    }
+    j = (job){.ranks = 32, .resume = true, .out = out};
+    job_run(&j, SETS(WIDE));
+    all_well(32, &wanted);
+}
+
 /* A number that is not finite in one rank's gradients: all leave the same step out. */
 static void a_bad_number_is_skipped_by_all(void **state)
 {
@@ -376,15 +395,11 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_number_of_ranks),
-        cmocka_unit_test(sixty_four_ranks),
-        cmocka_unit_test(a_bad_number_is_skipped_by_all),
-        cmocka_unit_test(a_sum_of_the_network),
-        cmocka_unit_test(a_lost_rank_is_named),
-        cmocka_unit_test(a_flipped_bit_is_found),
-        cmocka_unit_test(all_stop_after_the_same_step),
-        cmocka_unit_test(another_job_on_one_rank),
-        cmocka_unit_test(counts_that_cannot_be),
+        cmocka_unit_test(any_number_of_ranks),       cmocka_unit_test(sixty_four_ranks),
+        cmocka_unit_test(one_of_sixty_four_is_lost), cmocka_unit_test(a_bad_number_is_skipped_by_all),
+        cmocka_unit_test(a_sum_of_the_network),      cmocka_unit_test(a_lost_rank_is_named),
+        cmocka_unit_test(a_flipped_bit_is_found),    cmocka_unit_test(all_stop_after_the_same_step),
+        cmocka_unit_test(another_job_on_one_rank),   cmocka_unit_test(counts_that_cannot_be),
         cmocka_unit_test(rank_0_cannot_write),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,8 +1,9 @@
 """tools/deploy/Containerfile, without an engine: a pinned base, no root at run time, the program as entry; what it
 copies is there and what CMake wants is copied; the libraries that the built program needs are installed.
-Then the faults that this must find are planted.
+Then the faults that this must find are planted. And configs/train.sbatch with an srun of a script: a start, a time
+limit (75: queued again), a resume, a failure.
 
-usage: container.py OUTCRY SOURCE
+usage: deploy.py OUTCRY SOURCE
 """
 
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 
@@ -67,9 +69,35 @@ def faults_in(text, packages):
         yield f"the final image lacks {package}"
 
 
+def sbatch_faults():
+    """What configs/train.sbatch hands to srun, and what it makes of the exit code."""
+    with tempfile.TemporaryDirectory() as work:
+        for name, body in (("srun", 'printf "%s\\n" "$*" >srun.said; mkdir -p run; exit $CODE'),
+                           ("scontrol", 'printf "%s\\n" "$*" >scontrol.said')):  # fmt: skip
+            with open(f"{work}/{name}", "w") as f:
+                f.write(f"#!/bin/sh\n{body}\n")
+            os.chmod(f"{work}/{name}", 0o755)
+        for code, resumes, requeued in ((75, False, True), (1, True, False), (0, True, False)):
+            for name in ("srun.said", "scontrol.said"):
+                open(f"{work}/{name}", "w").close()
+            environment = {**os.environ, "PATH": f"{work}:{os.environ['PATH']}", "CODE": str(code), "DATASET": "d.h5",
+                           "SLURM_SUBMIT_DIR": work, "SLURM_CPUS_PER_TASK": "4", "SLURM_JOB_ID": "17"}  # fmt: skip
+            command = ["bash", f"{SOURCE}/configs/train.sbatch"]
+            r = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+            said, queued = open(f"{work}/srun.said").read(), open(f"{work}/scontrol.said").read()
+            if r.returncode != code:
+                yield f"train.sbatch: srun's {code} became {r.returncode}: {r.stderr}"
+            if "--mpi=pmix" not in said or "outcry train" not in said or "data.dataset=d.h5" not in said:
+                yield f"train.sbatch: srun was given {said}"
+            if ("--resume" in said) != resumes:
+                yield f"train.sbatch: --resume, with a run there or not: {said}"
+            if queued.split() != (["requeue", "17"] if requeued else []):
+                yield f"train.sbatch: after {code} scontrol was given {queued!r}"
+
+
 text = open(f"{SOURCE}/tools/deploy/Containerfile").read()
 packages = needed_packages()
-faults = list(faults_in(text, packages))
+faults = [*faults_in(text, packages), *sbatch_faults()]
 for old, new, said in (
     ("debian:12.11-slim", "debian:latest", "not held to a version"),
     ("USER 1000:1000\n", "", "runs as root"),
