@@ -163,16 +163,19 @@ typedef struct oc_ops {
                                oc_tensor dh);
 
     /* Staggered windows (DESIGN section 6): a slot holds T windows that began one row apart. states
-     * [slots, slide_bytes]; rows[i]: number of rows that slot slots[i] consumed before this one since its reset.
+     * [slots, slide_bytes]. A call is for n slots: slots [n] i32, each once, and rows [n] i64, how many rows that slot
+     * consumed before this one since its reset, or -1: nobody, so that a call of n (a recording) serves fewer. Both lie
+     * in the backend's memory. work: slide_work_bytes for n or more, of no use between calls.
      * step: row x[i] (scaled, [n,F]) completes the oldest window -> seen [n,H], what the head reads: the bits of
      * lstm_forward and attend_forward on the last T rows; garbage while rows[i] < T - 1. advance: the others consume
      * the row of the last step. */
     size_t (*slide_bytes)(oc_backend *b, const oc_slide_shape *s);
+    size_t (*slide_work_bytes)(oc_backend *b, const oc_slide_shape *s, int n);
     OC_MUST (*slide_reset)(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot);
-    OC_MUST (*slide_step)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                          const uint32_t *slots, const int64_t *rows, oc_tensor x, oc_tensor seen);
-    OC_MUST (*slide_advance)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                             const uint32_t *slots, const int64_t *rows);
+    OC_MUST (*slide_step)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                          oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen);
+    OC_MUST (*slide_advance)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                             oc_tensor work, oc_tensor slots, oc_tensor rows);
 
     /* y [B,N] = x [B,K] . w[N,K]^T from bias [N]; relu: max(0, y), NaN stays NaN. Backward overwrites dy by the
      * gradient before relu; dx.data may be NULL. */

@@ -458,6 +458,16 @@ oc_status oc_graph_train(oc_graph *g, const float *flat, const void *packed, con
     return OC_OK;
 }
 
+oc_status oc_graph_enqueue(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
+                           oc_tensor *logits)
+{
+    pass p = {batch->count, false, borrowed(flat), NULL, packed, {0}, batch};
+    assert(batch->count > 0 && batch->count <= g->batch_max);
+    *logits = first_rows(g->logits, p.count);
+    OC_TRY(forward(g, &p));
+    return OC_OK;
+}
+
 oc_status oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
                           float *logits, float *attention)
 {

@@ -1,7 +1,8 @@
 /* model.c - a bundle that answers: the inference half of graph.c, windows in pieces, softmax with the bundle's
  * temperature. A piece is at most PIECE windows, four register tiles, so that what a pass touches stays in L2 whatever
  * batch_max is (2 x 64, T 100, 1 MiB of L2: 80 % of the FMA peak with 18 or 24 windows, 78 % with 48, 75 % with 66).
- * A device with memory of its own gets the windows of a larger piece in one copy. */
+ * A device with memory of its own gets the windows of a larger piece in one copy; up to OC_RECORDED_MAX of them, copies
+ * and operations are one recording, made in open. More go call by call: their time is not that of the calls. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -54,16 +55,54 @@ static OC_MUST store_fill(oc_model *m)
     OC_TRY(oc_store_open(&m->store, oc_backend_describe(m->backend),
                          oc_store_bytes(packed, 1) + oc_store_bytes(p.total, sizeof(float)) +
                              oc_store_bytes(piece * window, sizeof(float)) +
-                             oc_store_bytes(2 * piece * outputs, sizeof(float))));
+                             oc_store_bytes(piece * outputs, sizeof(float))));
     OC_TRY(oc_store_take(&m->store, &m->packed, packed, 1, "packed weights"));
     if (!m->apart) return OC_OK;
     OC_TRY(oc_store_take(&m->store, &m->flat, p.total, sizeof *m->flat, "weights"));
     OC_TRY(oc_store_take(&m->store, &m->rows, piece * window, sizeof *m->rows, "windows"));
-    OC_TRY(oc_store_take(&m->store, &m->answer, 2 * piece * outputs, sizeof *m->answer, "answers"));
-    OC_TRY(oc_memory_new_array(&m->staged, piece * window, sizeof *m->staged, "windows"));
-    OC_TRY(oc_memory_new_array(&m->staged_index, piece, sizeof *m->staged_index, "window index"));
+    OC_TRY(oc_store_take(&m->store, &m->answer, piece * outputs, sizeof *m->answer, "answers"));
+    OC_TRY(
+        oc_backend_pin(m->backend, piece * (window + outputs) * sizeof(float) + piece * sizeof(int64_t), &m->pinned));
+    m->staged_index = m->pinned;
+    m->staged = (float *)(m->staged_index + piece);
+    m->answered = m->staged + piece * window;
     for (size_t i = 0; i < piece; i++) m->staged_index[i] = (int64_t)((i + 1) * (size_t)s->steps) - 1;
     OC_TRY(oc_store_put(&m->store, m->flat, m->bundle->flat, p.total * sizeof *m->flat));
+    return OC_OK;
+}
+
+/* Staged windows -> staged answers: one upload, the graph, softmax, one download; nothing waits. */
+static OC_MUST piece_enqueue(oc_model *m, int count)
+{
+    const oc_model_shape *s = &m->bundle->shape;
+    const size_t window = (size_t)s->steps * (size_t)s->inputs, outputs = OC_CLASSES * (size_t)s->horizons;
+    const oc_graph_batch batch = {.rows =
+                                      oc_tensor_make(m->rows, OC_DTYPE_F32, (int64_t)count * s->steps, s->inputs, 1, 1),
+                                  .index = m->staged_index,
+                                  .count = count};
+    const oc_tensor answer = oc_tensor_make(m->answer, OC_DTYPE_F32, count, s->horizons, OC_CLASSES, 1);
+    oc_tensor logits;
+    OC_TRY(oc_backend_upload(m->backend, batch.rows, m->staged, (size_t)count * window * sizeof *m->staged));
+    OC_TRY(oc_graph_enqueue(m->graph, m->flat, m->packed, &batch, &logits));
+    OC_TRY(oc_backend_ops(m->backend)->softmax(m->backend, s->horizons, m->temperature, logits, answer));
+    OC_TRY(oc_backend_download(m->backend, m->answered, (size_t)count * outputs * sizeof(float), answer));
+    return OC_OK;
+}
+
+/* Each size runs once before it is recorded. */
+static OC_MUST recordings_make(oc_model *m)
+{
+    if (!m->apart || !oc_backend_describe(m->backend)->records) return OC_OK;
+    for (int place = 0, size = 1; size <= m->piece && size <= OC_RECORDED_MAX; place++, size *= 2) {
+        OC_TRY(piece_enqueue(m, size));
+        OC_TRY(oc_backend_wait(m->backend));
+        OC_TRY(oc_backend_record_begin(m->backend));
+        const oc_status status = piece_enqueue(m, size);
+        if (status != OC_OK) oc_backend_record_drop(m->backend);
+        OC_TRY(status);
+        OC_TRY(oc_backend_record_end(m->backend, &m->recording[place]));
+        m->recorded = size;
+    }
     return OC_OK;
 }
 
@@ -78,6 +117,7 @@ static OC_MUST model_fill(oc_model *m, const oc_bundle *bundle, const oc_backend
                                "logits"));
     for (int i = 0; i < s->horizons; i++) m->temperature[i] = (float)bundle->temperature[i];
     OC_TRY(oc_graph_pack(m->graph, m->flat, m->packed));
+    OC_TRY(recordings_make(m));
     return OC_OK;
 }
 
@@ -104,7 +144,9 @@ oc_status oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backen
     m->bundle = bundle;
     oc_status status = apart_ask(config, &m->apart);
     const int piece = m->apart ? PIECE_APART : PIECE;
+    int place;
     m->piece = batch_max < piece ? batch_max : piece;
+    if (m->apart && m->piece < OC_RECORDED_MAX) m->piece = oc_recording_size(m->piece, &place);
     if (status == OC_OK) status = model_fill(m, bundle, config);
     if (status != OC_OK) {
         oc_model_close(m);
@@ -118,10 +160,10 @@ void oc_model_close(oc_model *m)
 {
     if (!m) return;
     assert(m->sliding_open == 0);
+    for (int i = 0; i < OC_RECORDINGS && m->backend; i++) oc_backend_recording_free(m->backend, m->recording[i]);
+    if (m->backend) oc_backend_unpin(m->backend, m->pinned);
     oc_graph_close(m->graph);
     oc_store_close(&m->store);
-    oc_memory_free(m->staged);
-    oc_memory_free(m->staged_index);
     oc_memory_free(m->index);
     oc_memory_free(m->logits);
     oc_memory_free(m);
@@ -158,18 +200,13 @@ static OC_MUST windows_check(const oc_model *m, const float *rows, size_t row_co
     return OC_OK;
 }
 
-/* The windows side by side, in one copy; on the stream of the graph, so that it reads them afterwards. */
-static OC_MUST piece_stage(oc_model *m, const float *rows, oc_graph_batch *batch)
+/* The windows side by side, for one copy. */
+static void piece_stage(oc_model *m, const float *rows, const int64_t *last_row, size_t count)
 {
     const size_t inputs = (size_t)m->bundle->shape.inputs, steps = (size_t)m->bundle->shape.steps;
-    const size_t window = steps * inputs, count = (size_t)batch->count;
+    const size_t window = steps * inputs;
     for (size_t i = 0; i < count; i++)
-        memcpy(m->staged + i * window, rows + ((size_t)batch->index[i] + 1 - steps) * inputs,
-               window * sizeof *m->staged);
-    batch->rows = oc_tensor_make(m->rows, OC_DTYPE_F32, (int64_t)(count * steps), (int64_t)inputs, 1, 1);
-    batch->index = m->staged_index;
-    OC_TRY(oc_backend_upload(m->backend, batch->rows, m->staged, count * window * sizeof *m->staged));
-    return OC_OK;
+        memcpy(m->staged + i * window, rows + ((size_t)last_row[i] + 1 - steps) * inputs, window * sizeof *m->staged);
 }
 
 static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t count,
@@ -183,7 +220,13 @@ static OC_MUST piece_logits(oc_model *m, const float *rows, size_t row_count, co
     oc_graph_batch batch = {.rows = oc_tensor_make(borrowed.out, OC_DTYPE_F32, (int64_t)row_count, s->inputs, 1, 1),
                             .index = last_row,
                             .count = (int)count};
-    if (m->apart) OC_TRY(piece_stage(m, rows, &batch));
+    if (m->apart) {
+        piece_stage(m, rows, last_row, count);
+        batch.rows = oc_tensor_make(m->rows, OC_DTYPE_F32, (int64_t)count * s->steps, s->inputs, 1, 1);
+        batch.index = m->staged_index;
+        OC_TRY(oc_backend_upload(m->backend, batch.rows, m->staged,
+                                 (size_t)oc_tensor_count(batch.rows) * sizeof *m->staged));
+    }
     OC_TRY(oc_graph_logits(m->graph, m->flat, m->packed, &batch, logits, attention));
     return OC_OK;
 }
@@ -202,21 +245,43 @@ oc_status oc_model_logits_rows(oc_model *m, const float *rows, size_t row_count,
     return OC_OK;
 }
 
-static OC_MUST piece_answer(oc_model *m, size_t count, float *probabilities)
+static OC_MUST piece_softmax(oc_model *m, size_t count, float *probabilities)
 {
     const int horizons = m->bundle->shape.horizons;
-    const size_t outputs = OC_CLASSES * (size_t)horizons, bytes = count * outputs * sizeof(float);
-    oc_tensor logits = oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1),
-              answer = logits;
+    const oc_tensor logits = oc_tensor_make(m->logits, OC_DTYPE_F32, (int64_t)count, horizons, OC_CLASSES, 1);
+    oc_tensor answer = logits;
     answer.data = probabilities;
-    if (m->apart) {
-        logits.data = m->answer;
-        answer.data = m->answer + (size_t)m->piece * outputs;
-        OC_TRY(oc_backend_upload(m->backend, logits, m->logits, bytes));
-    }
     OC_TRY(oc_backend_ops(m->backend)->softmax(m->backend, horizons, m->temperature, logits, answer));
-    if (m->apart) OC_TRY(oc_backend_download(m->backend, probabilities, bytes, answer));
     OC_TRY(oc_backend_wait(m->backend));
+    return OC_OK;
+}
+
+/* At most `recorded` windows by one replay, filled up with what lay there before. */
+static OC_MUST piece_answer_apart(oc_model *m, const float *rows, const int64_t *last_row, size_t count,
+                                  float *probabilities)
+{
+    const size_t outputs = OC_CLASSES * (size_t)m->bundle->shape.horizons;
+    int place;
+    piece_stage(m, rows, last_row, count);
+    if ((int)count <= m->recorded) {
+        (void)oc_recording_size((int)count, &place);
+        OC_TRY(oc_backend_replay(m->backend, m->recording[place]));
+    } else
+        OC_TRY(piece_enqueue(m, (int)count));
+    OC_TRY(oc_backend_wait(m->backend));
+    memcpy(probabilities, m->answered, count * outputs * sizeof *probabilities);
+    return OC_OK;
+}
+
+static OC_MUST piece_answer(oc_model *m, const float *rows, size_t row_count, const int64_t *last_row, size_t count,
+                            float *probabilities)
+{
+    if (m->apart) {
+        OC_TRY(piece_answer_apart(m, rows, last_row, count, probabilities));
+        return OC_OK;
+    }
+    OC_TRY(piece_logits(m, rows, row_count, last_row, count, m->logits, NULL));
+    OC_TRY(piece_softmax(m, count, probabilities));
     return OC_OK;
 }
 
@@ -229,8 +294,7 @@ oc_status oc_model_predict_rows(oc_model *m, const float *rows, size_t row_count
     for (size_t i = 0; i < windows; i += piece) {
         const size_t count = windows - i < piece ? windows - i : piece;
         OC_TRY(windows_check(m, rows, row_count, last_row + i, i, count));
-        OC_TRY(piece_logits(m, rows, row_count, last_row + i, count, m->logits, NULL));
-        OC_TRY(piece_answer(m, count, probabilities + i * outputs));
+        OC_TRY(piece_answer(m, rows, row_count, last_row + i, count, probabilities + i * outputs));
     }
     return OC_OK;
 }
@@ -246,8 +310,7 @@ oc_status oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, f
         const size_t count = windows - i < piece ? windows - i : piece, rows = windows * steps;
         for (size_t j = 0; j < count; j++) m->index[j] = (int64_t)((i + j + 1) * steps) - 1;
         OC_TRY(windows_check(m, rows_raw, rows, m->index, i, count));
-        OC_TRY(piece_logits(m, rows_raw, rows, m->index, count, m->logits, NULL));
-        OC_TRY(piece_answer(m, count, probabilities + i * outputs));
+        OC_TRY(piece_answer(m, rows_raw, rows, m->index, count, probabilities + i * outputs));
     }
     return OC_OK;
 }

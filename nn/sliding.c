@@ -1,17 +1,26 @@
 /* sliding.c - staggered windows over slide_step and slide_advance of the table of operations: slots, counts of rows,
  * the scaler before and the head after. All memory is one arena of the sliding windows' own backend, planned by
- * plan_all. */
+ * plan_all. Where the backend records, a step and an advance of 1, 2, 4, … slots are recordings, made in open: what a
+ * call brings (slots, their rows, the new raw rows) and its answers lie in pinned memory. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 #include "nn/model_parts.h"
 
-enum { PIECE = 64 }; /* slots of one call of an operation */
+enum { PIECE = 64, ADVANCE_ROWS = 8192 }; /* slots of one call of an operation; windows of one on a device apart */
 
 typedef struct slot_state {
     int64_t rows;
     bool pending;
 } slot_state; /* rows consumed since the reset; step done, advance not */
+
+/* What a call brings and where its answers go: [n], [n], [n,F], [n,horizons*3]. */
+typedef struct call {
+    const int32_t *slots;
+    const int64_t *rows;
+    const float *raw;
+    float *answer;
+} call;
 
 struct oc_sliding {
     oc_model *model;
@@ -19,13 +28,19 @@ struct oc_sliding {
     const oc_ops *ops;
     oc_slide_shape shape;
     oc_graph_parts parts;
-    size_t slot_max;
+    size_t slot_max, piece; /* slots of one call */
     slot_state *slots;
-    oc_tensor states, raw, x, index, seen, hidden, logits, answer;
+    oc_tensor states, work, slot, row, raw, x, index, seen, hidden, logits, answer;
+    bool recorded;
+    void *pinned; /* a call's worth of what recordings bring and take */
+    int32_t *held_slots;
+    int64_t *held_rows;
+    float *held_raw, *held_answer;
+    oc_recording *step[OC_RECORDINGS], *advance[OC_RECORDINGS];
 };
 
 typedef struct plan {
-    oc_tensor *tensor[8];
+    oc_tensor *tensor[12];
     int count;
     size_t bytes;
 } plan;
@@ -46,17 +61,37 @@ static bool recurrent(const oc_sliding *s)
 static void plan_all(oc_sliding *s, plan *p)
 {
     const oc_model_shape *m = &s->model->bundle->shape;
+    const int64_t piece = (int64_t)s->piece;
     *p = (plan){.count = 0};
-    want(p, &s->raw, OC_DTYPE_F32, PIECE, m->inputs, 1);
-    want(p, &s->index, OC_DTYPE_I64, PIECE, 1, 1);
-    want(p, &s->logits, OC_DTYPE_F32, PIECE, m->horizons, OC_CLASSES);
-    want(p, &s->answer, OC_DTYPE_F32, PIECE, m->horizons, OC_CLASSES);
+    want(p, &s->raw, OC_DTYPE_F32, piece, m->inputs, 1);
+    want(p, &s->index, OC_DTYPE_I64, piece, 1, 1);
+    want(p, &s->logits, OC_DTYPE_F32, piece, m->horizons, OC_CLASSES);
+    want(p, &s->answer, OC_DTYPE_F32, piece, m->horizons, OC_CLASSES);
     if (!recurrent(s)) return;
-    want(p, &s->x, OC_DTYPE_F32, 1, PIECE, m->inputs);
-    want(p, &s->seen, OC_DTYPE_F32, PIECE, m->hidden, 1);
-    want(p, &s->hidden, OC_DTYPE_F32, PIECE, m->hidden / 2, 1);
+    want(p, &s->slot, OC_DTYPE_I32, piece, 1, 1);
+    want(p, &s->row, OC_DTYPE_I64, piece, 1, 1);
+    want(p, &s->x, OC_DTYPE_F32, 1, piece, m->inputs);
+    want(p, &s->seen, OC_DTYPE_F32, piece, m->hidden, 1);
+    want(p, &s->hidden, OC_DTYPE_F32, piece, m->hidden / 2, 1);
+    want(p, &s->work, OC_DTYPE_BYTES, (int64_t)s->ops->slide_work_bytes(s->model->backend, &s->shape, (int)s->piece), 1,
+         1);
     want(p, &s->states, OC_DTYPE_BYTES, (int64_t)s->slot_max,
          (int64_t)s->ops->slide_bytes(s->model->backend, &s->shape), 1);
+}
+
+/* A power of two, so that a recording of any number of slots up to it is there. */
+static size_t piece_of(const oc_model *m)
+{
+    const int windows = m->bundle->shape.steps;
+    size_t piece = PIECE;
+    while (m->apart && piece > 1 && piece * (size_t)windows > ADVANCE_ROWS) piece /= 2;
+    return piece;
+}
+
+static size_t pinned_bytes(const oc_sliding *s)
+{
+    const size_t numbers = (size_t)(s->shape.inputs + s->model->bundle->shape.horizons * OC_CLASSES);
+    return s->piece * (sizeof(int64_t) + sizeof(int32_t) + numbers * sizeof(float));
 }
 
 static oc_sliding sliding_of(oc_model *m, size_t slot_max)
@@ -65,6 +100,7 @@ static oc_sliding sliding_of(oc_model *m, size_t slot_max)
     return (oc_sliding){.model = m,
                         .ops = oc_backend_ops(m->backend),
                         .slot_max = slot_max,
+                        .piece = piece_of(m),
                         .shape = {shape->layers, shape->steps, shape->inputs, shape->hidden, shape->heads}};
 }
 
@@ -77,7 +113,126 @@ size_t oc_sliding_bytes(const oc_model *m, size_t slot_max)
     oc_sliding s = sliding_of(borrowed.out, slot_max);
     plan p;
     plan_all(&s, &p);
-    return p.bytes + sizeof s + slot_max * sizeof *s.slots;
+    return p.bytes + sizeof s + slot_max * sizeof *s.slots + (m->apart ? pinned_bytes(&s) : 0);
+}
+
+static oc_tensor first(oc_tensor t, int axis, size_t count)
+{
+    t.dims[axis] = (int64_t)count;
+    return t;
+}
+
+/* Without a state: the last rows through the model's own graph, which takes model->piece windows at a time. */
+static OC_MUST stateless_logits(oc_sliding *s, oc_tensor raw, size_t n)
+{
+    const size_t outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES, piece = (size_t)s->model->piece;
+    float logits[PIECE * OC_HORIZONS_MAX * OC_CLASSES];
+    int64_t index[PIECE];
+    OC_TRY(oc_backend_wait(s->backend)); /* the rows are there before another stream reads them */
+    for (size_t i = 0; i < n; i++) index[i] = (int64_t)i;
+    for (size_t i = 0; i < n; i += piece) {
+        const oc_graph_batch batch = {.rows = raw, .index = index + i, .count = (int)(n - i < piece ? n - i : piece)};
+        OC_TRY(oc_graph_logits(s->model->graph, s->model->flat, s->model->packed, &batch, logits + i * outputs, NULL));
+    }
+    OC_TRY(oc_backend_upload(s->backend, first(s->logits, 0, n), logits, n * outputs * sizeof *logits));
+    return OC_OK;
+}
+
+/* Of the first n slots of c, at most a piece, to the device. */
+static OC_MUST call_upload(oc_sliding *s, const call *c, size_t n)
+{
+    OC_TRY(oc_backend_upload(s->backend, s->slot, c->slots, n * sizeof *c->slots));
+    OC_TRY(oc_backend_upload(s->backend, s->row, c->rows, n * sizeof *c->rows));
+    return OC_OK;
+}
+
+/* Raw rows -> s->logits. */
+static OC_MUST logits_enqueue(oc_sliding *s, const call *c, size_t n)
+{
+    const oc_tensor raw = first(s->raw, 0, n), x = first(s->x, 1, n), seen = first(s->seen, 0, n);
+    const oc_tensor hidden = first(s->hidden, 0, n);
+    const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
+    oc_tensor logits = first(s->logits, 0, n);
+    OC_TRY(oc_backend_upload(s->backend, raw, c->raw, n * (size_t)s->shape.inputs * sizeof *c->raw));
+    if (!recurrent(s)) {
+        OC_TRY(stateless_logits(s, raw, n));
+        return OC_OK;
+    }
+    logits.dims[1] *= logits.dims[2];
+    logits.dims[2] = 1;
+    OC_TRY(call_upload(s, c, n));
+    OC_TRY(
+        s->ops->gather_scale(s->backend, raw, first(s->index, 0, n), s->parts.mean, s->parts.scale, s->parts.clip, x));
+    OC_TRY(s->ops->slide_step(s->backend, &s->shape, &w, s->states, s->work, first(s->slot, 0, n), first(s->row, 0, n),
+                              x, seen));
+    OC_TRY(s->ops->linear_forward(s->backend, seen, s->parts.head[0], s->parts.head_bias[0], true, hidden));
+    OC_TRY(s->ops->linear_forward(s->backend, hidden, s->parts.head[1], s->parts.head_bias[1], false, logits));
+    return OC_OK;
+}
+
+/* Raw rows -> answers; nothing waits where there is a state. */
+static OC_MUST step_enqueue(oc_sliding *s, const call *c, size_t n)
+{
+    const int horizons = s->model->bundle->shape.horizons;
+    const oc_tensor answer = first(s->answer, 0, n);
+    OC_TRY(logits_enqueue(s, c, n));
+    OC_TRY(s->ops->softmax(s->backend, horizons, s->model->temperature, first(s->logits, 0, n), answer));
+    OC_TRY(oc_backend_download(s->backend, c->answer, (size_t)oc_tensor_count(answer) * sizeof *c->answer, answer));
+    return OC_OK;
+}
+
+static OC_MUST advance_enqueue(oc_sliding *s, const call *c, size_t n)
+{
+    const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
+    OC_TRY(call_upload(s, c, n));
+    OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, s->work, first(s->slot, 0, n),
+                                 first(s->row, 0, n)));
+    return OC_OK;
+}
+
+/* ---------------------------------------------------------------- recordings */
+typedef oc_status (*enqueue)(oc_sliding *, const call *, size_t);
+
+static OC_MUST record(oc_sliding *s, enqueue work, size_t n, oc_recording **out)
+{
+    const call held = {s->held_slots, s->held_rows, s->held_raw, s->held_answer};
+    OC_TRY(work(s, &held, n)); /* once, for nobody */
+    OC_TRY(oc_backend_wait(s->backend));
+    OC_TRY(oc_backend_record_begin(s->backend));
+    const oc_status status = work(s, &held, n);
+    if (status != OC_OK) oc_backend_record_drop(s->backend);
+    OC_TRY(status);
+    OC_TRY(oc_backend_record_end(s->backend, out));
+    return OC_OK;
+}
+
+static OC_MUST recordings_make(oc_sliding *s)
+{
+    OC_TRY(oc_backend_pin(s->backend, pinned_bytes(s), &s->pinned));
+    s->held_rows = s->pinned;
+    s->held_raw = (float *)(s->held_rows + s->piece);
+    s->held_answer = s->held_raw + s->piece * (size_t)s->shape.inputs;
+    s->held_slots = (int32_t *)(s->held_answer + s->piece * (size_t)s->model->bundle->shape.horizons * OC_CLASSES);
+    for (size_t i = 0; i < s->piece; i++) s->held_rows[i] = -1;
+    for (size_t place = 0, size = 1; size <= s->piece; place++, size *= 2) {
+        OC_TRY(record(s, step_enqueue, size, &s->step[place]));
+        OC_TRY(record(s, advance_enqueue, size, &s->advance[place]));
+    }
+    return OC_OK;
+}
+
+/* n slots, and nobody for what is left of the recording's. */
+static OC_MUST replay(oc_sliding *s, oc_recording *const *of, const uint32_t *slots, const int64_t *rows, size_t n)
+{
+    int place;
+    const size_t size = (size_t)oc_recording_size((int)n, &place);
+    for (size_t i = 0; i < size; i++) {
+        s->held_slots[i] = i < n ? (int32_t)slots[i] : 0;
+        s->held_rows[i] = i < n ? rows[i] : -1;
+    }
+    OC_TRY(oc_backend_replay(s->backend, of[place]));
+    OC_TRY(oc_backend_wait(s->backend));
+    return OC_OK;
 }
 
 static OC_MUST sliding_fill(oc_sliding *s)
@@ -95,6 +250,8 @@ static OC_MUST sliding_fill(oc_sliding *s)
     OC_TRY(oc_backend_upload(s->backend, s->index, index, sizeof index));
     OC_TRY(oc_backend_wait(s->backend));
     s->parts = oc_graph_parts_of(s->model->graph, s->model->flat, s->model->packed);
+    s->recorded = recurrent(s) && s->model->apart && oc_backend_describe(s->backend)->records;
+    if (s->recorded) OC_TRY(recordings_make(s));
     return OC_OK;
 }
 
@@ -122,68 +279,47 @@ void oc_sliding_close(oc_sliding *s)
 {
     if (!s) return;
     s->model->sliding_open--;
+    for (int i = 0; i < OC_RECORDINGS && s->backend; i++) {
+        oc_backend_recording_free(s->backend, s->step[i]);
+        oc_backend_recording_free(s->backend, s->advance[i]);
+    }
+    if (s->backend) oc_backend_unpin(s->backend, s->pinned);
     oc_backend_close(s->backend);
     oc_memory_free(s->slots);
     oc_memory_free(s);
 }
 
-static oc_tensor first(oc_tensor t, int axis, size_t count)
+/* ---------------------------------------------------------------- calls */
+/* Slot numbers as the operations want them. */
+static void slots_narrow(int32_t *to, const uint32_t *slots, size_t n)
 {
-    t.dims[axis] = (int64_t)count;
-    return t;
+    for (size_t i = 0; i < n; i++) to[i] = (int32_t)slots[i];
 }
 
-/* Without a state: the last rows through the model's own graph, which takes model->piece windows at a time. */
-static OC_MUST stateless_logits(oc_sliding *s, oc_tensor raw, size_t n)
+static OC_MUST piece_run(oc_sliding *s, const uint32_t *slots, const int64_t *rows, const float *rows_raw, size_t n,
+                         float *probabilities)
 {
-    const size_t outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES, piece = (size_t)s->model->piece;
-    float logits[PIECE * OC_HORIZONS_MAX * OC_CLASSES];
-    int64_t index[PIECE];
-    OC_TRY(oc_backend_wait(s->backend)); /* the rows are there before another stream reads them */
-    for (size_t i = 0; i < n; i++) index[i] = (int64_t)i;
-    for (size_t i = 0; i < n; i += piece) {
-        const oc_graph_batch batch = {.rows = raw, .index = index + i, .count = (int)(n - i < piece ? n - i : piece)};
-        OC_TRY(oc_graph_logits(s->model->graph, s->model->flat, s->model->packed, &batch, logits + i * outputs, NULL));
-    }
-    OC_TRY(oc_backend_upload(s->backend, first(s->logits, 0, n), logits, n * outputs * sizeof *logits));
-    return OC_OK;
-}
-
-/* Raw rows -> s->logits, for at most PIECE slots. */
-static OC_MUST piece_logits(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n)
-{
-    int64_t rows[PIECE];
-    const size_t inputs = (size_t)s->shape.inputs;
-    const oc_tensor raw = first(s->raw, 0, n), x = first(s->x, 1, n), seen = first(s->seen, 0, n);
-    const oc_tensor hidden = first(s->hidden, 0, n);
-    const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
-    oc_tensor logits = first(s->logits, 0, n);
-    OC_TRY(oc_backend_upload(s->backend, raw, rows_raw, n * inputs * sizeof *rows_raw));
-    if (!recurrent(s)) {
-        OC_TRY(stateless_logits(s, raw, n));
+    const size_t inputs = (size_t)s->shape.inputs, outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES;
+    if (s->recorded) {
+        memcpy(s->held_raw, rows_raw, n * inputs * sizeof *rows_raw);
+        OC_TRY(replay(s, s->step, slots, rows, n));
+        memcpy(probabilities, s->held_answer, n * outputs * sizeof *probabilities);
         return OC_OK;
     }
-    for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows;
-    logits.dims[1] *= logits.dims[2];
-    logits.dims[2] = 1;
-    OC_TRY(
-        s->ops->gather_scale(s->backend, raw, first(s->index, 0, n), s->parts.mean, s->parts.scale, s->parts.clip, x));
-    OC_TRY(s->ops->slide_step(s->backend, &s->shape, &w, s->states, (int)n, slots, rows, x, seen));
-    OC_TRY(s->ops->linear_forward(s->backend, seen, s->parts.head[0], s->parts.head_bias[0], true, hidden));
-    OC_TRY(s->ops->linear_forward(s->backend, hidden, s->parts.head[1], s->parts.head_bias[1], false, logits));
+    int32_t numbers[PIECE];
+    slots_narrow(numbers, slots, n);
+    OC_TRY(step_enqueue(s, &(call){numbers, rows, rows_raw, probabilities}, n));
+    OC_TRY(oc_backend_wait(s->backend));
     return OC_OK;
 }
 
 static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                           uint8_t *full)
 {
-    const int horizons = s->model->bundle->shape.horizons;
-    const size_t outputs = (size_t)horizons * OC_CLASSES;
-    const oc_tensor answer = first(s->answer, 0, n);
-    OC_TRY(piece_logits(s, slots, rows_raw, n));
-    OC_TRY(s->ops->softmax(s->backend, horizons, s->model->temperature, first(s->logits, 0, n), answer));
-    OC_TRY(oc_backend_download(s->backend, probabilities, n * outputs * sizeof *probabilities, answer));
-    OC_TRY(oc_backend_wait(s->backend));
+    const size_t outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES;
+    int64_t rows[PIECE];
+    for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows;
+    OC_TRY(piece_run(s, slots, rows, rows_raw, n, probabilities));
     for (size_t i = 0; i < n; i++) {
         full[i] = s->slots[slots[i]].rows + 1 >= s->shape.steps;
         for (size_t j = 0; !full[i] && j < outputs; j++)
@@ -221,26 +357,34 @@ oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *row
     if (ready < n)
         return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu was given a row before the advance of its last one",
                        (unsigned long)slots[ready]);
-    for (size_t i = 0; i < n; i += PIECE)
-        OC_TRY(piece_step(s, slots + i, rows_raw + i * inputs, n - i < PIECE ? n - i : PIECE,
+    for (size_t i = 0; i < n; i += s->piece)
+        OC_TRY(piece_step(s, slots + i, rows_raw + i * inputs, n - i < s->piece ? n - i : s->piece,
                           probabilities + i * outputs, full + i));
+    return OC_OK;
+}
+
+static OC_MUST piece_advance(oc_sliding *s, const uint32_t *slots, size_t n)
+{
+    int64_t rows[PIECE];
+    int32_t numbers[PIECE];
+    for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows++;
+    if (!recurrent(s)) return OC_OK;
+    if (s->recorded) {
+        OC_TRY(replay(s, s->advance, slots, rows, n));
+        return OC_OK;
+    }
+    slots_narrow(numbers, slots, n);
+    OC_TRY(advance_enqueue(s, &(call){numbers, rows, NULL, NULL}, n));
+    OC_TRY(oc_backend_wait(s->backend));
     return OC_OK;
 }
 
 oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
 {
-    const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
     const size_t ready = slots_mark(s, slots, n, false);
     if (ready < n)
         return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slots[ready]);
-    for (size_t i = 0; i < n; i += PIECE) {
-        int64_t rows[PIECE];
-        const size_t count = n - i < PIECE ? n - i : PIECE;
-        for (size_t j = 0; j < count; j++) rows[j] = s->slots[slots[i + j]].rows++;
-        if (recurrent(s))
-            OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, (int)count, slots + i, rows));
-    }
-    OC_TRY(oc_backend_wait(s->backend));
+    for (size_t i = 0; i < n; i += s->piece) OC_TRY(piece_advance(s, slots + i, n - i < s->piece ? n - i : s->piece));
     return OC_OK;
 }
 

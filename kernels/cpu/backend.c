@@ -200,6 +200,7 @@ const oc_backend_driver oc_cpu_driver = {
     .ops.attend_forward = oc_cpu_attend_forward,
     .ops.attend_backward = oc_cpu_attend_backward,
     .ops.slide_bytes = oc_cpu_slide_bytes,
+    .ops.slide_work_bytes = oc_cpu_slide_work_bytes,
     .ops.slide_reset = oc_cpu_slide_reset,
     .ops.slide_step = oc_cpu_slide_step,
     .ops.slide_advance = oc_cpu_slide_advance,

@@ -30,11 +30,12 @@ OC_MUST oc_cpu_attend_backward(oc_backend *b, const oc_attention_shape *s, const
                                oc_tensor dh);
 
 size_t oc_cpu_slide_bytes(oc_backend *b, const oc_slide_shape *s);
+size_t oc_cpu_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n);
 OC_MUST oc_cpu_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot);
-OC_MUST oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                          const uint32_t *slots, const int64_t *rows, oc_tensor x, oc_tensor seen);
-OC_MUST oc_cpu_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                             const uint32_t *slots, const int64_t *rows);
+OC_MUST oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                          oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen);
+OC_MUST oc_cpu_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                             oc_tensor work, oc_tensor slots, oc_tensor rows);
 
 size_t oc_cpu_linear_packed_bytes(oc_backend *b, int outputs, int inputs);
 OC_MUST oc_cpu_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);

@@ -76,6 +76,14 @@ size_t oc_cpu_slide_bytes(oc_backend *b, const oc_slide_shape *s)
     return oc_round_up(slide_make(s).count, 16) * sizeof(float);
 }
 
+size_t oc_cpu_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n)
+{
+    (void)b;
+    (void)s;
+    (void)n;
+    return 0; /* a slot after the other, in its own state */
+}
+
 static float *state_of(const slide *m, oc_tensor states, uint32_t slot)
 {
     float *base = states.data;
@@ -137,17 +145,21 @@ static void step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, f
                       state + m->attend);
 }
 
-oc_status oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                            const uint32_t *slots, const int64_t *rows, oc_tensor x, oc_tensor seen)
+oc_status oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                            oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen)
 {
     OC_TRY(slide_check(s));
     const slide m = slide_make(s);
+    const int64_t n = oc_tensor_count(slots), *row = rows.data;
+    const int32_t *slot = slots.data;
     const float *in = x.data;
     float *out = seen.data;
-    assert(oc_tensor_count(x) >= (int64_t)n * s->inputs && oc_tensor_count(seen) >= (int64_t)n * s->hidden);
-    for (int i = 0; i < n; i++)
-        step_one(b, &m, w, state_of(&m, states, slots[i]), rows[i], in + (size_t)i * (size_t)s->inputs,
-                 out + (size_t)i * m.hidden);
+    (void)work;
+    assert(oc_tensor_count(rows) == n && oc_tensor_count(x) >= n * s->inputs && oc_tensor_count(seen) >= n * s->hidden);
+    for (int64_t i = 0; i < n; i++)
+        if (row[i] >= 0)
+            step_one(b, &m, w, state_of(&m, states, (uint32_t)slot[i]), row[i], in + i * s->inputs,
+                     out + i * s->hidden);
     return OC_OK;
 }
 
@@ -196,10 +208,14 @@ static void advance_one(oc_backend *b, const slide *m, const oc_slide_weights *w
 }
 
 oc_status oc_cpu_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                               int n, const uint32_t *slots, const int64_t *rows)
+                               oc_tensor work, oc_tensor slots, oc_tensor rows)
 {
     OC_TRY(slide_check(s));
     const slide m = slide_make(s);
-    for (int i = 0; i < n && m.steps > 1; i++) advance_one(b, &m, w, state_of(&m, states, slots[i]), rows[i]);
+    const int64_t n = oc_tensor_count(slots), *row = rows.data;
+    const int32_t *slot = slots.data;
+    (void)work;
+    for (int64_t i = 0; i < n && m.steps > 1; i++)
+        if (row[i] >= 0) advance_one(b, &m, w, state_of(&m, states, (uint32_t)slot[i]), row[i]);
     return OC_OK;
 }

@@ -272,6 +272,7 @@ static void driver_fill(oc_backend_driver &d)
     d.ops.attend_forward = oc_cuda_attend_forward;
     d.ops.attend_backward = oc_cuda_attend_backward;
     d.ops.slide_bytes = oc_cuda_slide_bytes;
+    d.ops.slide_work_bytes = oc_cuda_slide_work_bytes;
     d.ops.slide_reset = oc_cuda_slide_reset;
     d.ops.slide_step = oc_cuda_slide_step;
     d.ops.slide_advance = oc_cuda_slide_advance;

@@ -54,11 +54,12 @@ OC_MUST oc_cuda_attend_backward(oc_backend *b, const oc_attention_shape *s, cons
 OC_MUST oc_cuda_dropout(oc_backend *b, const oc_dropout *d, oc_tensor x);
 
 size_t oc_cuda_slide_bytes(oc_backend *b, const oc_slide_shape *s);
+size_t oc_cuda_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n);
 OC_MUST oc_cuda_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot);
-OC_MUST oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                           const uint32_t *slots, const int64_t *rows, oc_tensor x, oc_tensor seen);
+OC_MUST oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                           oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen);
 OC_MUST oc_cuda_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                              int n, const uint32_t *slots, const int64_t *rows);
+                              oc_tensor work, oc_tensor slots, oc_tensor rows);
 
 /* c(i,j) (+)= sum over k of a(i,k) b(k,j), m x n, one fused chain over ascending k from start[j], c or 0 (product.cu).
  * a(i,k) = a[i * a_row + k * a_k], b(k,j) = b[k * b_k + j * b_column], c(i,j) = c[i * c_row + j]. f32, the CPU's bits.

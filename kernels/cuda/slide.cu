@@ -1,45 +1,59 @@
 /* slide.cu - staggered windows: a slot holds T windows over one stream of rows, begun one row apart (DESIGN section 6).
  * Built of lstm_step and attend_forward, so of their bits. The windows lie in a ring: the one that began at row s at
- * s modulo W, W = T - 1; the row that completes the oldest window is the row at which a new one begins in its place, so
- * an advance clears that place and takes all W as one batch. A slot after the other: some 6 + 3 layers launches each.
+ * s modulo W, W = T - 1; the row that completes the oldest window is the row at which a new one begins in its place.
+ * All slots of a call go as one batch: their states are led side by side in `work`, n rows for a step, n W for an
+ * advance, and back. Which slots, and at which rows they stand, is read from the device, so a call can be recorded.
  *
  * State of a slot, in floats (every part at a multiple of 32):
- *   h, c    [layers][W][H]    x [W][F] the last row, W times      trail: as in kernels/cpu/slide.c, a triangle of rings
- *   ready   [T][H] states of the window that the next row completes; its last row comes with the step
- *   old_h, old_c [layers][H]  the oldest window's states, copied by the advance before
- *   lstm, attend              workspace of the two
- * Bound: launches, 2 us each. Not run on a GPU. */
+ *   h, c    [layers][W][H]    x [F] the last row      trail: as in kernels/cpu/slide.c, a triangle of rings
+ * Bound: launches, 4 + layers of a step, some 2 us each, less in a recording. Bytes of an advance: h and c of a slot
+ * read and written three times (a step's own twin included). Not run on a GPU. */
 #include "kernels/cuda/attend_layout.cuh"
 
 typedef struct slide {
-    oc_lstm_shape lstm;
     oc_attention_shape attention;
     int64_t steps, hidden, windows, layers, inputs;
-    size_t h, c, x, trail, ready, old_h, old_c, work, attend, count;
+    size_t h, c, x, trail, count;
 } slide;
 
-static slide slide_make(oc_backend *b, const oc_slide_shape *s)
+/* The work of a call of n slots. */
+typedef struct slide_work {
+    oc_lstm_shape lstm; /* batch: n, or n W */
+    size_t x, h, c, ready, lstm_reserve, attend_reserve, count;
+} slide_work;
+
+static slide slide_make(const oc_slide_shape *s)
 {
     slide m = {};
-    const int windows = s->steps > 1 ? s->steps - 1 : 1;
-    m.lstm = {s->layers, windows, 1, s->inputs, s->hidden};
+    const size_t hidden = (size_t)s->hidden, steps = (size_t)s->steps;
     m.attention = {1, s->steps, s->hidden, s->heads};
     m.steps = s->steps;
     m.hidden = s->hidden;
-    m.windows = windows;
+    m.windows = s->steps > 1 ? s->steps - 1 : 1;
     m.layers = s->layers;
     m.inputs = s->inputs;
-    const size_t hidden = (size_t)s->hidden, each = (size_t)(s->layers * windows) * hidden, steps = (size_t)s->steps;
+    const size_t each = (size_t)(m.layers * m.windows) * hidden;
     m.h = oc_cuda_take(&m.count, each);
     m.c = oc_cuda_take(&m.count, each);
-    m.x = oc_cuda_take(&m.count, (size_t)windows * (size_t)s->inputs);
+    m.x = oc_cuda_take(&m.count, (size_t)s->inputs);
     m.trail = oc_cuda_take(&m.count, s->heads > 0 ? steps * (steps - 1) / 2 * hidden : 0);
-    m.ready = oc_cuda_take(&m.count, s->heads > 0 ? steps * hidden : 0);
-    m.old_h = oc_cuda_take(&m.count, (size_t)s->layers * hidden);
-    m.old_c = oc_cuda_take(&m.count, (size_t)s->layers * hidden);
-    m.work = oc_cuda_take(&m.count, oc_cuda_lstm_reserve_bytes(b, &m.lstm, false) / sizeof(float));
-    m.attend = oc_cuda_take(&m.count, s->heads > 0 ? oc_cuda_attend_reserve_bytes(b, &m.attention) / sizeof(float) : 0);
     return m;
+}
+
+static slide_work work_make(oc_backend *b, const slide *m, int64_t n, bool advance)
+{
+    slide_work k = {};
+    const int64_t rows = advance ? n * m->windows : n;
+    const bool attention = m->attention.heads > 0 && !advance;
+    const oc_attention_shape a = {(int)n, m->attention.steps, m->attention.hidden, m->attention.heads};
+    k.lstm = {(int)m->layers, (int)rows, 1, (int)m->inputs, (int)m->hidden};
+    k.x = oc_cuda_take(&k.count, advance ? (size_t)(rows * m->inputs) : 0);
+    k.h = oc_cuda_take(&k.count, (size_t)(m->layers * rows * m->hidden));
+    k.c = oc_cuda_take(&k.count, (size_t)(m->layers * rows * m->hidden));
+    k.ready = oc_cuda_take(&k.count, attention ? (size_t)(m->steps * n * m->hidden) : 0);
+    k.lstm_reserve = oc_cuda_take(&k.count, oc_cuda_lstm_reserve_bytes(b, &k.lstm, false) / sizeof(float));
+    k.attend_reserve = oc_cuda_take(&k.count, attention ? oc_cuda_attend_reserve_bytes(b, &a) / sizeof(float) : 0);
+    return k;
 }
 
 static OC_MUST slide_check(const oc_slide_shape *s)
@@ -55,22 +69,26 @@ static OC_MUST slide_check(const oc_slide_shape *s)
 
 size_t oc_cuda_slide_bytes(oc_backend *b, const oc_slide_shape *s)
 {
-    return slide_make(b, s).count * sizeof(float);
+    (void)b;
+    return slide_make(s).count * sizeof(float);
 }
 
-static float *state_of(const slide *m, oc_tensor states, uint32_t slot)
+size_t oc_cuda_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n)
 {
-    assert((int64_t)slot < states.dims[0]);
-    return (float *)states.data + (size_t)slot * m->count;
+    const slide m = slide_make(s);
+    const size_t step = work_make(b, &m, n, false).count, advance = work_make(b, &m, n, true).count;
+    return (step > advance ? step : advance) * sizeof(float);
 }
 
 oc_status oc_cuda_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot)
 {
     OC_TRY(slide_check(s));
-    const slide m = slide_make(b, s);
-    OC_TRY(oc_cuda_result(
-        b, cudaMemsetAsync(state_of(&m, states, slot), 0, m.count * sizeof(float), oc_cuda_of(b)->stream),
-        "clearing memory"));
+    const slide m = slide_make(s);
+    assert((int64_t)slot < states.dims[0]);
+    OC_TRY(oc_cuda_result(b,
+                          cudaMemsetAsync((float *)states.data + (size_t)slot * m.count, 0, m.count * sizeof(float),
+                                          oc_cuda_of(b)->stream),
+                          "clearing memory"));
     return OC_OK;
 }
 
@@ -86,52 +104,38 @@ static oc_tensor part(float *data, int64_t d0, int64_t d1, int64_t d2)
     return t;
 }
 
-/* ---------------------------------------------------------------- the row that completes the oldest window */
-static __global__ void slide_take(slide m, float *state, const float *row)
+/* ---------------------------------------------------------------- what a call's kernels know */
+typedef struct slots_of {
+    slide m;
+    float *states;
+    const int32_t *slots;
+    const int64_t *rows;
+    int64_t n;
+    float *h, *c, *x, *ready; /* of the work */
+} slots_of;
+
+static slots_of call_make(const slide *m, const slide_work *k, oc_tensor states, oc_tensor work, oc_tensor slots,
+                          oc_tensor rows)
 {
-    for (int64_t i = oc_thread_first(); i < m.windows * m.inputs; i += oc_thread_step())
-        state[m.x + i] = row[i % m.inputs];
+    float *base = (float *)work.data;
+    assert(slots.dtype == OC_DTYPE_I32 && rows.dtype == OC_DTYPE_I64 && oc_cuda_count(slots) == oc_cuda_count(rows));
+    assert((size_t)oc_cuda_count(work) >= k->count * sizeof(float));
+    return {*m,
+            (float *)states.data,
+            (const int32_t *)slots.data,
+            (const int64_t *)rows.data,
+            oc_cuda_count(slots),
+            base + k->h,
+            base + k->c,
+            base + k->x,
+            base + k->ready};
 }
 
-/* The top layer's state of the completed window: the last of `ready`, or the answer itself. */
-static __global__ void slide_put(slide m, float *state, float *seen)
+OC_DEVICE float *state_of(const slots_of &a, int64_t i)
 {
-    float *to = seen ? seen : state + m.ready + (m.steps - 1) * m.hidden;
-    for (int64_t k = oc_thread_first(); k < m.hidden; k += oc_thread_step())
-        to[k] = state[m.old_h + (m.layers - 1) * m.hidden + k];
+    return a.states + (size_t)a.slots[i] * a.m.count;
 }
 
-static OC_MUST step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, float *state, const float *x,
-                        float *seen)
-{
-    const bool attention = m->attention.heads > 0;
-    OC_LAUNCH(b, slide_take, oc_flat_grid(b, m->windows * m->inputs), OC_FLAT_THREADS, 0, *m, state, x);
-    OC_TRY(oc_cuda_lstm_step(b, &m->lstm, w->lstm, 1, part(state + m->x, 1, m->inputs, 1),
-                             part(state + m->old_h, m->layers, 1, m->hidden),
-                             part(state + m->old_c, m->layers, 1, m->hidden), part(state + m->work, 1, 1, 1)));
-    OC_LAUNCH(b, slide_put, oc_flat_grid(b, m->hidden), OC_FLAT_THREADS, 0, *m, state,
-              attention ? (float *)NULL : seen);
-    if (!attention) return OC_OK;
-    OC_TRY(oc_cuda_attend_forward(b, &m->attention, w->attention, part(state + m->ready, m->steps, 1, m->hidden),
-                                  part(seen, 1, m->hidden, 1), part(NULL, 1, m->attention.heads, m->steps),
-                                  part(state + m->attend, 1, 1, 1)));
-    return OC_OK;
-}
-
-oc_status oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states, int n,
-                             const uint32_t *slots, const int64_t *rows, oc_tensor x, oc_tensor seen)
-{
-    OC_TRY(slide_check(s));
-    const slide m = slide_make(b, s);
-    (void)rows; /* the advance before has put the oldest window in its place */
-    assert(oc_cuda_count(x) >= n * m.inputs && oc_cuda_count(seen) >= n * m.hidden);
-    for (int i = 0; i < n; i++)
-        OC_TRY(step_one(b, &m, w, state_of(&m, states, slots[i]), (const float *)x.data + i * m.inputs,
-                        (float *)seen.data + i * m.hidden));
-    return OC_OK;
-}
-
-/* ---------------------------------------------------------------- the others take it */
 /* Row t of the trail of the window that began at row `start`; the ring of step t has T - 1 - t rows, behind those of
  * T - 1, T - 2, … rows. */
 OC_DEVICE int64_t trail_at(const slide &m, int64_t t, int64_t start)
@@ -140,73 +144,111 @@ OC_DEVICE int64_t trail_at(const slide &m, int64_t t, int64_t start)
     return (int64_t)m.trail + (before + start % (m.steps - 1 - t)) * m.hidden;
 }
 
-/* The window that begins with this row: from zero states. */
-static __global__ void slide_begin(slide m, float *state, int64_t row)
+/* ---------------------------------------------------------------- the row that completes the oldest window */
+/* Its states, zero where it began with nothing; its trail; and the row for the advance. */
+static __global__ void slide_oldest(slots_of a, const float *x, int64_t trail)
 {
-    const int64_t count = m.layers * m.hidden;
-    for (int64_t i = oc_thread_first(); i < count; i += oc_thread_step()) {
-        const int64_t at = (i / m.hidden * m.windows + row % m.windows) * m.hidden + i % m.hidden;
-        state[m.h + at] = state[m.c + at] = 0.0f;
+    const slide &m = a.m;
+    for (int64_t at = oc_thread_first(); at < m.layers * a.n * m.hidden; at += oc_thread_step()) {
+        const int64_t k = at % m.hidden, i = at / m.hidden % a.n, l = at / m.hidden / a.n, row = a.rows[i];
+        const bool none = row < 0 || m.steps == 1;
+        const int64_t from = none ? 0 : (l * m.windows + row % m.windows) * m.hidden + k;
+        a.h[at] = none ? 0.0f : state_of(a, i)[m.h + from];
+        a.c[at] = none ? 0.0f : state_of(a, i)[m.c + from];
+    }
+    for (int64_t at = oc_thread_first(); at < a.n * m.inputs; at += oc_thread_step())
+        if (a.rows[at / m.inputs] >= 0) state_of(a, at / m.inputs)[m.x + at % m.inputs] = x[at];
+    for (int64_t at = oc_thread_first(); at < trail; at += oc_thread_step()) {
+        const int64_t i = at / m.hidden % a.n, t = at / m.hidden / a.n, start = a.rows[i] - m.steps + 1;
+        a.ready[at] = start < 0 ? 0.0f : state_of(a, i)[trail_at(m, t, start) + at % m.hidden];
     }
 }
 
-/* Every window's new top state goes to the trail; the window at place p began at the last row <= row that is p modulo
- * W. Those that "began" before row 0 are not there yet. */
-static __global__ void slide_trail(slide m, float *state, int64_t row)
+/* The top layer's states are the last step that the attention sees, or what the head reads. */
+static __global__ void slide_put(const float *top, float *to, int64_t count)
 {
-    const float *top = state + m.h + (m.layers - 1) * m.windows * m.hidden;
-    for (int64_t i = oc_thread_first(); i < m.windows * m.hidden; i += oc_thread_step()) {
-        const int64_t place = i / m.hidden, t = (row - place % m.windows + m.windows) % m.windows;
-        if (t <= row) state[trail_at(m, t, row - t) + i % m.hidden] = top[i];
-    }
+    for (int64_t at = oc_thread_first(); at < count; at += oc_thread_step()) to[at] = top[at];
 }
 
-/* For the next step: states of the window that row + 1 completes. It began at row - T + 2; T - 1 = W later, W places
- * on. */
-static __global__ void slide_prepare(slide m, float *state, int64_t row, int64_t trail_count)
+oc_status oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
+                             oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen)
 {
-    const int64_t start = row - m.steps + 2, place = (row + 1) % m.windows;
-    for (int64_t i = oc_thread_first(); i < m.layers * m.hidden; i += oc_thread_step()) {
-        const int64_t at = (i / m.hidden * m.windows + place) * m.hidden + i % m.hidden;
-        state[m.old_h + i] = state[m.h + at];
-        state[m.old_c + i] = state[m.c + at];
-    }
-    if (start < 0) return;
-    for (int64_t i = oc_thread_first(); i < trail_count; i += oc_thread_step())
-        state[m.ready + i] = state[trail_at(m, i / m.hidden, start) + i % m.hidden];
-}
-
-static OC_MUST advance_one(oc_backend *b, const slide *m, const oc_slide_weights *w, float *state, int64_t row)
-{
-    const int64_t trail = m->attention.heads > 0 ? m->windows * m->hidden : 0;
-    OC_LAUNCH(b, slide_begin, oc_flat_grid(b, m->layers * m->hidden), OC_FLAT_THREADS, 0, *m, state, row);
-    OC_TRY(oc_cuda_lstm_step(b, &m->lstm, w->lstm, (int)m->windows, part(state + m->x, m->windows, m->inputs, 1),
-                             part(state + m->h, m->layers, m->windows, m->hidden),
-                             part(state + m->c, m->layers, m->windows, m->hidden), part(state + m->work, 1, 1, 1)));
-    if (trail > 0) OC_LAUNCH(b, slide_trail, oc_flat_grid(b, trail), OC_FLAT_THREADS, 0, *m, state, row);
-    OC_LAUNCH(b, slide_prepare, oc_flat_grid(b, m->windows * m->hidden), OC_FLAT_THREADS, 0, *m, state, row, trail);
+    OC_TRY(slide_check(s));
+    const slide m = slide_make(s);
+    const int64_t n = oc_cuda_count(slots), top = n * m.hidden;
+    const slide_work k = work_make(b, &m, n, false);
+    const slots_of a = call_make(&m, &k, states, work, slots, rows);
+    const bool attention = m.attention.heads > 0;
+    const int64_t trail = attention ? (m.steps - 1) * top : 0, load = m.layers * top;
+    float *base = (float *)work.data;
+    assert(oc_cuda_count(x) >= n * m.inputs && oc_cuda_count(seen) >= top);
+    if (n == 0) return OC_OK;
+    OC_LAUNCH(b, slide_oldest, oc_flat_grid(b, trail > load ? trail : load), OC_FLAT_THREADS, 0, a,
+              (const float *)x.data, trail);
+    OC_TRY(oc_cuda_lstm_step(b, &k.lstm, w->lstm, (int)n, part((float *)x.data, n, m.inputs, 1),
+                             part(a.h, m.layers, n, m.hidden), part(a.c, m.layers, n, m.hidden),
+                             part(base + k.lstm_reserve, 1, 1, 1)));
+    OC_LAUNCH(b, slide_put, oc_flat_grid(b, top), OC_FLAT_THREADS, 0, a.h + (m.layers - 1) * top,
+              attention ? a.ready + trail : (float *)seen.data, top);
+    if (!attention) return OC_OK;
+    const oc_attention_shape of = {(int)n, m.attention.steps, m.attention.hidden, m.attention.heads};
+    OC_TRY(oc_cuda_attend_forward(b, &of, w->attention, part(a.ready, m.steps, n, m.hidden),
+                                  part((float *)seen.data, n, m.hidden, 1), part(NULL, n, of.heads, m.steps),
+                                  part(base + k.attend_reserve, 1, 1, 1)));
     return OC_OK;
 }
 
-/* T 1: a window is its row; only the states before it must be zero again. */
-static OC_MUST forget_one(oc_backend *b, const slide *m, float *state)
+/* ---------------------------------------------------------------- the others take it */
+/* All windows of the slots side by side, row i W + place; the one that begins with this row from zero states. */
+static __global__ void slide_load(slots_of a)
 {
-    const size_t bytes = (m->old_c - m->old_h + (size_t)(m->layers * m->hidden)) * sizeof(float);
-    OC_TRY(oc_cuda_result(b, cudaMemsetAsync(state + m->old_h, 0, bytes, oc_cuda_of(b)->stream), "clearing memory"));
-    return OC_OK;
+    const slide &m = a.m;
+    const int64_t all = a.n * m.windows;
+    for (int64_t at = oc_thread_first(); at < m.layers * all * m.hidden; at += oc_thread_step()) {
+        const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / m.windows,
+                      place = one % m.windows, row = a.rows[i];
+        const bool none = row < 0 || place == row % m.windows;
+        const int64_t from = none ? 0 : (l * m.windows + place) * m.hidden + k;
+        a.h[at] = none ? 0.0f : state_of(a, i)[m.h + from];
+        a.c[at] = none ? 0.0f : state_of(a, i)[m.c + from];
+    }
+    for (int64_t at = oc_thread_first(); at < all * m.inputs; at += oc_thread_step()) {
+        const int64_t i = at / m.inputs / m.windows;
+        a.x[at] = a.rows[i] < 0 ? 0.0f : state_of(a, i)[m.x + at % m.inputs];
+    }
+}
+
+/* Back, and the top layer into the trail: window `place` has now consumed step t. */
+static __global__ void slide_store(slots_of a)
+{
+    const slide &m = a.m;
+    const int64_t all = a.n * m.windows;
+    for (int64_t at = oc_thread_first(); at < m.layers * all * m.hidden; at += oc_thread_step()) {
+        const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / m.windows,
+                      place = one % m.windows, row = a.rows[i];
+        if (row < 0) continue;
+        float *state = state_of(a, i);
+        state[m.h + (l * m.windows + place) * m.hidden + k] = a.h[at];
+        state[m.c + (l * m.windows + place) * m.hidden + k] = a.c[at];
+        const int64_t t = (row - place + m.windows) % m.windows;
+        if (m.attention.heads > 0 && l == m.layers - 1 && t <= row) state[trail_at(m, t, row - t) + k] = a.h[at];
+    }
 }
 
 oc_status oc_cuda_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                                int n, const uint32_t *slots, const int64_t *rows)
+                                oc_tensor work, oc_tensor slots, oc_tensor rows)
 {
     OC_TRY(slide_check(s));
-    const slide m = slide_make(b, s);
-    for (int i = 0; i < n; i++) {
-        float *state = state_of(&m, states, slots[i]);
-        if (m.steps > 1)
-            OC_TRY(advance_one(b, &m, w, state, rows[i]));
-        else
-            OC_TRY(forget_one(b, &m, state));
-    }
+    const slide m = slide_make(s);
+    const int64_t n = oc_cuda_count(slots), all = n * m.windows;
+    if (n == 0 || m.steps == 1) return OC_OK; /* T 1: a window is its row */
+    const slide_work k = work_make(b, &m, n, true);
+    const slots_of a = call_make(&m, &k, states, work, slots, rows);
+    const unsigned grid = oc_flat_grid(b, m.layers * all * m.hidden);
+    OC_LAUNCH(b, slide_load, grid, OC_FLAT_THREADS, 0, a);
+    OC_TRY(oc_cuda_lstm_step(b, &k.lstm, w->lstm, (int)all, part(a.x, all, m.inputs, 1),
+                             part(a.h, m.layers, all, m.hidden), part(a.c, m.layers, all, m.hidden),
+                             part((float *)work.data + k.lstm_reserve, 1, 1, 1)));
+    OC_LAUNCH(b, slide_store, grid, OC_FLAT_THREADS, 0, a);
     return OC_OK;
 }

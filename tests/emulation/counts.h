@@ -9,6 +9,7 @@ typedef struct oc_emulation_counts {
     uint64_t waits; /* of the host for a stream */
     uint64_t uploads, downloads, launches, replays; /* by the host: not those within a replay */
     uint64_t upload_bytes;
+    uint64_t allocations; /* of device and of pinned memory */
 } oc_emulation_counts;
 #define OC_EMULATION_COUNTS "outcry_emulation_counts"
 

@@ -91,6 +91,7 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
     const size_t whole = (bytes + 4095) / 4096 * 4096;
     *out = aligned_alloc(4096, whole ? whole : 4096);
     if (!*out) return cudaErrorMemoryAllocation;
+    outcry_emulation_counts.allocations++;
     blocks[*out] = bytes;
     used += bytes;
     emulation::shadow_add(*out, whole ? whole : 4096, "device memory");
@@ -112,6 +113,7 @@ cudaError_t cudaMallocHost(void **out, size_t bytes)
 {
     *out = malloc(bytes ? bytes : 1);
     if (!*out) return cudaErrorMemoryAllocation;
+    outcry_emulation_counts.allocations++;
     host_blocks[*out] = bytes;
     return cudaSuccess;
 }

@@ -15,14 +15,14 @@ enum { SEEDS = 1 }; /* ten times slower */
 #else
 enum { SEEDS = 3 };
 #endif
-enum { SLOTS = 3, ROUNDS = 12, RESET_ROUND = 7, ARENA = 32 << 20 };
+enum { SLOTS = 3, CALL = 4, ROUNDS = 12, RESET_ROUND = 7, ARENA = 32 << 20 };
 static const oc_slide_shape shapes[] = {{2, 5, 3, 12, 2}, {1, 1, 2, 8, 0},  {2, 1, 4, 10, 2},
                                         {1, 2, 3, 9, 3},  {3, 4, 5, 33, 0}, {2, 7, 40, 17, 1}};
 
 typedef struct side {
     oc_backend *b;
     oc_slide_weights w;
-    oc_tensor states;
+    oc_tensor states, work;
 } side;
 
 static int release(void **state)
@@ -60,6 +60,7 @@ static side side_make(oc_backend *b, const oc_slide_shape *s)
         assert_int_equal(ops->attend_pack(b, &attention, &a, made.w.attention), OC_OK);
     }
     made.states = device_take(b, OC_DTYPE_BYTES, SLOTS, (int64_t)ops->slide_bytes(b, s), 1);
+    made.work = device_bytes(b, ops->slide_work_bytes(b, s, CALL));
     for (uint32_t i = 0; i < SLOTS; i++) assert_int_equal(ops->slide_reset(b, s, made.states, i), OC_OK);
     return made;
 }
@@ -71,9 +72,11 @@ static float *side_turn(const side *on, const oc_slide_shape *s, int n, const ui
     const oc_ops *ops = oc_backend_ops(on->b);
     const oc_tensor in = device_put(on->b, x, OC_DTYPE_F32, n, s->inputs, 1),
                     seen = device_take(on->b, OC_DTYPE_F32, n, s->hidden, 1);
-    assert_int_equal(ops->slide_step(on->b, s, &on->w, on->states, n, slots, rows, in, seen), OC_OK);
+    const oc_tensor who = device_put(on->b, slots, OC_DTYPE_I32, n, 1, 1),
+                    when = device_put(on->b, rows, OC_DTYPE_I64, n, 1, 1);
+    assert_int_equal(ops->slide_step(on->b, s, &on->w, on->states, on->work, who, when, in, seen), OC_OK);
     float *got = device_get(on->b, seen);
-    assert_int_equal(ops->slide_advance(on->b, s, &on->w, on->states, n, slots, rows), OC_OK);
+    assert_int_equal(ops->slide_advance(on->b, s, &on->w, on->states, on->work, who, when), OC_OK);
     return got;
 }
 
@@ -82,8 +85,8 @@ static int sides_run(const oc_slide_shape *s, const side *cuda, const side *cpu,
     int64_t rows[SLOTS] = {0};
     int compared = 0, different = 0;
     for (int round = 0; round < ROUNDS; round++) {
-        uint32_t slots[SLOTS];
-        int64_t at[SLOTS];
+        uint32_t slots[CALL];
+        int64_t at[CALL];
         int n = 0;
         for (uint32_t i = 0; i < SLOTS; i++) /* slot 1 misses every third round, the order turns */
             if (i != 1 || round % 3 != 2) slots[n++] = (i + (uint32_t)round) % SLOTS;
@@ -92,11 +95,13 @@ static int sides_run(const oc_slide_shape *s, const side *cuda, const side *cpu,
             assert_int_equal(oc_backend_ops(cuda->b)->slide_reset(cuda->b, s, cuda->states, 0), OC_OK);
             assert_int_equal(oc_backend_ops(cpu->b)->slide_reset(cpu->b, s, cpu->states, 0), OC_OK);
         }
-        float *x = host_numbers((uint64_t)(1000 + round), 1, n * s->inputs);
         for (int i = 0; i < n; i++) at[i] = rows[slots[i]]++;
-        const float *other = side_turn(cpu, s, n, slots, at, x);
+        const int call = round % 2 ? CALL : n; /* filled up with nobody's, who change nothing */
+        for (int i = n; i < call; i++) slots[i] = 0, at[i] = -1;
+        float *x = host_numbers((uint64_t)(1000 + round), 1, call * s->inputs);
+        const float *other = side_turn(cpu, s, call, slots, at, x);
         if (corrupt_one && round == 3) x[0] += 1e-3f;
-        const float *one = side_turn(cuda, s, n, slots, at, x);
+        const float *one = side_turn(cuda, s, call, slots, at, x);
         for (int i = 0; i < n; i++) {
             if (at[i] < s->steps - 1) continue;
             compared++;
