@@ -15,12 +15,17 @@ enum { TEXT_BYTES = 2560, LINE_BYTES = 4096 };
 static const char *const level_names[] = {
     [OC_LOG_ERROR] = "error", [OC_LOG_WARN] = "warn", [OC_LOG_INFO] = "info", [OC_LOG_DEBUG] = "debug"};
 static atomic_int level_most = OC_LOG_INFO;
-static atomic_bool bar_shown;
+static atomic_bool bar_shown, json_lines;
 static atomic_int also_fd = -1, also_most = -1;
 
 void oc_log_set_level(oc_log_level level)
 {
     atomic_store_explicit(&level_most, (int)level, memory_order_relaxed);
+}
+
+void oc_log_set_json(bool json)
+{
+    atomic_store_explicit(&json_lines, json, memory_order_relaxed);
 }
 
 int oc_log_level_parse(const char *name, oc_log_level *level)
@@ -74,15 +79,50 @@ static size_t escape(char *line, size_t used, size_t cap, const char *text)
     return used;
 }
 
+/* The same inside a JSON string. A byte that is no character becomes U+FFFD. */
+static size_t escape_json(char *line, size_t used, size_t cap, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    while (*s) {
+        const size_t bytes = shown_bytes(s);
+        const bool quoted = *s == '"' || *s == '\\';
+        if (used + 7 >= cap) break;
+        if (quoted) line[used++] = '\\';
+        if (bytes) memcpy(line + used, s, bytes);
+        else snprintf(line + used, cap - used, "\\u%04x", *s < 0x80 ? *s : 0xfffdu);
+        used += bytes ? bytes : 6;
+        s += bytes ? bytes : 1;
+    }
+    return used;
+}
+
+static size_t record_json(char *line, size_t cap, oc_log_level level, const char *text)
+{
+    char time[OC_TIME_TEXT];
+    const int length = snprintf(line, cap, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"",
+                                oc_time_text(oc_clock_wall_ns(), time), level_names[level]);
+    const size_t used = escape_json(line, (size_t)length, cap - 2, text);
+    memcpy(line + used, "\"}", 2);
+    return used + 2;
+}
+
+static size_t record_text(char *line, size_t cap, oc_log_level level, const char *text)
+{
+    char time[OC_TIME_TEXT];
+    const int length = snprintf(line, cap, "%s %-5s ", oc_time_text(oc_clock_wall_ns(), time), level_names[level]);
+    return escape(line, (size_t)length, cap, text);
+}
+
 static void record_write(oc_log_level level, const char *text)
 {
-    char line[LINE_BYTES], time[OC_TIME_TEXT];
+    char line[LINE_BYTES];
     const bool shown = (int)level <= atomic_load_explicit(&level_most, memory_order_relaxed);
     const bool also = (int)level <= atomic_load_explicit(&also_most, memory_order_relaxed);
+    const bool json = atomic_load_explicit(&json_lines, memory_order_relaxed);
     const char *clear = shown && atomic_exchange_explicit(&bar_shown, false, memory_order_relaxed) ? "\r\033[K" : "";
-    int length =
-        snprintf(line, sizeof line, "%s%s %-5s ", clear, oc_time_text(oc_clock_wall_ns(), time), level_names[level]);
-    size_t used = escape(line, (size_t)length, sizeof line - 1, text), cleared = strlen(clear);
+    const size_t cleared = strlen(clear);
+    memcpy(line, clear, cleared);
+    size_t used = cleared + (json ? record_json : record_text)(line + cleared, sizeof line - 1 - cleared, level, text);
     int reason = errno;                         /* logging leaves errno alone */
     line[used++] = '\n';
     ssize_t put = shown ? write(STDERR_FILENO, line, used) : 0;

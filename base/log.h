@@ -1,4 +1,5 @@
-/* log.h - one line a record on stderr (or a file), each a single write(2); control bytes are escaped. */
+/* log.h - one line a record on stderr (or a file), each a single write(2); control bytes are escaped. As text, or as
+ * one JSON object a line: time, level, message. */
 #ifndef OC_BASE_LOG_H
 #define OC_BASE_LOG_H
 
@@ -8,6 +9,7 @@
 typedef enum { OC_LOG_ERROR, OC_LOG_WARN, OC_LOG_INFO, OC_LOG_DEBUG } oc_log_level;
 
 void oc_log_set_level(oc_log_level level);                            /* default INFO */
+void oc_log_set_json(bool json);                                       /* default text */
 int oc_log_level_parse(const char *name, oc_log_level *level);        /* error warn info debug; 0 where unknown */
 void oc_log(oc_log_level level, const char *format, ...) OC_PRINTF(2, 3);
 void oc_log_failure(oc_log_level level);     /* this thread's message, a record a line; its trail at debug level */

@@ -20,8 +20,17 @@ static const oc_config_key keys[] = {
     {"threads", OC_CONFIG_INT, 1, 256, "1", NULL, "",
      "batchers; clients are spread over them, each holds its own windows"},
     {"log.level", OC_CONFIG_CHOICE, 0, 0, "info", "error|warn|info|debug", "", "what is logged on stderr"},
+    {"log.format", OC_CONFIG_CHOICE, 0, 0, "text", "text|json", "", "json: an object a line (time, level, message)"},
     {"serve.http", OC_CONFIG_TEXT, 0, 0, "127.0.0.1:8000", NULL, "",
-     "host:port, a loopback address; port 0: any free one"},
+     "host:port; other than a loopback address needs token and TLS; port 0: any free one"},
+    {"serve.token_file", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
+     "file of the token that HTTP asks for, mode 0600; empty: none, on loopback only"},
+    {"serve.control_token_file", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
+     "file of another token, for model control over HTTP; empty: off"},
+    {"serve.tls_cert", OC_CONFIG_TEXT, 0, 0, "", NULL, "", "certificate of HTTPS (chain in PEM)"},
+    {"serve.tls_key", OC_CONFIG_TEXT, 0, 0, "", NULL, "", "its key in PEM, mode 0600"},
+    {"serve.proxy", OC_CONFIG_CHOICE, 0, 0, "none", "none|declared", "",
+     "declared: a proxy before the server has the TLS"},
     {"serve.socket", OC_CONFIG_TEXT, 0, 0, "/tmp/outcry.sock", NULL, "",
      "Unix socket that hands out rings to the same user"},
     {"serve.batch_max", OC_CONFIG_INT, 1, 4096, "48", NULL, "windows", "largest batch of what is pending"},
@@ -51,9 +60,9 @@ static void addresses_say(const oc_cli *cli, const oc_server *server, const oc_h
     char version[32];
     uint32_t generation;
     oc_server_live(server, version, &generation);
-    oc_cli_say(cli, "ready: model %s version %s on http://%s and unix:%s (%s, %.1f MiB of windows)\n",
-               oc_server_bundle(server)->name, version, oc_http_address(http), socket, oc_server_backend(server),
-               (double)oc_server_planned_bytes(server) / 1048576);
+    oc_cli_say(cli, "ready: model %s version %s on http%s://%s and unix:%s (%s, %.1f MiB of windows)\n",
+               oc_server_bundle(server)->name, version, oc_http_tls(http) ? "s" : "", oc_http_address(http), socket,
+               oc_server_backend(server), (double)oc_server_planned_bytes(server) / 1048576);
     fflush(stdout);
 }
 
@@ -103,6 +112,11 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                .spin_ns = oc_config_int(c, "serve.spin_us") * 1000};
     const oc_http_config http = {.address = oc_config_text(c, "serve.http"),
                                  .socket = server.socket,
+                                 .secrets = {.token_file = oc_config_text(c, "serve.token_file"),
+                                             .control_token_file = oc_config_text(c, "serve.control_token_file"),
+                                             .tls_cert = oc_config_text(c, "serve.tls_cert"),
+                                             .tls_key = oc_config_text(c, "serve.tls_key")},
+                                 .proxy = strcmp(oc_config_text(c, "serve.proxy"), "declared") == 0,
                                  .threads = (int)oc_config_int(c, "serve.http_threads"),
                                  .connections_max = (int)oc_config_int(c, "serve.http_connections"),
                                  .body_max = (size_t)oc_config_int(c, "serve.http_body_kb") << 10,
@@ -122,6 +136,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
         return oc_config_refuse(c, "serve.http_connections", "fewer than serve.http_threads");
     if (oc_config_given(c, "log.level") && oc_log_level_parse(oc_config_text(c, "log.level"), &level))
         oc_log_set_level(level);
+    oc_log_set_json(strcmp(oc_config_text(c, "log.format"), "json") == 0);
     return serve(cli, &server, &http);
 }
 

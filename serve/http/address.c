@@ -1,4 +1,4 @@
-/* address.c - where HTTP listens: a loopback address. */
+/* address.c - where HTTP listens: a loopback address, or another one where token and TLS are there. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -22,35 +22,45 @@ bool oc_http_decimal(const char *text, uint64_t max, uint64_t *out)
     return *out <= max;
 }
 
-/* "127.0.0.1:8000", "localhost:8000", "[::1]:8000" */
-static OC_MUST address_parse(const char *text, struct sockaddr_storage *out, socklen_t *bytes)
+/* "127.0.0.1:8000", "localhost:8000", "[::1]:8000"; names are not looked up. */
+static OC_MUST address_parse(const char *text, struct sockaddr_storage *out, socklen_t *bytes, bool *loopback)
 {
     char host[64];
     uint64_t port = 0;
     const char *colon = strrchr(text, ':');
-    if (!colon || (size_t)(colon - text) >= sizeof host || !oc_http_decimal(colon + 1, 65535, &port))
+    const size_t length = colon ? (size_t)(colon - text) : sizeof host;
+    if (length >= sizeof host || !oc_http_decimal(colon + 1, 65535, &port))
         return OC_FAIL(OC_ECONFIG, "serve.http is \"%.100s\", not host:port with a port up to 65535", text);
-    memcpy(host, text, (size_t)(colon - text));
-    host[colon - text] = 0;
+    const bool bracketed = length >= 2 && text[0] == '[' && text[length - 1] == ']';
+    snprintf(host, sizeof host, "%.*s", (int)(bracketed ? length - 2 : length), text + bracketed);
     memset(out, 0, sizeof *out);
     struct sockaddr_in *four = (struct sockaddr_in *)(void *)out;
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)out;
-    if (strcmp(host, "[::1]") == 0) {
-        *six = (struct sockaddr_in6){
-            .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    if (bracketed && inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons((uint16_t)port);
+        *loopback = IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);
         *bytes = sizeof *six;
         return OC_OK;
     }
     four->sin_family = AF_INET;
     four->sin_port = htons((uint16_t)port);
     *bytes = sizeof *four;
-    if (inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &four->sin_addr) == 1 &&
-        ntohl(four->sin_addr.s_addr) >> 24 == 127)
-        return OC_OK;
+    if (bracketed || inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &four->sin_addr) != 1)
+        return OC_FAIL(OC_ECONFIG, "serve.http: %.63s is no IP address (names but localhost are not looked up)", host);
+    *loopback = ntohl(four->sin_addr.s_addr) >> 24 == 127;
+    return OC_OK;
+}
+
+/* Everybody who reaches the machine reaches any other address. */
+static OC_MUST exposure_check(const oc_http *h)
+{
+    const bool token = h->secrets->token[0] != 0, tls = h->secrets->certificate[0] != 0;
+    if (token && (tls || h->config.proxy)) return OC_OK;
     return OC_FAIL(OC_ECONFIG,
-                   "serve.http: %.63s is not a loopback address (127.x.x.x, localhost, [::1]); without token and TLS "
-                   "nothing else is served",
-                   host);
+                   "serve.http: %s is not a loopback address (127.x.x.x, localhost, [::1]), so %s%s%s needed",
+                   h->config.address, token ? "" : "serve.token_file", token || tls || h->config.proxy ? "" : " and ",
+                   tls || h->config.proxy ? " is" : "serve.tls_cert with serve.tls_key (or serve.proxy=declared) are");
 }
 
 oc_status oc_http_listen(oc_http *h)
@@ -59,7 +69,9 @@ oc_status oc_http_listen(oc_http *h)
     socklen_t bytes;
     char host[INET6_ADDRSTRLEN];
     const int on = 1;
-    OC_TRY(address_parse(h->config.address, &address, &bytes));
+    bool loopback = false;
+    OC_TRY(address_parse(h->config.address, &address, &bytes, &loopback));
+    if (!loopback) OC_TRY(exposure_check(h));
     h->listener = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (h->listener < 0) return OC_FAIL(OC_EFAILED, "serve.http: socket: %s", strerror(errno));
     (void)setsockopt(h->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

@@ -44,6 +44,8 @@ enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status
     struct MHD_Response *r = MHD_create_response_from_buffer(bytes, borrowed.out, MHD_RESPMEM_MUST_COPY);
     if (!r) return MHD_NO;
     bool good = MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES;
+    if (status == MHD_HTTP_UNAUTHORIZED)
+        good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer") == MHD_YES;
     if (last) good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
     return queue(h, c, status, r, good);
 }

@@ -10,6 +10,7 @@
 #include "serve/client/client.h"
 #include "serve/http/http.h"
 #include "serve/http/infer.h"
+#include "serve/http/secrets.h"
 #include "serve/observed.h"
 
 /* Why a request was not answered with what it asked for; one row: enum, label in metrics, status. */
@@ -28,7 +29,9 @@
     X(OC_HTTP_OVERLOAD, "overload", 503)                                                                               \
     X(OC_HTTP_DRAINING, "draining", 503)                                                                               \
     X(OC_HTTP_FAILED, "failed", 503)                                                                                   \
-    X(OC_HTTP_SLOW, "slow", 408)
+    X(OC_HTTP_SLOW, "slow", 408)                                                                                       \
+    X(OC_HTTP_TOKEN, "token", 401)                                                                                     \
+    X(OC_HTTP_CONTROL, "control", 403)
 
 typedef enum oc_http_refusal {
 #define OC_HTTP_ENUM(refusal, name, status) refusal,
@@ -51,6 +54,7 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     size_t body_bytes, answer_bytes, json_bytes;
     bool refused;     /* before the body has come */
     char version[32]; /* that the path names; "": none */
+    int route;        /* oc_http_route_find's */
     char *body, *answer;
     float *values, *probabilities;
 } oc_http_slot;
@@ -61,6 +65,7 @@ struct oc_http {
     const oc_server *server;
     const oc_bundle *model;
     struct MHD_Daemon *daemon;
+    oc_secrets *secrets;
     int listener;
     pthread_mutex_t lock; /* of the free slots */
     oc_http_slot *slots, *free_slots;
@@ -122,8 +127,16 @@ OC_MUST oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, co
 enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, oc_infer *r,
                                const oc_http_asked *asked); /* an answer, or the refusal that its state means */
-enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, const char *url,
-                              const char *method);
+/* What the path and method lead to; never fails: what is refused is a route too. */
+int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const char *method);
+/* Whether who sends these Authorization headers may ask for it; `why` and `message` of the refusal where not. */
+bool oc_http_route_allowed(const oc_http *h, int route, const char *authorization, int headers, oc_http_refusal *why,
+                           const char **message);
+enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+
+/* control.c: the repository extension's load and unload. */
+enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_unload(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 
 /* reports.c: what is told of the server and its model, and of this front. */
 enum MHD_Result oc_http_metrics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "serve/http/front.h"
 
+static char tls_versions[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"; /* the library takes no const */
 enum { CONNECTION_BYTES = 131072, THREADS_MAX = 256, SEQUENCES_MAX = 65536 };
 
 /* Room is mapped, not touched: what is never used costs nothing. */
@@ -63,6 +64,37 @@ static void on_library_message(void *context, const char *format, va_list argume
     oc_log(OC_LOG_DEBUG, "http: %s", text);
 }
 
+/* TLS 1.2 and later, by GnuTLS inside libmicrohttpd. */
+static OC_MUST daemon_start(oc_http *h)
+{
+    const oc_http_config *c = &h->config;
+    const bool tls = h->secrets->certificate[0] != 0, pooled = c->threads > 1;
+    const unsigned seconds = (unsigned)((c->timeout_ns + OC_SECOND_NS - 1) / OC_SECOND_NS),
+                   flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem more[5];
+    int n = 0;
+    if (pooled) more[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, c->threads, NULL};
+    if (tls) {
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, h->secrets->certificate};
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, h->secrets->key};
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, tls_versions};
+    }
+    more[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    if (tls && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return OC_FAIL(OC_ECONFIG, "serve.tls_cert: this libmicrohttpd was built without TLS");
+    h->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, oc_http_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL,
+        MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_NOTIFY_COMPLETED, oc_http_on_completed, h,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)c->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, seconds, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+        MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    if (!h->daemon && tls)
+        return OC_FAIL(OC_ECONFIG,
+                       "serve.tls_cert, serve.tls_key: GnuTLS does not take them as a certificate and its key in PEM");
+    if (!h->daemon) return OC_FAIL(OC_EFAILED, "serve.http: libmicrohttpd does not start on %s", h->address);
+    return OC_OK;
+}
+
 static OC_MUST http_fill(oc_http *h)
 {
     const oc_http_config *c = &h->config;
@@ -70,22 +102,12 @@ static OC_MUST http_fill(oc_http *h)
           c->body_max >= 1 && c->sequences_max >= 1 && c->sequences_max <= SEQUENCES_MAX && c->sequence_idle_ns > 0 &&
           c->sequence_period_ns > 0))
         return OC_FAIL(OC_ELIMIT, "serve: a number of HTTP's configuration is out of its bounds");
+    OC_TRY(oc_secrets_open(&h->secrets, &c->secrets));
     OC_TRY(oc_http_listen(h));
     OC_TRY(room_make(h));
     OC_TRY(oc_http_askers_open(h));
     OC_TRY(oc_http_sequences_open(h));
-    const unsigned seconds = (unsigned)((c->timeout_ns + OC_SECOND_NS - 1) / OC_SECOND_NS);
-    struct MHD_OptionItem pool[] = {{MHD_OPTION_THREAD_POOL_SIZE, c->threads, NULL}, {MHD_OPTION_END, 0, NULL}};
-    if (c->threads == 1) pool[0] = pool[1];
-    h->daemon =
-        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-                         oc_http_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL,
-                         MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_NOTIFY_COMPLETED, oc_http_on_completed, h,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)c->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, seconds, MHD_OPTION_STRICT_FOR_CLIENT,
-                         0, MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
-    if (!h->daemon) return OC_FAIL(OC_EFAILED, "serve.http: libmicrohttpd does not start on %s", h->address);
-    return OC_OK;
+    return daemon_start(h);
 }
 
 oc_status oc_http_open(oc_http **out, const oc_http_config *config, const oc_server *server)
@@ -136,6 +158,7 @@ void oc_http_close(oc_http *h)
     if (h->room) munmap(h->room, h->room_bytes);
     pthread_mutex_destroy(&h->lock);
     pthread_mutex_destroy(&h->sequences_lock);
+    oc_secrets_close(h->secrets);
     oc_memory_free(h->slots);
     oc_memory_free(h);
 }
@@ -143,4 +166,9 @@ void oc_http_close(oc_http *h)
 const char *oc_http_address(const oc_http *h)
 {
     return h->address;
+}
+
+bool oc_http_tls(const oc_http *h)
+{
+    return h->secrets->certificate[0] != 0;
 }

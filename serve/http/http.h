@@ -1,14 +1,18 @@
-/* http.h - the Open Inference Protocol v2 over HTTP/1.1 on a loopback address, and /metrics. A client of the server's
+/* http.h - the Open Inference Protocol v2 over HTTP/1.1, and /metrics: on a loopback address, or on another one with a
+ * token and with TLS (or a proxy that has it). A client of the server's
  * rings like any other: one connection of oc_client a thread. libmicrohttpd in poll mode: its epoll mode stalls when
  * one wait returns exactly 128 events. All room for bodies and answers is mapped at start. */
 #ifndef OC_SERVE_HTTP_HTTP_H
 #define OC_SERVE_HTTP_HTTP_H
 
+#include "serve/http/secrets.h"
 #include "serve/server.h"
 
 typedef struct oc_http_config {
-    const char *address; /* host:port; the host is a loopback address; port 0: any */
-    const char *socket;  /* of the server */
+    const char *address; /* host:port; the host is an IP address, or localhost; port 0: any */
+    oc_secrets_config secrets;
+    bool proxy;         /* a proxy before us has the TLS that other than loopback addresses need */
+    const char *socket; /* of the server */
     int threads, connections_max;
     size_t body_max;    /* bytes of a request's body */
     int batch_max;      /* windows of a request */
@@ -22,5 +26,6 @@ OC_MUST oc_http_open(oc_http **out, const oc_http_config *config, const oc_serve
 /* Takes no further connections, answers what has begun (at most timeout_ns), closes. */
 void oc_http_close(oc_http *h);
 const char *oc_http_address(const oc_http *h); /* "127.0.0.1:8000" */
+bool oc_http_tls(const oc_http *h);
 
 #endif

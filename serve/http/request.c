@@ -15,6 +15,8 @@ typedef struct framing {
     bool length_bad;
     int64_t json_bytes;
     bool json_bad;
+    const char *authorization;
+    int authorizations;
 } framing;
 
 static enum MHD_Result header_see(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
@@ -25,6 +27,10 @@ static enum MHD_Result header_see(void *context, enum MHD_ValueKind kind, const 
     value = value ? value : "";
     for (const char *k = key; *k; k++) f->odd += !(isalnum((unsigned char)*k) || strchr("!#$%&'*+-.^_`|~", *k));
     if (strcasecmp(key, "Host") == 0) f->hosts++;
+    if (strcasecmp(key, "Authorization") == 0) {
+        f->authorization = value;
+        f->authorizations++;
+    }
     if (strcasecmp(key, "Transfer-Encoding") == 0) f->encodings++;
     if (strcasecmp(key, "Content-Length") == 0) {
         f->lengths++;
@@ -97,17 +103,23 @@ void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state,
     *state = NULL;
 }
 
-static enum MHD_Result head_take(oc_http *h, struct MHD_Connection *c, const char *version, void **state)
+static enum MHD_Result head_take(oc_http *h, struct MHD_Connection *c, const char *url, const char *method,
+                                 const char *version, void **state)
 {
     framing f = {.json_bytes = -1};
     enum MHD_Result result = MHD_YES;
+    oc_http_refusal why;
+    const char *message;
     oc_http_slot *s = slot_take(h);
     *state = s;
     if (!s) return oc_http_refuse_last(h, c, OC_HTTP_CONNECTIONS, "too many connections");
     MHD_get_connection_values(c, MHD_HEADER_KIND, header_see, &f);
     s->json_header = f.json_bytes;
     s->refused = !framing_good(h, c, &f, version, &result);
-    return result;
+    if (s->refused) return result;
+    s->route = oc_http_route_find(h, s, url, method);
+    s->refused = !oc_http_route_allowed(h, s->route, f.authorization, f.authorizations, &why, &message);
+    return s->refused ? oc_http_refuse_last(h, c, why, message) : MHD_YES; /* nothing of the body is read */
 }
 
 /* libmicrohttpd cannot take an answer while a body is coming: who trickles, or sends more chunks than may be, is cut
@@ -123,7 +135,7 @@ enum MHD_Result oc_http_on_request(void *context, struct MHD_Connection *c, cons
 {
     oc_http *h = context;
     oc_http_slot *s = *state;
-    if (!s) return head_take(h, c, version, state); /* the head has come, the body has not */
+    if (!s) return head_take(h, c, url, method, version, state); /* the head has come, the body has not */
     if (s->refused) {
         *data_bytes = 0;
         return MHD_YES;
@@ -136,5 +148,5 @@ enum MHD_Result oc_http_on_request(void *context, struct MHD_Connection *c, cons
         *data_bytes = 0;
         return MHD_YES;
     }
-    return oc_http_route(h, c, s, url, method);
+    return oc_http_route(h, c, s);
 }

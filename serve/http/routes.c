@@ -48,27 +48,34 @@ static enum MHD_Result model_metadata(oc_http *h, struct MHD_Connection *c, oc_h
     return oc_http_say(h, c, text);
 }
 
+/* OPEN: to everybody, as a probe has no token and a page asks for it. CONTROL: with the token of model control alone.
+ */
+typedef enum asker_kind { OPEN, TOKEN, CONTROL } asker_kind;
+
 /* NAME: the model's name; VERSION: its version. "/versions/VERSION" may be left out (second row of each pair). */
 static const struct {
     const char *method, *path;
+    asker_kind who;
     enum MHD_Result (*run)(oc_http *, struct MHD_Connection *, oc_http_slot *);
 } routes[] = {
-    {"GET", "/metrics", oc_http_metrics},
-    {"GET", "/outcry/status", oc_http_status},
-    {"GET", "/outcry/drift", oc_http_drift},
-    {"GET", "/v2", server_metadata},
-    {"GET", "/v2/health/live", live},
-    {"GET", "/v2/health/ready", ready},
-    {"GET", "/v2/models/NAME", model_metadata},
-    {"GET", "/v2/models/NAME/versions/VERSION", model_metadata},
-    {"GET", "/v2/models/NAME/ready", ready},
-    {"GET", "/v2/models/NAME/versions/VERSION/ready", ready},
-    {"GET", "/v2/models/stats", oc_http_statistics},
-    {"GET", "/v2/models/NAME/stats", oc_http_statistics},
-    {"GET", "/v2/models/NAME/versions/VERSION/stats", oc_http_statistics},
-    {"POST", "/v2/repository/index", oc_http_index},
-    {"POST", "/v2/models/NAME/infer", oc_http_infer},
-    {"POST", "/v2/models/NAME/versions/VERSION/infer", oc_http_infer},
+    {"GET", "/metrics", TOKEN, oc_http_metrics},
+    {"GET", "/outcry/status", TOKEN, oc_http_status},
+    {"GET", "/outcry/drift", TOKEN, oc_http_drift},
+    {"GET", "/v2", TOKEN, server_metadata},
+    {"GET", "/v2/health/live", OPEN, live},
+    {"GET", "/v2/health/ready", OPEN, ready},
+    {"GET", "/v2/models/NAME", TOKEN, model_metadata},
+    {"GET", "/v2/models/NAME/versions/VERSION", TOKEN, model_metadata},
+    {"GET", "/v2/models/NAME/ready", TOKEN, ready},
+    {"GET", "/v2/models/NAME/versions/VERSION/ready", TOKEN, ready},
+    {"GET", "/v2/models/stats", TOKEN, oc_http_statistics},
+    {"GET", "/v2/models/NAME/stats", TOKEN, oc_http_statistics},
+    {"GET", "/v2/models/NAME/versions/VERSION/stats", TOKEN, oc_http_statistics},
+    {"POST", "/v2/repository/index", TOKEN, oc_http_index},
+    {"POST", "/v2/repository/models/NAME/load", CONTROL, oc_http_load},
+    {"POST", "/v2/repository/models/NAME/unload", CONTROL, oc_http_unload},
+    {"POST", "/v2/models/NAME/infer", TOKEN, oc_http_infer},
+    {"POST", "/v2/models/NAME/versions/VERSION/infer", TOKEN, oc_http_infer},
 };
 
 static bool segment_equal(const oc_http *h, oc_http_slot *s, const char *pattern, size_t n, const char *path,
@@ -95,15 +102,34 @@ static bool path_matches(const oc_http *h, oc_http_slot *s, const char *pattern,
     }
 }
 
-enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, const char *url,
-                              const char *method)
+enum { ROUTES = sizeof routes / sizeof routes[0], NO_METHOD = -1, NO_PATH = -2 };
+
+int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const char *method)
 {
-    bool known = false;
-    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+    int found = NO_PATH;
+    for (int i = 0; i < ROUTES; i++) {
         if (!path_matches(h, s, routes[i].path, url)) continue;
-        known = true;
-        if (strcmp(method, routes[i].method) == 0) return routes[i].run(h, c, s);
+        if (strcmp(method, routes[i].method) == 0) return i;
+        found = NO_METHOD;
     }
-    if (known) return oc_http_refuse(h, c, OC_HTTP_METHOD, "this path knows another method");
+    return found;
+}
+
+bool oc_http_route_allowed(const oc_http *h, int route, const char *authorization, int headers, oc_http_refusal *why,
+                           const char **message)
+{
+    const asker_kind wanted = route < 0 ? TOKEN : routes[route].who;
+    const char *token = wanted == CONTROL ? h->secrets->control : h->secrets->token;
+    *why = OC_HTTP_TOKEN, *message = "Authorization: Bearer TOKEN is needed, once, with the right token";
+    if (wanted == OPEN || (wanted == TOKEN && !token[0])) return true;
+    if (wanted == CONTROL && !token[0])
+        *why = OC_HTTP_CONTROL, *message = "model control is off: serve.control_token_file turns it on";
+    return headers == 1 && oc_secrets_match(token, authorization);
+}
+
+enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
+{
+    if (s->route >= 0) return routes[s->route].run(h, c, s);
+    if (s->route == NO_METHOD) return oc_http_refuse(h, c, OC_HTTP_METHOD, "this path knows another method");
     return oc_http_refuse(h, c, OC_HTTP_PATH, "there is no such path, model or version");
 }

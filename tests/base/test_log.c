@@ -48,6 +48,32 @@ static void test_one_write(void **state)
     assert_int_equal(line[strlen(line) - 1], '\n');
 }
 
+/* Quotes, controls and what is no UTF-8 inside one JSON object a line; a long text is cut, and the object closed. */
+static void test_json(void **state)
+{
+    (void)state;
+    static const struct { const char *text, *shown; } cases[] = {
+        {"plain", "plain"}, {"a\nb", "a\\u000ab"}, {"\"\\", "\\\"\\\\"}, {"Köln", "Köln"},
+        {"\xff\x7f", "\\ufffd\\u007f"}};
+    char line[9000], want[256], text[9000];
+    capture c;
+    for (size_t i = 0; i <= COUNT(cases); i++) {
+        memset(text, '\001', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        capture_begin(&c);
+        oc_log_set_json(true);
+        oc_log(OC_LOG_WARN, "%s", i < COUNT(cases) ? cases[i].text : text);
+        oc_log_set_json(false);
+        int first = capture_next(&c, line, sizeof line);
+        capture_end(&c);
+        assert_true(first && strncmp(line, "{\"time\":\"2", 10) == 0 && strlen(line) <= 4096);
+        assert_string_equal(line + strlen(line) - 3, "\"}\n");
+        snprintf(want, sizeof want, "Z\",\"level\":\"warn\",\"message\":\"%s\"}\n",
+                 i < COUNT(cases) ? cases[i].shown : "");
+        if (i < COUNT(cases)) assert_non_null(strstr(line, want));
+    }
+}
+
 static void test_levels(void **state)
 {
     (void)state;
@@ -116,6 +142,7 @@ static void test_also(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_escapes), cmocka_unit_test(test_one_write),
-                                       cmocka_unit_test(test_levels), cmocka_unit_test(test_also)};
+                                       cmocka_unit_test(test_json), cmocka_unit_test(test_levels),
+                                       cmocka_unit_test(test_also)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
