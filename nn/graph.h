@@ -46,8 +46,8 @@ OC_MUST oc_graph_train(oc_graph *g, const float *flat, const void *packed, const
 OC_MUST oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
                         float *logits, float *attention);
 
-/* The same without the copies and the wait, so that it can be recorded: the logits lie in *logits, on the device, when the
- * graph's backend has come so far. batch->index lies in pinned memory while it is recorded. count > 0. */
+/* The same without the copies and the wait, so that it can be recorded: the logits lie in *logits, on the device, when
+ * the graph's backend has come so far. batch->index lies in pinned memory while it is recorded. count > 0. */
 OC_MUST oc_graph_enqueue(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
                          oc_tensor *logits);
 
