@@ -100,6 +100,8 @@ static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_b
     OC_TRY(oc_memory_new_array(&e->history.rows, cells, sizeof(float), "stored rows of a session"));
     OC_TRY(oc_memory_new_array(&e->answers, e->answers_cap, sizeof(float), "answers"));
     OC_TRY(oc_memory_new_array(&e->chosen, sessions, sizeof *e->chosen, "sessions of a call"));
+    OC_TRY(oc_memory_new_array(&e->due, sessions, sizeof *e->due, "sessions to advance"));
+    OC_TRY(oc_memory_new_array(&e->turns, (size_t)e->channel_count, sizeof(oc_channel *), "clients of a round"));
     OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "sessions of a call"));
     if (config->two_slots) OC_TRY(kept_make(e));
     OC_TRY(oc_observed_init(&e->observed, version->members[0], sessions));
@@ -120,6 +122,8 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
                       .batch_max = config->batch_max,
                       .sessions_max = config->sessions_max,
                       .spin_ns = config->spin_ns,
+                      .queue_max_ns = config->queue_max_ns,
+                      .idle_max_ns = config->idle_max_ns,
                       .budget = config->budget,
                       .shape = *shape,
                       .schema = version->members[0]->schema,
@@ -152,7 +156,8 @@ void oc_batcher_deinit(oc_batcher *e)
     if (e->bell) munmap(e->bell, OC_WIRE_REGION_OFFSET);
     if (e->bell_fd >= 0) close(e->bell_fd);
     for (int i = 0; i < 2; i++) oc_slot_close(&e->slots[i]);
-    void *const owned[] = {e->sessions,  e->windows, e->pushes, e->window_rows, e->history.rows, e->kept.rows,
-                           e->push_rows, e->answers, e->chosen, e->full,        e->kept.answers, e->kept.answered};
+    void *const owned[] = {e->sessions,     e->windows,       e->pushes,  e->window_rows, e->history.rows,
+                           e->kept.rows,    e->push_rows,     e->answers, e->chosen,      e->full,
+                           e->kept.answers, e->kept.answered, e->due,     e->turns};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) oc_memory_free(owned[i]);
 }

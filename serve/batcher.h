@@ -1,7 +1,9 @@
 /* batcher.h - one thread that answers: takes whatever is pending in its clients' rings, up to the largest batch, and
- * never waits to fill one. Order within a round: last steps of pushed rows, then whole windows; advances of the
- * staggered windows run one at a time when nothing else is pending, or before the next row of their own session. A
- * history goes in by one row a round, behind the answers, so that nobody waits longer for it than for an advance.
+ * never waits to fill one. Clients take turns, a few requests each, so that one that floods holds nobody up; a window
+ * that waited too long is refused instead of computed. Order within a round: last steps of pushed rows, then whole
+ * windows; advances of the staggered windows run one at a time when nothing else is pending, or before the next row of
+ * their own session. A history goes in by one row a round, behind the answers, so that nobody waits longer for it than
+ * for an advance.
  *
  * Two slots: the one that is live and another version beside it. The batcher keeps the last T rows of each session;
  * from these the other slot's windows are filled, and follow, a row at a time when nothing else is to be done, and its
@@ -25,7 +27,10 @@ typedef struct oc_batcher_stats { /* written by the batcher alone; read at any t
     /* The other slot, since it was put in: rows that followed, begun anew as they came too late, answers compared,
      * other decisions, sum and largest of the differences (of a comparison: the largest over classes and horizons). */
     uint64_t followed, restarts, compared, decided_other, difference_ppb, difference_max_ppb, follow_ns;
-    uint64_t moves; /* sessions that went from one slot to the other */
+    uint64_t moves;   /* sessions that went from one slot to the other */
+    uint64_t expired; /* sessions that nobody had asked of for too long */
+    uint64_t duplicates, stale,
+        gaps; /* rows: of the last sequence number again, of an older one, behind a missing one */
 } oc_batcher_stats;
 
 typedef struct oc_session {
@@ -34,11 +39,12 @@ typedef struct oc_session {
     oc_channel *channel;
     uint64_t sequence;                        /* of the last row */
     bool any, due, taken;                     /* a row came; its advance is due; a row is in this round */
+    bool queued;                              /* in the queue of advances, where it stays until its turn */
     bool follows;                             /* the other slot has been begun with it; `followed` says how far it is */
     uint8_t slot;                             /* that answers it */
     uint32_t canary;                          /* 0 ... 65535, from the symbol */
     uint64_t rows_first, rows_next, followed; /* rows are counted: of the present run, all, those in the other slot */
-    int64_t period_ns;
+    int64_t period_ns, used_ns;               /* used: when it was last asked */
     char symbol[OC_WIRE_SYMBOL];
 } oc_session;
 
@@ -85,7 +91,9 @@ typedef struct oc_batcher {
     oc_hash schema;
     oc_channel *channels; /* all; those with .batcher == index are ours */
     int channel_count, index, batch_max, sessions_max, first;
-    int64_t spin_ns, advance_ns; /* advance_ns: measured at start */
+    int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
+    int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns;
+    uint64_t rounds;
     double budget;
     oc_wire_bell *bell;
     int bell_fd;
@@ -97,6 +105,9 @@ typedef struct oc_batcher {
     float *window_rows, *push_rows, *answers;
     size_t answers_cap;
     uint32_t *chosen; /* sessions of one call */
+    uint32_t *due;    /* [sessions_max], a ring: sessions whose advance is due, the first first */
+    int due_first, due_count;
+    oc_channel **turns; /* [channel_count]: clients that have more in this round */
     uint8_t *full;
     uint32_t stop;      /* by __atomic */
     bool started, woke; /* woke: a client slept until its answer of this round came */
@@ -110,7 +121,8 @@ typedef struct oc_batcher_config {
     size_t memory_max_bytes; /* of the sessions' windows and rows of this batcher, both slots */
     double budget;
     int64_t spin_ns;
-    bool two_slots; /* rows are kept, and half of the memory is for another version */
+    int64_t queue_max_ns, idle_max_ns; /* 0: windows wait however long; sessions stay until they are closed */
+    bool two_slots;                    /* rows are kept, and half of the memory is for another version */
     oc_backend_config backend;
 } oc_batcher_config;
 OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,

@@ -20,12 +20,16 @@ bool oc_batcher_finite(const float *x, size_t n)
 static bool take_window(oc_batcher *e, oc_pending *p)
 {
     const size_t cells = window_cells(e);
-    if (e->window_count == e->batch_max) return false;
+    const int64_t waited_ns = p->request.sent_ns > 0 ? p->taken_ns - p->request.sent_ns : 0;
+    const bool late = e->queue_max_ns > 0 && waited_ns > e->queue_max_ns;
+    if (e->window_count == e->batch_max && !late) return false;
     float *rows = e->window_rows + (size_t)e->window_count * cells;
-    const oc_session *s = oc_session_find(e, p->channel, p->request.session);
+    oc_session *s = oc_session_find(e, p->channel, p->request.session);
     oc_reply_state state = OC_REPLY_OK;
-    if (s) p->slot = s->slot;
-    if (p->request.session != 0 && !s)
+    if (s) p->slot = s->slot, s->used_ns = p->taken_ns;
+    if (late)
+        state = OC_REPLY_REFUSED_OVERLOAD;
+    else if (p->request.session != 0 && !s)
         state = OC_REPLY_REFUSED_SESSION;
     else if (p->request.count != cells * sizeof *rows)
         state = OC_REPLY_REFUSED_SHAPE;
@@ -60,6 +64,7 @@ static bool take_push(oc_batcher *e, oc_pending *p)
         if (p->session->taken || history_of(e, p->session)) return false;
         oc_ring_copy(&p->channel->requests, row, p->request.count);
         p->slot = p->session->slot;
+        p->session->used_ns = p->taken_ns;
         state = oc_session_row_check(e, p->session, &p->request, row);
     }
     if (state == OC_REPLY_OK) {
@@ -78,7 +83,8 @@ static oc_reply_state history_check(oc_batcher *e, const oc_pending *p)
     if (!s || s->period_ns <= 0) return OC_REPLY_REFUSED_SESSION;
     if (!(p->request.count % row_bytes == 0 && rows < (size_t)shape_of(e)->steps && rows <= p->request.run_length))
         return OC_REPLY_REFUSED_SHAPE;
-    if (s->any && p->request.sequence <= s->sequence) return OC_REPLY_REFUSED_ORDER;
+    if (oc_session_old(e, s, p->request.sequence)) return OC_REPLY_REFUSED_ORDER;
+    s->used_ns = p->taken_ns;
     oc_ring_copy(&p->channel->requests, e->history.rows, p->request.count);
     s->any = true;
     s->sequence = p->request.sequence;
@@ -131,21 +137,50 @@ static bool (*const takers[OC_BATCHER_KINDS])(oc_batcher *, oc_pending *) = {
     take_unknown, take_window, take_push, take_open, take_close, take_history,
 };
 
-/* A part of what one client has pending: at most two batches of records, so that a flood of bad ones holds nobody up.
- */
-bool oc_batcher_collect(oc_batcher *e, oc_channel *c)
+/* A few requests of one client. TURN_WAITS: its next one must wait for another round. */
+typedef enum { TURN_EMPTY, TURN_MORE, TURN_WAITS } turn;
+enum { TURN_REQUESTS = 4 };
+
+static turn turn_take(oc_batcher *e, oc_channel *c)
 {
-    bool any = false;
-    for (int taken = 0; taken < 2 * e->batch_max; taken++) {
+    for (int n = 0; n < TURN_REQUESTS; n++) {
         oc_pending p = {.channel = c, .slot = e->live};
         const oc_ring_state state = oc_ring_peek(&c->requests, &p.request, e->record_max);
-        if (state != OC_RING_DONE || c->replies.broken) break;
+        if (state != OC_RING_DONE || c->replies.broken) return TURN_EMPTY;
         p.taken_ns = oc_clock_monotonic_ns();
         const uint32_t bytes = p.request.bytes;
         if (p.request.count > bytes - OC_WIRE_LINE) p.request.count = UINT32_MAX; /* refused as a wrong shape */
-        if (!takers[p.request.kind < OC_BATCHER_KINDS ? p.request.kind : 0](e, &p)) return true;
+        if (!takers[p.request.kind < OC_BATCHER_KINDS ? p.request.kind : 0](e, &p)) return TURN_WAITS;
         oc_ring_take(&c->requests, bytes);
-        any = true;
+        c->taken++;
     }
+    return TURN_MORE;
+}
+
+/* Clients in turn, at most two batches of records of each, so that a flood of bad ones holds nobody up. Who found the
+ * batch full comes first in the next round; where nobody did, who comes first moves on. */
+bool oc_batcher_collect(oc_batcher *e)
+{
+    int n = 0, full = -1;
+    bool any = false;
+    for (int i = 0; i < e->channel_count; i++) {
+        oc_channel *c = &e->channels[(e->first + i) % e->channel_count];
+        const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
+        if (state != OC_CHANNEL_LIVE || c->batcher != e->index) continue;
+        c->taken = 0;
+        e->turns[n++] = c;
+    }
+    while (n > 0) {
+        int left = 0;
+        for (int i = 0; i < n; i++) {
+            oc_channel *c = e->turns[i];
+            const turn t = turn_take(e, c);
+            any |= t != TURN_EMPTY || c->taken > 0;
+            if (t == TURN_WAITS && full < 0 && e->window_count == e->batch_max) full = (int)(c - e->channels);
+            if (t == TURN_MORE && c->taken < 2 * e->batch_max) e->turns[left++] = c;
+        }
+        n = left;
+    }
+    e->first = full >= 0 ? full : (e->first + 1) % e->channel_count;
     return any;
 }

@@ -37,10 +37,14 @@ void oc_session_reckon(oc_batcher *e); /* the load of all, after another version
 void oc_session_end(oc_batcher *e, oc_session *s);
 void oc_session_begin_anew(oc_batcher *e, oc_session *s); /* its windows: none of the rows so far */
 oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_request *q, const float *row);
+void oc_session_expire(oc_batcher *e, int64_t now_ns); /* those that nobody asks of; once a second */
+/* A sequence number that does not rise, counted; whoever has rows on the way when it breaks off may send them again. */
+bool oc_session_old(oc_batcher *e, const oc_session *s, uint64_t sequence);
 void oc_batcher_leave(oc_batcher *e, oc_channel *c); /* the client's sessions end, its channel has LEFT */
 
 /* batcher_round.c: the slot's windows of n sessions consume their last row. */
 void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n);
+void oc_batcher_due(oc_batcher *e, oc_session *s); /* its last row is to be consumed, in its turn */
 
 /* batcher_swap.c */
 void oc_swap_keep(oc_batcher *e, oc_session *s, const float *row, const float *answer); /* answer: NULL where none */
@@ -51,6 +55,6 @@ bool oc_swap_follow(oc_batcher *e); /* in idle time: one row of one session */
 
 /* batcher_admit.c */
 bool oc_batcher_finite(const float *x, size_t n);
-bool oc_batcher_collect(oc_batcher *e, oc_channel *c); /* whether there was anything */
+bool oc_batcher_collect(oc_batcher *e); /* whether there was anything */
 
 #endif

@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "serve/batcher_parts.h"
 
+enum { EXPIRY_ROUNDS = 256 };
+
 void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n)
 {
     const int64_t start = oc_clock_monotonic_ns();
@@ -12,6 +14,16 @@ void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n
     for (int i = 0; i < n; i++) e->sessions[sessions[i]].due = false;
     count(&e->stats.advances, (uint64_t)n);
     count(&e->stats.advance_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
+}
+
+/* A session is in the queue once at most, so there is room. */
+void oc_batcher_due(oc_batcher *e, oc_session *s)
+{
+    s->due = true;
+    if (s->queued) return;
+    s->queued = true;
+    e->due[(e->due_first + e->due_count) % e->sessions_max] = (uint32_t)(s - e->sessions);
+    e->due_count++;
 }
 
 static void observe_push(oc_batcher *e, const oc_session *s, const float *row, const float *answer)
@@ -38,7 +50,7 @@ static void run_pushes(oc_batcher *e, int first, int n)
     }
     for (int i = 0; i < n; i++) {
         const float *answer = e->answers + (size_t)i * output_count(e);
-        p[i].session->due = true;
+        oc_batcher_due(e, p[i].session);
         oc_batcher_answer(e, &p[i], p[i].request.session, e->full[i] ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT, answer);
         oc_swap_keep(e, p[i].session, rows + (size_t)i * (size_t)shape_of(e)->inputs, e->full[i] ? answer : NULL);
     }
@@ -122,11 +134,17 @@ static bool history_row(oc_batcher *e)
     return true;
 }
 
+/* Of the session that has waited longest; some of the queue have been advanced by their next row, or begun anew. */
 static bool advance_one(oc_batcher *e)
 {
-    for (uint32_t i = 0; i < (uint32_t)e->sessions_max; i++) {
-        if (!e->sessions[i].due) continue;
-        oc_batcher_advance(e, e->sessions[i].slot, &i, 1);
+    while (e->due_count > 0) {
+        const uint32_t session = e->due[e->due_first];
+        oc_session *s = &e->sessions[session];
+        e->due_first = (e->due_first + 1) % e->sessions_max;
+        e->due_count--;
+        s->queued = false;
+        if (!s->due) continue;
+        oc_batcher_advance(e, s->slot, &session, 1);
         return true;
     }
     return false;
@@ -134,14 +152,9 @@ static bool advance_one(oc_batcher *e)
 
 bool oc_batcher_round(oc_batcher *e)
 {
-    bool any = false;
     oc_swap_tend(e);
-    for (int i = 0; i < e->channel_count; i++) {
-        oc_channel *c = &e->channels[(e->first + i) % e->channel_count];
-        const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
-        if (state == OC_CHANNEL_LIVE && c->batcher == e->index) any |= oc_batcher_collect(e, c);
-    }
-    e->first = (e->first + 1) % e->channel_count; /* who comes first takes turns */
+    if (e->rounds++ % EXPIRY_ROUNDS == 0) oc_session_expire(e, oc_clock_monotonic_ns());
+    bool any = oc_batcher_collect(e);
     answer_pushes(e);
     answer_windows(e);
     any |= history_row(e);

@@ -1,6 +1,8 @@
 /* batcher_sessions.c - sessions: opening and its admission, finding, what a row does to the run of valid rows, ending.
  */
 #include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
 #include "serve/batcher_parts.h"
 
 enum { INDEX_BITS = 12 };
@@ -26,7 +28,7 @@ void oc_session_end(oc_batcher *e, oc_session *s)
     count(&e->stats.sessions, (uint64_t)-1);
     if (e->history.pending.session == s) e->history.busy = false;
     oc_observed_leave(&e->observed, (size_t)(s - e->sessions));
-    *s = (oc_session){.generation = s->generation};
+    *s = (oc_session){.generation = s->generation, .queued = s->queued};
 }
 
 oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id)
@@ -49,6 +51,19 @@ static oc_reply_state open_check(const oc_batcher *e, const oc_wire_request *q, 
     return OC_REPLY_OK;
 }
 
+/* The numbers, at most once a second: whoever asks in a loop fills no disk. */
+static void refusal_say(oc_batcher *e, const oc_pending *p, const oc_wire_open *open, oc_reply_state state)
+{
+    if ((state != OC_REPLY_REFUSED_BUDGET && state != OC_REPLY_REFUSED_FULL) || p->taken_ns < e->said_at_ns) return;
+    e->said_at_ns = p->taken_ns + OC_SECOND_NS;
+    oc_log(OC_LOG_WARN,
+           "serve: batcher %d refuses a session of %.31s every %.6f s: %llu of %d are open (serve.sessions), their "
+           "advances may "
+           "take %.4f of its time, this one's %.4f more, and serve.advance_budget is %g",
+           e->index, open->symbol, 1e-9 * (double)open->period_ns, (unsigned long long)e->stats.sessions,
+           e->sessions_max, 1e-9 * (double)e->stats.load_ppb, 1e-9 * (double)load_ppb(e, open->period_ns), e->budget);
+}
+
 void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open)
 {
     oc_reply_state state = open_check(e, &p->request, open);
@@ -62,6 +77,8 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
                           .generation = generation,
                           .channel = p->channel,
                           .canary = (uint32_t)(oc_hash_bytes(open->symbol, strlen(open->symbol)).low & 0xffff),
+                          .queued = s->queued,
+                          .used_ns = p->taken_ns,
                           .period_ns = open->period_ns};
         memcpy(s->symbol, open->symbol, sizeof s->symbol);
         s->slot = (uint8_t)oc_swap_slot(e, s->canary);
@@ -70,6 +87,27 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
         count(&e->stats.sessions, 1);
     }
     oc_batcher_answer(e, p, state == OC_REPLY_OK ? s->id : 0, state, NULL);
+    refusal_say(e, p, open, state);
+}
+
+void oc_session_expire(oc_batcher *e, int64_t now_ns)
+{
+    if (e->idle_max_ns <= 0 || now_ns < e->expire_at_ns) return;
+    e->expire_at_ns = now_ns + OC_SECOND_NS;
+    for (int i = 0; i < e->sessions_max; i++) {
+        oc_session *s = &e->sessions[i];
+        const int64_t most = 4 * s->period_ns > e->idle_max_ns ? 4 * s->period_ns : e->idle_max_ns;
+        if (s->id == 0 || now_ns - s->used_ns <= most || (e->history.busy && e->history.pending.session == s)) continue;
+        oc_session_end(e, s);
+        count(&e->stats.expired, 1);
+    }
+}
+
+bool oc_session_old(oc_batcher *e, const oc_session *s, uint64_t sequence)
+{
+    if (!s->any || sequence > s->sequence) return false;
+    count(sequence == s->sequence ? &e->stats.duplicates : &e->stats.stale, 1);
+    return true;
 }
 
 void oc_session_begin_anew(oc_batcher *e, oc_session *s)
@@ -84,12 +122,13 @@ void oc_session_begin_anew(oc_batcher *e, oc_session *s)
 /* A valid row that does not follow the last one begins the windows anew; so does one that is not valid. */
 oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_request *q, const float *row)
 {
-    if (s->any && q->sequence <= s->sequence) return OC_REPLY_REFUSED_ORDER;
+    if (oc_session_old(e, s, q->sequence)) return OC_REPLY_REFUSED_ORDER;
     s->any = true;
     s->sequence = q->sequence;
     const bool finite = oc_batcher_finite(row, (size_t)shape_of(e)->inputs);
-    if (q->run_length == 0 || !finite || (s->run_length > 0 && q->run_length != s->run_length + 1))
-        oc_session_begin_anew(e, s);
+    const bool gap = s->run_length > 0 && q->run_length != s->run_length + 1 && q->run_length > 0;
+    count(&e->stats.gaps, gap);
+    if (q->run_length == 0 || !finite || gap) oc_session_begin_anew(e, s);
     if (!finite) return OC_REPLY_REFUSED_VALUE;
     s->run_length = q->run_length;
     return q->run_length == 0 ? OC_REPLY_HOLD_GAP : OC_REPLY_OK;

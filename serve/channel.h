@@ -16,6 +16,7 @@ typedef struct oc_channel {
     void *region;
     uint64_t region_bytes;
     oc_ring requests, replies;
+    int taken; /* requests of this round; the batcher's */
 } oc_channel;
 
 enum { OC_CHANNEL_REPLY_BYTES = 1 << 18 }; /* 1,365 replies of 192 bytes */

@@ -207,7 +207,8 @@ static OC_MUST config_check(const oc_server_config *c, const oc_bundle *b)
     const uint64_t record = oc_ring_record_bytes((size_t)b->shape.steps * (size_t)b->shape.inputs * sizeof(float));
     if (!(c->threads >= 1 && c->threads <= THREADS_MAX && c->clients_max >= 1 && c->clients_max <= CLIENTS_MAX &&
           c->batch_max >= 1 && c->batch_max <= BATCH_MAX && c->sessions_max >= 1 &&
-          c->sessions_max <= OC_BATCHER_SESSIONS_MAX && c->spin_ns >= 0 && c->advance_budget > 0))
+          c->sessions_max <= OC_BATCHER_SESSIONS_MAX && c->spin_ns >= 0 && c->queue_max_ns >= 0 &&
+          c->session_idle_ns >= 0 && c->advance_budget > 0))
         return OC_FAIL(OC_ELIMIT, "serve: a number of its configuration is out of its bounds");
     if (!(c->ring_bytes >= 4096 && c->ring_bytes <= UINT64_C(1) << 30 && (c->ring_bytes & (c->ring_bytes - 1)) == 0))
         return OC_FAIL(OC_ECONFIG, "a ring of %zu bytes, not a power of two from 4096 to 2^30", c->ring_bytes);
@@ -241,6 +242,8 @@ static OC_MUST server_fill(oc_server *s)
                                        .sessions_max = c->sessions_max,
                                        .budget = c->advance_budget,
                                        .spin_ns = c->spin_ns,
+                                       .queue_max_ns = c->queue_max_ns,
+                                       .idle_max_ns = c->session_idle_ns,
                                        .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
                                        .two_slots = c->repository && c->repository[0],
                                        .backend = c->backend};

@@ -20,6 +20,8 @@ typedef struct oc_server_config {
     size_t ring_bytes;             /* of a client's requests, a power of two */
     size_t memory_max_bytes;       /* of sessions' windows, all batchers; refused at start beyond it */
     double advance_budget;         /* share of a batcher's time that advances of its sessions may take */
+    int64_t queue_max_ns;          /* a window that waited longer is refused; 0: none is */
+    int64_t session_idle_ns;       /* a session that nobody asks of is ended; 0: never */
     int64_t spin_ns;               /* an idle batcher spins so long, then yields, then sleeps */
 } oc_server_config;
 

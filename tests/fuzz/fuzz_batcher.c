@@ -47,6 +47,7 @@ static void client_make(void)
         oc_ring_init(ours[i], theirs[i]->shared, theirs[i]->data, theirs[i]->capacity);
     }
     for (int i = 0; i < SESSIONS; i++) batcher.sessions[i] = (oc_session){.id = 0};
+    batcher.due_count = 0;
     batcher.stats = (oc_batcher_stats){.batches = 0};
     channel.state = OC_CHANNEL_LIVE;
 }

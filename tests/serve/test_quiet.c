@@ -1,8 +1,8 @@
 /* test_quiet.c - the ring's hot path makes no system call: a child process opens a client, then gives up every system
  * call but its end by seccomp, and exchanges windows and rows with a spinning server. A system call would kill it,
  * which the planted run shows. Then the other side: a thread of the test's own runs the batcher's rounds behind the
- * same filter. Neither takes memory. clock_gettime is answered by the vDSO. Skipped where the kernel has no seccomp,
- * and under sanitizers. */
+ * same filter, while versions run as a shadow and change. Neither takes memory. clock_gettime is answered by the vDSO.
+ * Skipped where the kernel has no seccomp, and under sanitizers. */
 #include "base/cmocka_all.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -169,6 +169,22 @@ static oc_wire_request request_of(uint64_t i, uint32_t session, size_t *rows)
         .kind = turns[turn].kind, .session = session, .sequence = i, .run_length = turns[turn].run};
 }
 
+/* What the loader asks of the batcher meanwhile: another version beside the live one, as a shadow, live, back again. */
+static void orders_give(rig *r, oc_slot *box, uint64_t i)
+{
+    static const struct {
+        uint64_t at;
+        oc_order order;
+    } orders[] = {{300, OC_ORDER_MAKE(1, 1, 0)},
+                  {600, OC_ORDER_MAKE(2, 0, 0)},
+                  {900, OC_ORDER_MAKE(2, 1, 65536)},
+                  {1200, OC_ORDER_MAKE(1, 1, 0)},
+                  {1500, OC_ORDER_MAKE(2, 0, 0)}};
+    if (i == 100) __atomic_store_n(&r->batcher.offer, box, __ATOMIC_RELEASE);
+    for (size_t k = 0; k < sizeof orders / sizeof orders[0]; k++)
+        if (i == orders[k].at) __atomic_store_n(&r->batcher.order, orders[k].order, __ATOMIC_RELEASE);
+}
+
 /* The exit code of a child that lets a sealed thread answer ROUNDS requests. */
 static int batcher_exchange(bool planted)
 {
@@ -180,6 +196,11 @@ static int batcher_exchange(bool planted)
     const uint32_t session = rig_session(&r, 0);
     sealed s = {.r = &r, .planted = planted};
     pthread_t thread;
+    oc_slot box;
+    oc_version second = r.version;
+    second.generation = 2;
+    const oc_slot_config slot = {7, RIG_SESSIONS, 32 << 20, {.kind = OC_BACKEND_CPU}};
+    if (oc_slot_open(&box, &second, &slot) != OC_OK) return LOST;
     const size_t before = oc_memory_count();
     if (pthread_create(&thread, NULL, rounds_run, &s) != 0) return LOST;
     while (__atomic_load_n(&s.rounds, __ATOMIC_ACQUIRE) == 0) oc_ring_pause();
@@ -187,6 +208,7 @@ static int batcher_exchange(bool planted)
     for (uint64_t i = 1; i <= ROUNDS; i++) {
         oc_wire_reply reply;
         size_t rows;
+        orders_give(&r, &box, i);
         const oc_wire_request q = request_of(i, session, &rows);
         rig_send(&r, 0, q, window, rows * RIG_F * sizeof *window);
         if (!answer_take(&r, &reply)) return LOST;
@@ -194,6 +216,9 @@ static int batcher_exchange(bool planted)
         ok += reply.state == OC_REPLY_OK;
     }
     if (ok < ROUNDS / 2) return WRONG;
+    if (__atomic_load_n(&r.batcher.live_generation, __ATOMIC_ACQUIRE) != 2) return WRONG;
+    if (__atomic_load_n(&r.batcher.stats.moves, __ATOMIC_RELAXED) < 3) return WRONG;
+    if (__atomic_load_n(&r.batcher.stats.followed, __ATOMIC_RELAXED) < RIG_T) return WRONG;
     return oc_memory_count() == before ? 0 : GREW;
 }
 

@@ -1,0 +1,192 @@
+/* test_sessions.c - who gets what of a batcher. What it would catch: a client that floods and starves another, an
+ * advance that waits while later ones go, a window computed that nobody waits for any more, sessions that stay for
+ * ever, a row that comes twice or is missing and is not counted. */
+#include <stdio.h>
+#include "serve/rig.h"
+#include "serve/batcher_parts.h"
+
+enum { T = RIG_T, F = RIG_F };
+
+static int setup(void **state)
+{
+    static rig r;
+    rig_open(&r);
+    *state = &r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    rig_close(*state);
+    return 0;
+}
+
+static void push(rig *r, int channel, uint32_t session, uint64_t sequence, uint32_t run)
+{
+    float row[F];
+    rig_row(row, session, sequence);
+    const oc_wire_request q = {.kind = OC_REQUEST_PUSH, .session = session, .sequence = sequence, .run_length = run};
+    rig_send(r, channel, q, row, sizeof row);
+}
+
+/* A full ring of windows, more than a batch takes, before every round; the other client's window and row are answered
+ * in the round in which they are seen all the same, whoever comes first. */
+static void flood(void **state)
+{
+    rig *r = *state;
+    float window[T * F];
+    oc_wire_reply reply;
+    size_t flooded = 0;
+    const uint32_t session = rig_session(r, 1);
+    rig_rows(window, 1, 0, T);
+    for (uint64_t i = 1; i <= 300; i++) {
+        oc_wire_request q = {.kind = i % 3 ? OC_REQUEST_WINDOW : 77, .sequence = i}; /* or what is no request */
+        q.bytes = (uint32_t)oc_ring_record_bytes(sizeof window);
+        q.count = sizeof window;
+        while (oc_ring_put(&r->requests[0], &q, sizeof q, window, sizeof window) == OC_RING_DONE) {
+        }
+        q.kind = OC_REQUEST_WINDOW;
+        assert_int_equal(oc_ring_put(&r->requests[1], &q, sizeof q, window, sizeof window), OC_RING_DONE);
+        push(r, 1, session, i, (uint32_t)i);
+        assert_true(oc_batcher_round(&r->batcher));
+        for (int k = 0; k < 2; k++) assert_true(rig_poll(r, 1, &reply) && reply.sequence == i);
+        while (rig_poll(r, 0, &reply)) flooded++;
+    }
+    assert_true(flooded > 300 * 6); /* the batch is full all the same */
+}
+
+/* Idle rounds advance the session whose row came first. */
+static void oldest_first(void **state)
+{
+    rig *r = *state;
+    static const int order[RIG_SESSIONS] = {2, 0, 3, 1};
+    uint32_t sessions[RIG_SESSIONS];
+    for (int i = 0; i < RIG_SESSIONS; i++) sessions[i] = rig_session(r, 0);
+    for (uint64_t turn = 1; turn < 50; turn++) {
+        for (int i = 0; i < RIG_SESSIONS; i++) {
+            push(r, 0, sessions[order[i]], turn, (uint32_t)turn);
+            (void)rig_await(r, 0);
+        }
+        for (int i = 0; i < RIG_SESSIONS; i++) {
+            for (int k = 0; k < RIG_SESSIONS; k++) assert_true(r->batcher.sessions[order[k]].due == (k >= i));
+            assert_true(oc_batcher_round(&r->batcher));
+        }
+    }
+    /* One that ends, and begins again, while it waits: its turn comes once. */
+    push(r, 0, sessions[0], 60, 60);
+    (void)rig_await(r, 0);
+    for (int i = 0; i < 40; i++) {
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = sessions[0]}, NULL, 0);
+        (void)rig_await(r, 0);
+        sessions[0] = rig_session(r, 0);
+        push(r, 0, sessions[0], 1, 1);
+        (void)rig_await(r, 0);
+        assert_true(r->batcher.due_count <= RIG_SESSIONS);
+    }
+}
+
+static void overload(void **state)
+{
+    rig *r = *state;
+    float window[T * F];
+    rig_rows(window, 1, 0, T);
+    r->batcher.queue_max_ns = OC_SECOND_NS;
+    for (uint64_t i = 0; i < 40; i++) {
+        const int64_t ago_ns = i % 2 ? 2 * OC_SECOND_NS : 0;
+        oc_wire_request q = {.kind = OC_REQUEST_WINDOW,
+                             .sequence = i,
+                             .bytes = (uint32_t)oc_ring_record_bytes(sizeof window),
+                             .count = sizeof window,
+                             .sent_ns = oc_clock_monotonic_ns() - ago_ns};
+        assert_int_equal(oc_ring_put(&r->requests[0], &q, sizeof q, window, sizeof window), OC_RING_DONE);
+        const oc_wire_reply reply = rig_await(r, 0);
+        assert_int_equal(reply.state, i % 2 ? OC_REPLY_REFUSED_OVERLOAD : OC_REPLY_OK);
+        assert_true(reply.sequence == i && (i % 2 == 0 || reply.probabilities[0][2] == 1));
+    }
+    assert_int_equal(r->batcher.stats.replies[OC_REQUEST_WINDOW][OC_REPLY_REFUSED_OVERLOAD], 20);
+}
+
+static void expiry(void **state)
+{
+    rig *r = *state;
+    const uint32_t idle = rig_session(r, 0), busy = rig_session(r, 1);
+    const uint64_t load = r->batcher.stats.load_ppb;
+    const int64_t now = oc_clock_monotonic_ns();
+    r->batcher.idle_max_ns = OC_SECOND_NS;
+    oc_session_expire(&r->batcher, now + 3 * OC_SECOND_NS); /* a period is a second: four of them */
+    assert_int_equal(r->batcher.stats.sessions, 2);
+    r->batcher.sessions[1].used_ns = now + 4 * OC_SECOND_NS;
+    oc_session_expire(&r->batcher, now + 6 * OC_SECOND_NS);
+    assert_int_equal(r->batcher.stats.sessions, 1);
+    assert_int_equal(r->batcher.stats.expired, 1);
+    assert_true(r->batcher.stats.load_ppb < load);
+    push(r, 0, idle, 1, 1);
+    assert_int_equal(rig_await(r, 0).state, OC_REPLY_REFUSED_SESSION);
+    push(r, 1, busy, 1, 1);
+    assert_int_equal(rig_await(r, 1).state, OC_REPLY_HOLD_SHORT);
+    r->batcher.idle_max_ns = 0;
+    oc_session_expire(&r->batcher, now + 1000 * OC_SECOND_NS);
+    assert_int_equal(r->batcher.stats.sessions, 1);
+    assert_int_not_equal(rig_session(r, 0), idle);
+}
+
+static void counted(void **state)
+{
+    rig *r = *state;
+    static const struct {
+        uint64_t sequence;
+        uint32_t run;
+        oc_reply_state want;
+        uint64_t duplicates, stale, gaps;
+    } rows[] = {
+        {5, 1, OC_REPLY_HOLD_SHORT, 0, 0, 0},    {5, 2, OC_REPLY_REFUSED_ORDER, 1, 0, 0},
+        {4, 2, OC_REPLY_REFUSED_ORDER, 1, 1, 0}, {6, 2, OC_REPLY_HOLD_SHORT, 1, 1, 0},
+        {7, 4, OC_REPLY_HOLD_SHORT, 1, 1, 1},    {8, 5, OC_REPLY_HOLD_SHORT, 1, 1, 1},
+        {9, 0, OC_REPLY_HOLD_GAP, 1, 1, 1},      {10, 9, OC_REPLY_HOLD_SHORT, 1, 1, 1},
+    };
+    const uint32_t session = rig_session(r, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        push(r, 0, session, rows[i].sequence, rows[i].run);
+        assert_int_equal(rig_await(r, 0).state, rows[i].want);
+        const oc_batcher_stats *t = &r->batcher.stats;
+        assert_true(t->duplicates == rows[i].duplicates && t->stale == rows[i].stale && t->gaps == rows[i].gaps);
+    }
+}
+
+/* What is admitted is what the numbers say, and what ends gives all of it back. */
+static void budget(void **state)
+{
+    rig *r = *state;
+    oc_wire_open open = {.schema_low = r->bundle->schema.low, .schema_high = r->bundle->schema.high};
+    snprintf(open.model, sizeof open.model, "%s", r->bundle->name);
+    r->batcher.advance_ns = 1000000;
+    open.period_ns = 2500000; /* 0.4 each, of 0.9 */
+    for (int turn = 0; turn < 50; turn++) {
+        uint32_t sessions[2];
+        for (int i = 0; i < 3; i++) {
+            rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_OPEN}, &open, sizeof open);
+            const oc_wire_reply reply = rig_await(r, 0);
+            assert_int_equal(reply.state, i < 2 ? OC_REPLY_OK : OC_REPLY_REFUSED_BUDGET);
+            if (i < 2) sessions[i] = reply.session;
+        }
+        assert_int_equal(r->batcher.stats.load_ppb, 800000000);
+        for (int i = 0; i < 2; i++) {
+            rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = sessions[i]}, NULL, 0);
+            assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+        }
+        assert_int_equal(r->batcher.stats.load_ppb, 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(flood, setup, teardown),
+        cmocka_unit_test_setup_teardown(oldest_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(overload, setup, teardown),
+        cmocka_unit_test_setup_teardown(expiry, setup, teardown),
+        cmocka_unit_test_setup_teardown(counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(budget, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
