@@ -49,46 +49,6 @@ template <class plan> struct scan_weights {
     }
 };
 
-/* Cell and state of one unit of one row at step t from the sums of its gates. Offsets within a step fit 32 bits, so
- * that addresses are one register beside a base that all threads share. */
-OC_DEVICE float scan_unit(const oc_lstm_scan &s, int64_t t, int row, int unit, const float *sum, float *cell)
-{
-    if (row >= s.rows || unit >= s.hidden) return 0.0f;
-    const unsigned H = (unsigned)s.hidden, at = (unsigned)row * H + (unsigned)unit, gate = at + 3 * (unsigned)row * H;
-    const int64_t base = t * s.rows * s.hidden;
-    const oc_gates a = oc_gates_of(sum[0], sum[1], sum[2], sum[3]);
-    *cell = fmaf(a.f, *cell, a.i * a.g);
-    const float h = a.o * oc_device_tanh(*cell);
-    (s.out + base)[at] = h;
-    if (s.c_last && t == s.steps - 1) s.c_last[at] = *cell;
-    if (s.dropped) (s.dropped + base)[at] = h * oc_device_dropout_factor(s.dropout, row, t, s.hidden, unit);
-    if (s.keep) {
-        float *gates = s.gates + 4 * base;
-        (s.cells + base)[at] = *cell;
-        gates[gate] = a.i;
-        gates[gate + H] = a.f;
-        gates[gate + 2 * H] = a.g;
-        gates[gate + 3 * H] = a.o;
-    }
-    return h;
-}
-
-/* x . W + bias of the thread's units at step t. */
-template <class plan>
-OC_DEVICE void scan_inputs(const oc_lstm_scan &s, int64_t t, int first, int unit, float (*x)[OC_GATES])
-{
-    const int i = threadIdx.x % 4;
-    OC_UNROLL
-    for (int n = 0; n < 2 * plan::WIDE; n++) {
-        const int row = first + n / 2 * 8 + 2 * i + n % 2;
-        const bool there = row < s.rows && unit < s.hidden;
-        const float *gates = s.gates + t * s.rows * 4 * s.hidden;
-        const unsigned at = (unsigned)(row * 4 * s.hidden + unit), H = (unsigned)s.hidden;
-        OC_UNROLL
-        for (int g = 0; g < OC_GATES; g++) x[n][g] = there ? gates[at + (unsigned)g * H] : 0.0f;
-    }
-}
-
 template <int MATH, class plan>
 OC_DEVICE void scan_start(const oc_lstm_scan &s, typename oc_number<MATH>::type *states, int first, int unit,
                           float *cell)
@@ -149,7 +109,9 @@ template <int MATH, int KT, int NT> static __global__ void __launch_bounds__(32 
         OC_UNROLL
         for (int part = 0; part < NT; part += plan::WIDE) {
             float x[2 * plan::WIDE][OC_GATES], sum[2][plan::WIDE][4] = {};
-            scan_inputs<plan>(s, t, first + 8 * part, unit, x);
+            OC_UNROLL
+            for (int n = 0; n < 2 * plan::WIDE; n++)
+                oc_scan_inputs(s, t, first + 8 * part + n / 2 * 8 + 2 * i + n % 2, unit, x[n]);
             if (t > 0 || s.h_first) scan_products<MATH, plan>(weights, fragments, from + 8 * part * plan::ROW, sum);
             OC_UNROLL
             for (int n = 0; n < 2 * plan::WIDE;
@@ -158,7 +120,7 @@ template <int MATH, int KT, int NT> static __global__ void __launch_bounds__(32 
                 const float mine[OC_GATES] = {x[n][0] + sum[0][w][e], x[n][1] + sum[0][w][2 + e],
                                               x[n][2] + sum[1][w][e], x[n][3] + sum[1][w][2 + e]};
                 to[column * plan::ROW + unit] =
-                    number::of(scan_unit(s, t, first + column, unit, mine, &cell[2 * part + n]));
+                    number::of(oc_scan_unit(s, t, first + column, unit, mine, &cell[2 * part + n]));
             }
         }
         __syncthreads();
@@ -169,8 +131,7 @@ template <int MATH, int KT, int NT> static __global__ void __launch_bounds__(32 
 bool oc_cuda_lstm_scan_serves(oc_backend *b, int hidden, bool backward)
 {
     (void)backward;
-    return oc_cuda_of(b)->scans && b->info.math != OC_MATH_F32 && oc_scan_units(hidden) > 0 &&
-           oc_cuda_of(b)->shared_max >= OC_SHARED_MAX_80;
+    return oc_cuda_of(b)->scans && oc_scan_units(hidden) > 0 && oc_cuda_of(b)->shared_max >= OC_SHARED_MAX_80;
 }
 
 /* A row serves H <= 16 KT with 8 NT rows a block. */
@@ -178,7 +139,8 @@ bool oc_cuda_lstm_scan_serves(oc_backend *b, int hidden, bool backward)
 
 oc_status oc_cuda_lstm_scan_run(oc_backend *b, const oc_lstm_scan *s)
 {
-    const int units = oc_scan_units(s->hidden), tiles = oc_scan_tiles(b, s->rows, 1, units == 128 ? 2 : 4);
+    const int units = oc_scan_units(s->hidden), tiles = oc_scan_rows(b, s->rows, 8, units == 128 ? 16 : 32) / 8;
+    if (b->info.math == OC_MATH_F32) return oc_cuda_lstm_scan_f32(b, s);
     const unsigned blocks = (unsigned)((s->rows + 8 * tiles - 1) / (8 * tiles));
 #define RUN(MATH, KT, NT)                                                                                              \
     if (b->info.math == MATH && units == 16 * KT && tiles == NT) {                                                     \

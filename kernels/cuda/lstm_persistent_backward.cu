@@ -40,31 +40,6 @@ template <class plan> struct gradient_weights {
     }
 };
 
-/* What one unit of one row needs of memory at a step. */
-typedef struct kept {
-    oc_gates a;
-    float before, dy; /* the cell of the step before */
-} kept;
-
-OC_DEVICE kept kept_of(const oc_lstm_scan_gradient &s, int64_t t, int row, int unit)
-{
-    if (row >= s.rows || unit >= s.hidden) return {};
-    const int64_t H = s.hidden, at = (t * s.rows + row) * H + unit;
-    const float *gates = s.gates + (t * s.rows + row) * 4 * H + unit;
-    return {{gates[0], gates[H], gates[2 * H], gates[3 * H]}, t > 0 ? s.cells[at - s.rows * H] : 0.0f, s.dy[at]};
-}
-
-OC_DEVICE void gradient_keep(const oc_lstm_scan_gradient &s, int64_t t, int row, int unit, const oc_gates &d)
-{
-    if (row >= s.rows || unit >= s.hidden) return;
-    const int64_t H = s.hidden;
-    float *gates = s.gates + (t * s.rows + row) * 4 * H + unit;
-    gates[0] = d.i;
-    gates[H] = d.f;
-    gates[2 * H] = d.g;
-    gates[3 * H] = d.o;
-}
-
 template <int MATH, int KT, int NT>
 static __global__ void __launch_bounds__(32 * KT, 1) lstm_scan_gradient(oc_lstm_scan_gradient s)
 {
@@ -82,15 +57,14 @@ static __global__ void __launch_bounds__(32 * KT, 1) lstm_scan_gradient(oc_lstm_
     OC_UNROLL
     for (int n = 0; n < 4 * NT; n++) {
         const int u = unit + n % 4 / 2 * 8, r = row + n / 4 * 8 + n % 2;
-        const bool there = r < s.rows && u < s.hidden;
-        cell[n / 4][n % 4] = there ? s.cells[((int64_t)(s.steps - 1) * s.rows + r) * s.hidden + u] : 0.0f;
+        cell[n / 4][n % 4] = oc_scan_cell(s, s.steps - 1, r, u);
     }
     for (int64_t t = s.steps - 1; t >= 0; t--) {
         float sum[NT][4] = {};
-        kept have[NT][4];
+        oc_scan_kept have[NT][4];
         OC_UNROLL
         for (int n = 0; n < 4 * NT; n++)
-            have[n / 4][n % 4] = kept_of(s, t, row + n / 4 * 8 + n % 2, unit + n % 4 / 2 * 8);
+            have[n / 4][n % 4] = oc_scan_kept_of(s, t, row + n / 4 * 8 + n % 2, unit + n % 4 / 2 * 8);
         if (t < s.steps - 1) {
             OC_UNROLL
             for (int step = 0; step < plan::STEPS; step++) {
@@ -110,11 +84,11 @@ static __global__ void __launch_bounds__(32 * KT, 1) lstm_scan_gradient(oc_lstm_
         for (int n = 0; n < NT; n++) OC_UNROLL
         for (int e = 0; e < 4; e++) {
             const int u = unit + e / 2 * 8, column = 8 * n + 2 * i + e % 2;
-            const kept &k = have[n][e];
-            const oc_gates d = oc_gates_gradient(k.a, cell[n][e], k.before, k.dy + sum[n][e], &dc[n][e]);
+            const oc_scan_kept &k = have[n][e];
+            const oc_gates d = oc_scan_keep(s, t, first + column, u,
+                                            oc_gates_gradient(k.a, cell[n][e], k.before, k.dy + sum[n][e], &dc[n][e]));
             type *to = gradients + column * plan::ROW + u;
             cell[n][e] = k.before;
-            gradient_keep(s, t, first + column, u, d);
             to[0] = number::of(d.i);
             to[plan::UNITS] = number::of(d.f);
             to[2 * plan::UNITS] = number::of(d.g);
@@ -125,11 +99,12 @@ static __global__ void __launch_bounds__(32 * KT, 1) lstm_scan_gradient(oc_lstm_
 }
 
 /* A row serves H <= 16 KT with 8 NT rows a block. */
-#define SCANS(X, MATH) X(MATH, 2, 1) X(MATH, 4, 1) X(MATH, 8, 1) X(MATH, 2, 4) X(MATH, 4, 2) X(MATH, 8, 2)
+#define SCANS(X, MATH) X(MATH, 2, 1) X(MATH, 4, 1) X(MATH, 8, 1) X(MATH, 2, 2) X(MATH, 4, 2) X(MATH, 8, 2)
 
 oc_status oc_cuda_lstm_scan_gradient_run(oc_backend *b, const oc_lstm_scan_gradient *s)
 {
-    const int units = oc_scan_units(s->hidden), tiles = oc_scan_tiles(b, s->rows, 1, units == 32 ? 4 : 2);
+    const int units = oc_scan_units(s->hidden), tiles = oc_scan_rows(b, s->rows, 8, 16) / 8;
+    if (b->info.math == OC_MATH_F32) return oc_cuda_lstm_scan_gradient_f32(b, s);
     const unsigned blocks = (unsigned)((s->rows + 8 * tiles - 1) / (8 * tiles));
 #define RUN(MATH, KT, NT)                                                                                              \
     if (b->info.math == MATH && units == 16 * KT && tiles == NT) {                                                     \

@@ -32,10 +32,14 @@ OC_MUST oc_cuda_lstm_scan_run(oc_backend *b, const oc_lstm_scan *s);
 OC_MUST oc_cuda_lstm_scan_gradient_run(oc_backend *b, const oc_lstm_scan_gradient *s);
 OC_MUST oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what);
 
-/* Rows a block: the fewest of the offered tiles, 8 rows each, with which all blocks lie side by side. */
-static inline int oc_scan_tiles(oc_backend *b, int rows, int few, int many)
+OC_MUST oc_cuda_lstm_scan_f32(oc_backend *b, const oc_lstm_scan *s); /* of these two alone */
+OC_MUST oc_cuda_lstm_scan_gradient_f32(oc_backend *b, const oc_lstm_scan_gradient *s);
+
+/* Rows a block: the few where all blocks then lie side by side, so that a small batch fills the device, else the many.
+ * A row's bits do not depend on it. */
+static inline int oc_scan_rows(oc_backend *b, int rows, int few, int many)
 {
-    return rows <= 8 * few * oc_cuda_of(b)->multiprocessors ? few : many;
+    return rows <= few * oc_cuda_of(b)->multiprocessors ? few : many;
 }
 
 /* ---------------------------------------------------------------- one unit of one row, for all LSTM kernels */
@@ -57,6 +61,79 @@ OC_DEVICE oc_gates oc_gates_gradient(oc_gates a, float cell, float before, float
     *dc = d * a.f;
     return {(d * a.g) * (a.i * (1.0f - a.i)), (d * before) * (a.f * (1.0f - a.f)), (d * a.i) * (1.0f - a.g * a.g),
             (dh * squashed) * (a.o * (1.0f - a.o))};
+}
+
+/* ---------------------------------------------------------------- what persistent kernels do with it
+ * Rows and units beyond the layer's read nothing, write nothing and are 0. Offsets within a step fit 32 bits, so that
+ * an address is one register beside a base that all threads share. */
+
+/* Cell and state of one unit of one row at step t from the sums of its gates. */
+OC_DEVICE float oc_scan_unit(const oc_lstm_scan &s, int64_t t, int row, int unit, const float *sum, float *cell)
+{
+    if (row >= s.rows || unit >= s.hidden) return 0.0f;
+    const unsigned H = (unsigned)s.hidden, at = (unsigned)row * H + (unsigned)unit, gate = at + 3 * (unsigned)row * H;
+    const int64_t base = t * s.rows * s.hidden;
+    const oc_gates a = oc_gates_of(sum[0], sum[1], sum[2], sum[3]);
+    *cell = fmaf(a.f, *cell, a.i * a.g);
+    const float h = a.o * oc_device_tanh(*cell);
+    (s.out + base)[at] = h;
+    if (s.c_last && t == s.steps - 1) s.c_last[at] = *cell;
+    if (s.dropped) (s.dropped + base)[at] = h * oc_device_dropout_factor(s.dropout, row, t, s.hidden, unit);
+    if (s.keep) {
+        float *gates = s.gates + 4 * base;
+        (s.cells + base)[at] = *cell;
+        gates[gate] = a.i;
+        gates[gate + H] = a.f;
+        gates[gate + 2 * H] = a.g;
+        gates[gate + 3 * H] = a.o;
+    }
+    return h;
+}
+
+/* x . W + bias of its gates. */
+OC_DEVICE void oc_scan_inputs(const oc_lstm_scan &s, int64_t t, int row, int unit, float *x)
+{
+    const bool there = row < s.rows && unit < s.hidden;
+    const float *gates = s.gates + t * s.rows * 4 * s.hidden;
+    const unsigned at = (unsigned)(row * 4 * s.hidden + unit), H = (unsigned)s.hidden;
+    OC_UNROLL
+    for (int g = 0; g < OC_GATES; g++) x[g] = there ? gates[at + (unsigned)g * H] : 0.0f;
+}
+
+/* What one unit of one row needs of memory at a step of backward. */
+typedef struct oc_scan_kept {
+    oc_gates a;
+    float before, dy; /* the cell of the step before */
+} oc_scan_kept;
+
+OC_DEVICE float oc_scan_cell(const oc_lstm_scan_gradient &s, int64_t t, int row, int unit)
+{
+    const unsigned at = (unsigned)row * (unsigned)s.hidden + (unsigned)unit;
+    return row < s.rows && unit < s.hidden ? (s.cells + t * s.rows * s.hidden)[at] : 0.0f;
+}
+
+OC_DEVICE oc_scan_kept oc_scan_kept_of(const oc_lstm_scan_gradient &s, int64_t t, int row, int unit)
+{
+    if (row >= s.rows || unit >= s.hidden) return {};
+    const unsigned H = (unsigned)s.hidden, at = (unsigned)row * H + (unsigned)unit, gate = at + 3 * (unsigned)row * H;
+    const int64_t base = t * s.rows * s.hidden;
+    const float *gates = s.gates + 4 * base;
+    return {{gates[gate], gates[gate + H], gates[gate + 2 * H], gates[gate + 3 * H]},
+            t > 0 ? oc_scan_cell(s, t - 1, row, unit) : 0.0f,
+            (s.dy + base)[at]};
+}
+
+/* Writes them; returns what the step before reads of this unit: zeros beyond the layer. */
+OC_DEVICE oc_gates oc_scan_keep(const oc_lstm_scan_gradient &s, int64_t t, int row, int unit, const oc_gates &d)
+{
+    if (row >= s.rows || unit >= s.hidden) return {0.0f, 0.0f, 0.0f, 0.0f};
+    const unsigned H = (unsigned)s.hidden, gate = 4 * (unsigned)row * H + (unsigned)unit;
+    float *gates = s.gates + 4 * t * s.rows * s.hidden;
+    gates[gate] = d.i;
+    gates[gate + H] = d.f;
+    gates[gate + 2 * H] = d.g;
+    gates[gate + 3 * H] = d.o;
+    return d;
 }
 
 #endif

@@ -11,6 +11,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/lstm_pack.cu
     cuda/lstm_persistent.cu
     cuda/lstm_persistent_backward.cu
+    cuda/lstm_scan_f32.cu
     cuda/product.cu
     cuda/product_lt.cu
     cuda/product_mma.cu
