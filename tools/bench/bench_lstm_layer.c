@@ -2,10 +2,10 @@
  * backward, x.W included. The default is the shape of reference/training-and-data-path.md section 1: H 768, batch 16,
  * T 1,024, F as wide as H. Every variant of the kernels that the backend offers is measured, one backend each
  * (VARIANTS: the environment that chooses it is read at open), and must agree with the first; the fastest is the row
- * that the choice table of kernels/cuda should have for this shape. A step's dy is copied anew before each backward,
- * which overwrites it: T B H numbers, inside the time. dx of the first layer is not computed, as in a model; PyTorch's
- * x asks for no gradient either, though cuDNN computes it. Peer: PyTorch's nn.LSTM in the same dtype on the same
- * device, on a GPU cuDNN (peers/lstm_layer_torch.py). */
+ * that the choice table of kernels/cuda should have for this shape. Where the backend records, a pass is one recording,
+ * as a training step is. A step's dy is copied anew before each backward, which overwrites it, inside the time. dx of
+ * the first layer is not computed, as in a model; PyTorch's x asks for no gradient either, though cuDNN computes it.
+ * Peer: PyTorch's nn.LSTM in the same dtype on the same device, on a GPU cuDNN (peers/lstm_layer_torch.py). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,23 +125,55 @@ static OC_MUST pass_train(layer *l)
     return OC_OK;
 }
 
-/* Calls side by side until a wait, so that a GPU's queue is never empty; of such groups the fastest. */
-static OC_MUST time_least(layer *l, const oc_bench_options *o, oc_status (*pass)(layer *), double *us)
+typedef struct timed {
+    oc_status (*pass)(layer *);
+    oc_recording *recording; /* of one pass; NULL: it goes call by call */
+} timed;
+
+/* Once before it is recorded. */
+static OC_MUST timed_make(layer *l, timed *t)
+{
+    OC_TRY(t->pass(l));
+    OC_TRY(oc_backend_wait(l->b));
+    if (!oc_backend_describe(l->b)->records) return OC_OK;
+    OC_TRY(oc_backend_record_begin(l->b));
+    const oc_status status = t->pass(l);
+    if (status != OC_OK) oc_backend_record_drop(l->b);
+    OC_TRY(status);
+    OC_TRY(oc_backend_record_end(l->b, &t->recording));
+    return OC_OK;
+}
+
+static OC_MUST timed_run(layer *l, const timed *t)
+{
+    OC_TRY(t->recording ? oc_backend_replay(l->b, t->recording) : t->pass(l));
+    return OC_OK;
+}
+
+/* Passes side by side until a wait, so that a GPU's queue is never empty; of such groups the fastest. */
+static OC_MUST groups_run(layer *l, const oc_bench_options *o, const timed *t, double *us)
 {
     const int group = o->tiny || o->backend == OC_BACKEND_CPU ? 1 : GROUP_APART;
-    OC_TRY(pass(l));
-    OC_TRY(oc_backend_wait(l->b));
     const int64_t end = oc_clock_monotonic_ns() + (int64_t)(o->seconds * o->repeats * 1e9);
     int64_t now = 0;
     *us = HUGE_VAL;
     do {
         const int64_t start = oc_clock_monotonic_ns();
-        for (int i = 0; i < group; i++) OC_TRY(pass(l));
+        for (int i = 0; i < group; i++) OC_TRY(timed_run(l, t));
         OC_TRY(oc_backend_wait(l->b));
         now = oc_clock_monotonic_ns();
         *us = fmin(*us, (double)(now - start) * 1e-3 / group / l->shape.steps);
     } while (now < end);
     return OC_OK;
+}
+
+static oc_status time_least(layer *l, const oc_bench_options *o, oc_status (*pass)(layer *), double *us)
+{
+    timed t = {pass, NULL};
+    oc_status status = timed_make(l, &t);
+    if (status == OC_OK) status = groups_run(l, o, &t, us);
+    oc_backend_recording_free(l->b, t.recording);
+    return status;
 }
 
 /* The last numbers of y and of dW_hh of the first layer, half of `seen` each. */
