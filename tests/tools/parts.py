@@ -109,7 +109,8 @@ def over_ranks(one, folder, whole):
         while job.poll() is None and len(glob.glob(f"{folder}/study-long/runs/*/*/*/run/log.jsonl")) < 2:
             time.sleep(0.01)
         begun = time.monotonic()
-        os.kill(victim, number)
+        if job.poll() is None:
+            os.kill(victim, number)
         out, text = job.communicate(timeout=100)
         took = time.monotonic() - begun
         try:

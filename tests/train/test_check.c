@@ -96,26 +96,27 @@ static void who_does_not_come_is_named(void **state)
     }
 }
 
-/* Rank 1's clock is 5 s ahead; rounds took different times on the two. The true skew lies within the bound. */
+/* Rank 1's clock is 5 s ahead; each round ends as far apart on the two as it can: one began when the other ended. The
+ * true skew lies within the bound, at its edge; of several rounds the shortest decides. */
 static void a_clock_that_is_off(void **state)
 {
     (void)state;
     const int64_t ahead = 5 * OC_SECOND_NS;
     const struct {
         int64_t first_ends, first_took, other_ends, other_took; /* true times */
-    } rows[] = {{1000, 900, 1400, 700}, {5000, 60, 4980, 50}, {9000, 400, 9000, 400}};
+    } rows[] = {{1000, 100, 1900, 900}, {5900, 900, 5000, 100}, {9060, 60, 9000, 50}};
     oc_clock_round first[3], other[3];
     int64_t skew, error;
     for (int i = 0; i < 3; i++) {
         first[i] = (oc_clock_round){rows[i].first_ends, rows[i].first_took};
         other[i] = (oc_clock_round){rows[i].other_ends + ahead, rows[i].other_took};
+        oc_clock_skew(&first[i], &other[i], 1, &skew, &error);
+        assert_int_equal(error, (rows[i].first_took + rows[i].other_took) / 2);
+        assert_true(llabs(skew - ahead) == error);
     }
     oc_clock_skew(first, other, 3, &skew, &error);
-    assert_int_equal(error, 55); /* of the second round */
-    assert_true(llabs(skew - ahead) <= error);
-    oc_clock_skew(first, other, 1, &skew, &error);
-    assert_int_equal(error, 800);
-    assert_true(llabs(skew - ahead) <= error);
+    assert_int_equal(error, 55);
+    assert_true(llabs(skew - ahead) == error);
 }
 
 int main(void)
