@@ -121,6 +121,22 @@ def over_ranks(one, folder, whole):
         check(f"{number.name} to a rank: said", re.search(said, text), text)
         check(f"{number.name} to a rank: {took:.1f} s", took < 10, text)
         print(f"study over 2 ranks, {number.name} to rank 1: {took:.1f} s")
+    shutil.rmtree(f"{folder}/study-long")
+    os.makedirs(f"{folder}/study-long/runs/fold-00/trial-00/seed-2")
+    open(f"{folder}/study-long/runs/fold-00/trial-00/seed-2/run", "w").close()
+    begun = time.monotonic()
+    job = ranks(folder, 2, *long)
+    text, took = job.communicate(timeout=100)[1], time.monotonic() - begun
+    check("a rank fails: exit", job.returncode == 1, f"{job.returncode} {text}")
+    failed = r"rank 0 on .*rank 1 on \S+ has failed: fold 0, trial 0, seed 2: "
+    check("a rank fails: said", re.search(failed, text), text)
+    check(f"a rank fails: {took:.1f} s", took < 30, text)
+    shutil.rmtree(f"{folder}/study-long")
+    job = start(folder, *long)
+    while job.poll() is None and not glob.glob(f"{folder}/study-long/runs/*/*/*/run/log.jsonl"):
+        time.sleep(0.01)
+    job.send_signal(signal.SIGTERM)
+    end("SIGTERM to a study of one process", job, 75)
     for count in (2, 3):
         shutil.rmtree(f"{folder}/study", ignore_errors=True)
         check(f"{count} ranks: the same ledger_hash", end(f"{count} ranks", ranks(folder, count)) == whole)
