@@ -10,6 +10,12 @@
 
 enum { BATCH = 256 };
 
+typedef struct answerer { /* the members of an ensemble; a bundle is one of one */
+    const oc_ensemble *ensemble;
+    oc_model *models[OC_ENSEMBLE_MAX];
+    float more[BATCH * OC_HORIZONS_MAX * OC_CLASSES];
+} answerer;
+
 typedef struct piece {
     int64_t row[BATCH]; /* global */
     size_t count;
@@ -44,10 +50,20 @@ static void header_print(const oc_bundle *bundle, FILE *out)
     fputc('\n', out);
 }
 
-static oc_status piece_print(oc_model *model, const oc_dataset *d, const oc_dataset_symbol *symbol, piece *p, FILE *out)
+static oc_status piece_answer(answerer *a, const oc_dataset *d, piece *p, size_t n)
 {
-    size_t each = (size_t)oc_model_bundle(model)->shape.horizons * OC_CLASSES;
-    OC_TRY(oc_model_predict_rows(model, d->x, d->rows, p->row, p->count, p->probabilities, p->count * each));
+    for (int i = 0; i < a->ensemble->count; i++) {
+        OC_TRY(oc_model_predict_rows(a->models[i], d->x, d->rows, p->row, p->count, i == 0 ? p->probabilities : a->more,
+                                     n));
+        oc_ensemble_add(a->ensemble, i, a->more, p->probabilities, n);
+    }
+    return OC_OK;
+}
+
+static oc_status piece_print(answerer *a, const oc_dataset *d, const oc_dataset_symbol *symbol, piece *p, FILE *out)
+{
+    size_t each = (size_t)a->ensemble->members[0]->shape.horizons * OC_CLASSES;
+    OC_TRY(piece_answer(a, d, p, p->count * each));
     for (size_t i = 0; i < p->count; i++) {
         fprintf(out, "%s,%lld,%lld", symbol->name, (long long)(p->row[i] - (int64_t)symbol->first),
                 (long long)d->time_ns[p->row[i]]);
@@ -58,37 +74,46 @@ static oc_status piece_print(oc_model *model, const oc_dataset *d, const oc_data
     return OC_OK;
 }
 
-static oc_status rows_print(oc_model *model, const oc_dataset *d, const oc_dataset_symbol *symbol,
+static oc_status rows_print(answerer *a, const oc_dataset *d, const oc_dataset_symbol *symbol,
                             const oc_predict_csv_request *request, FILE *out, oc_predict_csv_result *result)
 {
-    const uint32_t steps = (uint32_t)oc_model_bundle(model)->shape.steps;
+    const uint32_t steps = (uint32_t)a->ensemble->members[0]->shape.steps;
     piece p = {.count = 0};
     for (uint64_t row = request->first; row < request->last; row++) {
         if (d->run_length[symbol->first + row] < steps) {
             result->left_out++;
             continue;
         }
-        if (result->rows == 0) header_print(oc_model_bundle(model), out);
+        if (result->rows == 0) header_print(a->ensemble->members[0], out);
         p.row[p.count++] = (int64_t)(symbol->first + row);
         result->rows++;
-        if (p.count == BATCH) OC_TRY(piece_print(model, d, symbol, &p, out));
+        if (p.count == BATCH) OC_TRY(piece_print(a, d, symbol, &p, out));
     }
-    if (p.count > 0) OC_TRY(piece_print(model, d, symbol, &p, out));
+    if (p.count > 0) OC_TRY(piece_print(a, d, symbol, &p, out));
     return OC_OK;
 }
 
-oc_status oc_predict_csv(const oc_bundle *bundle, const oc_dataset *d, const oc_predict_csv_request *request, FILE *out,
-                         oc_predict_csv_result *result)
+static oc_status models_answer(answerer *a, const oc_dataset *d, const oc_dataset_symbol *symbol,
+                               const oc_predict_csv_request *request, FILE *out, oc_predict_csv_result *result)
 {
     const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    oc_status status = OC_OK;
+    for (int i = 0; i < a->ensemble->count && status == OC_OK; i++)
+        status = oc_model_open(&a->models[i], a->ensemble->members[i], &config, BATCH);
+    if (status == OC_OK) status = rows_print(a, d, symbol, request, out, result);
+    for (int i = 0; i < a->ensemble->count; i++) oc_model_close(a->models[i]);
+    return status;
+}
+
+oc_status oc_predict_csv(const oc_ensemble *ensemble, const oc_dataset *d, const oc_predict_csv_request *request,
+                         FILE *out, oc_predict_csv_result *result)
+{
+    const oc_bundle *bundle = ensemble->members[0];
     const oc_dataset_symbol *symbol = NULL;
-    oc_model *model;
+    answerer a = {.ensemble = ensemble};
     *result = (oc_predict_csv_result){0};
     OC_TRY(request_check(bundle, d, request, &symbol));
-    OC_TRY(oc_model_open(&model, bundle, &config, BATCH));
-    oc_status status = rows_print(model, d, symbol, request, out, result);
-    oc_model_close(model);
-    OC_TRY(status);
+    OC_TRY(models_answer(&a, d, symbol, request, out, result));
     if (fflush(out) != 0 || ferror(out)) return OC_FAIL(OC_EFAILED, "cannot write the CSV: %s", strerror(errno));
     if (result->rows == 0)
         return OC_FAIL(OC_EDATA, "%s: none of the rows %llu:%llu of %s ends a full window of %d rows", d->path,

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "datasets/dataset.h"
-#include "nn/bundle.h"
+#include "nn/ensemble.h"
 
 typedef struct oc_predict_csv_request {
     const char *symbol;
@@ -18,8 +18,8 @@ typedef struct oc_predict_csv_result {
     size_t rows, left_out;
 } oc_predict_csv_result;
 
-/* OC_EDATA: another feature schema than the bundle's, unknown symbol, rows beyond it, or not one full window. */
-OC_MUST oc_predict_csv(const oc_bundle *bundle, const oc_dataset *d, const oc_predict_csv_request *request, FILE *out,
-                       oc_predict_csv_result *result);
+/* OC_EDATA: another feature schema than the model's, unknown symbol, rows beyond it, or not one full window. */
+OC_MUST oc_predict_csv(const oc_ensemble *ensemble, const oc_dataset *d, const oc_predict_csv_request *request,
+                       FILE *out, oc_predict_csv_result *result);
 
 #endif

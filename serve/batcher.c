@@ -104,7 +104,7 @@ static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_b
     OC_TRY(oc_memory_new_array(&e->turns, (size_t)e->channel_count, sizeof(oc_channel *), "clients of a round"));
     OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "sessions of a call"));
     if (config->two_slots) OC_TRY(kept_make(e));
-    OC_TRY(oc_observed_init(&e->observed, version->members[0], sessions));
+    OC_TRY(oc_observed_init(&e->observed, version->first, sessions));
     OC_TRY(oc_channel_memory("outcry-bell", OC_WIRE_REGION_OFFSET, &e->bell_fd, &bell));
     e->bell = bell;
     return OC_OK;
@@ -126,7 +126,7 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
                       .idle_max_ns = config->idle_max_ns,
                       .budget = config->budget,
                       .shape = *shape,
-                      .schema = version->members[0]->schema,
+                      .schema = version->first->schema,
                       .live_generation = version->generation,
                       .order = OC_ORDER_MAKE(version->generation, 0, 0),
                       .seen = OC_ORDER_MAKE(version->generation, 0, 0),

@@ -34,9 +34,9 @@ static json_t *version_json(const oc_version *v)
 {
     char weights[OC_HASH_TEXT];
     if (!v) return json_null();
-    return json_pack("{s:s, s:I, s:s, s:s, s:b}", "version", v->text, "generation", (json_int_t)v->generation, "folder",
-                     v->folder, "weights_hash", oc_hash_text(v->members[0]->weights, weights), "changed_on_disk",
-                     v->changed);
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:b}", "version", v->text, "generation", (json_int_t)v->generation,
+                     "folder", v->ensemble->folder, "weights_hash", oc_hash_text(v->first->weights, weights), "members",
+                     v->ensemble->count, "changed_on_disk", v->changed);
 }
 
 /* The difference between what was answered and what the other version said to the same rows. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "nn/bundle.h"
+#include "nn/ensemble.h"
 #include "serve/models_state.h"
 
 typedef struct listing {
@@ -30,7 +30,7 @@ static bool is_wanted(const char *wanted, const char *name, const char *version)
     return strlen(name) == n && memcmp(wanted, name, n) == 0 && (!wanted[n] || strcmp(wanted + n + 1, version) == 0);
 }
 
-static json_t *describe(const oc_bundle *b)
+static json_t *bundle_describe(const oc_bundle *b)
 {
     char schema[OC_HASH_TEXT], weights[OC_HASH_TEXT];
     oc_hash_text(b->schema, schema);
@@ -46,6 +46,25 @@ static json_t *describe(const oc_bundle *b)
                      "schema", schema, "weights_hash", weights, "created", b->created, "labels", labels, "seen", seen);
 }
 
+/* Of an ensemble what holds for all of its members, and these with their weights. */
+static json_t *describe(const oc_ensemble *e)
+{
+    json_t *out = bundle_describe(e->members[0]), *members = json_array();
+    for (int i = 0; i < e->count && e->count > 1; i++) {
+        char hash[OC_HASH_TEXT];
+        json_array_append_new(members,
+                              json_pack("{s:s, s:f, s:s}", "version", e->members[i]->version, "weight",
+                                        (double)e->weights[i], "hash", oc_hash_text(e->member_stamps[i], hash)));
+    }
+    if (e->count > 1) {
+        static const char *const of_one[] = {"hidden", "layers", "heads", "weights_hash", "created", "seen"};
+        for (size_t i = 0; out && i < sizeof of_one / sizeof of_one[0]; i++) json_object_del(out, of_one[i]);
+        if (out) json_object_set(out, "members", members);
+    }
+    json_decref(members);
+    return out;
+}
+
 /* What the repository's state makes of the version. */
 static const char *role_of(const listing *l, const char *version)
 {
@@ -59,8 +78,8 @@ static const char *role_of(const listing *l, const char *version)
 
 static OC_MUST one_add(listing *l, const char *folder, const char *name, const char *version)
 {
-    oc_bundle *b = NULL;
-    oc_status status = oc_bundle_load(&b, folder);
+    oc_ensemble *b = NULL;
+    oc_status status = oc_ensemble_load(&b, folder);
     if (status == OC_OK && (strcmp(b->name, name) != 0 || strcmp(b->version, version) != 0))
         status = OC_FAIL(OC_EDATA, "%s: the bundle calls itself %s/%s", folder, b->name, b->version);
     json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:b}", "model", name, "version", version, "role", role_of(l, version),
@@ -70,7 +89,7 @@ static OC_MUST one_add(listing *l, const char *folder, const char *name, const c
     l->bad += status != OC_OK;
     json_decref(row);
     json_decref(more);
-    oc_bundle_close(b);
+    oc_ensemble_close(b);
     return failed ? OC_FAIL(OC_EMEMORY, "no memory for the list of models") : OC_OK;
 }
 

@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "nn/bundle.h"
+#include "nn/ensemble.h"
 
 enum { STATE_MAX = 4096 };
 
@@ -79,7 +79,7 @@ oc_status oc_models_state_write(const char *repository, const char *name, const 
 static OC_MUST wanted_read(const char *repository, const char *wanted, char name[64], char version[32])
 {
     char folder[OC_PATH_MAX];
-    oc_bundle *b;
+    oc_ensemble *b;
     const size_t n = strcspn(wanted, "/");
     if (!(n >= 1 && n < 64 && wanted[n] == '/' && strlen(wanted + n + 1) < 32 && name_good(wanted + n + 1)))
         return OC_FAIL(OC_EUSAGE, "\"%.100s\" is not NAME/VERSION", wanted);
@@ -87,11 +87,11 @@ static OC_MUST wanted_read(const char *repository, const char *wanted, char name
     name[n] = 0;
     memcpy(version, wanted + n + 1, strlen(wanted + n + 1) + 1);
     OC_TRY(oc_path_join(folder, sizeof folder, repository, wanted));
-    OC_TRY(oc_bundle_load(&b, folder));
+    OC_TRY(oc_ensemble_load(&b, folder));
     const bool same = strcmp(b->name, name) == 0 && strcmp(b->version, version) == 0;
     const oc_status status =
         same ? OC_OK : OC_FAIL(OC_EDATA, "%s: the bundle calls itself %s/%s", folder, b->name, b->version);
-    oc_bundle_close(b);
+    oc_ensemble_close(b);
     return status;
 }
 

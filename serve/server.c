@@ -53,7 +53,7 @@ static int batcher_choose(const oc_server *s)
 
 static void hello_fill(const oc_server *s, oc_wire_hello *hello)
 {
-    const oc_bundle *b = s->version->members[0];
+    const oc_bundle *b = s->version->first;
     char version[OC_WIRE_SYMBOL];
     memset(hello, 0, sizeof *hello);
     hello->magic = OC_WIRE_MAGIC;
@@ -248,7 +248,7 @@ static OC_MUST server_fill(oc_server *s)
                                        .two_slots = c->repository && c->repository[0],
                                        .backend = c->backend};
     OC_TRY(loader_make(s, &batcher));
-    OC_TRY(config_check(c, s->version->members[0]));
+    OC_TRY(config_check(c, s->version->first));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
     OC_TRY(oc_memory_new_array(&s->batchers, (size_t)c->threads, sizeof *s->batchers, "batchers"));
     for (int i = 0; i < c->threads; i++) {
@@ -303,7 +303,7 @@ void oc_server_close(oc_server *s)
 
 const oc_bundle *oc_server_bundle(const oc_server *s)
 {
-    return s->version->members[0];
+    return s->version->first;
 }
 
 void oc_server_live(const oc_server *s, char version[32], uint32_t *generation)
@@ -336,7 +336,7 @@ void oc_server_metrics(const oc_server *s, oc_text *out)
     char version[32];
     uint32_t generation;
     oc_loader_live(s->loader, version, &generation);
-    oc_metrics_write(out, s->version->members[0], version, &s->stats, s->batchers, s->batcher_count, s->backend_text);
+    oc_metrics_write(out, s->version->first, version, &s->stats, s->batchers, s->batcher_count, s->backend_text);
     oc_loader_metrics(s->loader, out);
 }
 
@@ -345,12 +345,12 @@ void oc_server_status(const oc_server *s, oc_text *out)
     char version[32];
     uint32_t generation;
     oc_loader_live(s->loader, version, &generation);
-    oc_status_write(out, s->version->members[0], version, s->batchers, s->batcher_count, s->backend_text);
+    oc_status_write(out, s->version->first, version, s->batchers, s->batcher_count, s->backend_text);
 }
 
 void oc_server_drift(const oc_server *s, oc_text *out)
 {
-    oc_status_drift(out, s->version->members[0], s->batchers, s->batcher_count);
+    oc_status_drift(out, s->version->first, s->batchers, s->batcher_count);
 }
 
 void oc_server_figures(const oc_server *s, struct oc_figures *out)

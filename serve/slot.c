@@ -41,8 +41,8 @@ static OC_MUST slot_fill(oc_slot *s, const oc_slot_config *c)
     const size_t sessions = (size_t)c->sessions_max, batch = (size_t)c->batch_max;
     const oc_model_shape *shape = oc_version_shape(s->version);
     float *rows;
-    for (int i = 0; i < s->version->count; i++) {
-        OC_TRY(oc_model_open(&s->models[i], s->version->members[i], &c->backend, c->batch_max));
+    for (int i = 0; i < s->version->ensemble->count; i++) {
+        OC_TRY(oc_model_open(&s->models[i], s->version->ensemble->members[i], &c->backend, c->batch_max));
         s->bytes += oc_sliding_bytes(s->models[i], sessions);
         if (!(s->bytes <= c->memory_max_bytes))
             return OC_FAIL(
@@ -53,7 +53,8 @@ static OC_MUST slot_fill(oc_slot *s, const oc_slot_config *c)
         OC_TRY(oc_sliding_open(&s->slidings[i], s->models[i], sessions));
     }
     s->scratch_cap = (sessions > batch ? sessions : batch) * output_count(s);
-    if (s->version->count > 1) OC_TRY(oc_memory_new_array(&s->scratch, s->scratch_cap, sizeof *s->scratch, "answers"));
+    if (s->version->ensemble->count > 1)
+        OC_TRY(oc_memory_new_array(&s->scratch, s->scratch_cap, sizeof *s->scratch, "answers"));
     OC_TRY(oc_memory_new_array(&rows, batch * (size_t)shape->steps * (size_t)shape->inputs, sizeof *rows, "rows"));
     const oc_status status = slot_warm(s, rows, batch);
     oc_memory_free(rows);
@@ -73,7 +74,7 @@ oc_status oc_slot_open(oc_slot *s, const oc_version *version, const oc_slot_conf
 
 void oc_slot_close(oc_slot *s)
 {
-    for (int i = 0; i < OC_VERSION_MEMBERS_MAX; i++) {
+    for (int i = 0; i < OC_ENSEMBLE_MAX; i++) {
         oc_sliding_close(s->slidings[i]);
         oc_model_close(s->models[i]);
     }
@@ -81,21 +82,12 @@ void oc_slot_close(oc_slot *s)
     *s = (oc_slot){.version = NULL};
 }
 
-/* answers = weight * answers, of the first member; then += weight * scratch. One member: as it is. */
-static void weigh(const oc_slot *s, int member, float *answers, size_t n)
-{
-    const float w = s->version->weights[member];
-    if (s->version->count == 1) return;
-    for (size_t i = 0; i < n && member == 0; i++) answers[i] = w * answers[i];
-    for (size_t i = 0; i < n && member > 0; i++) answers[i] += w * s->scratch[i];
-}
-
 oc_status oc_slot_predict(oc_slot *s, const float *rows_raw, size_t windows, float *probabilities, size_t cap)
 {
-    for (int i = 0; i < s->version->count; i++) {
+    for (int i = 0; i < s->version->ensemble->count; i++) {
         OC_TRY(oc_model_predict(s->models[i], rows_raw, windows, i == 0 ? probabilities : s->scratch,
                                 i == 0 ? cap : s->scratch_cap));
-        weigh(s, i, probabilities, windows * output_count(s));
+        oc_ensemble_add(s->version->ensemble, i, s->scratch, probabilities, windows * output_count(s));
     }
     return OC_OK;
 }
@@ -103,21 +95,21 @@ oc_status oc_slot_predict(oc_slot *s, const float *rows_raw, size_t windows, flo
 oc_status oc_slot_step(oc_slot *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                        size_t cap, uint8_t *full)
 {
-    for (int i = 0; i < s->version->count; i++) {
+    for (int i = 0; i < s->version->ensemble->count; i++) {
         OC_TRY(oc_sliding_step(s->slidings[i], slots, rows_raw, n, i == 0 ? probabilities : s->scratch,
                                i == 0 ? cap : s->scratch_cap, full));
-        weigh(s, i, probabilities, n * output_count(s));
+        oc_ensemble_add(s->version->ensemble, i, s->scratch, probabilities, n * output_count(s));
     }
     return OC_OK;
 }
 
 oc_status oc_slot_advance(oc_slot *s, const uint32_t *slots, size_t n)
 {
-    for (int i = 0; i < s->version->count; i++) OC_TRY(oc_sliding_advance(s->slidings[i], slots, n));
+    for (int i = 0; i < s->version->ensemble->count; i++) OC_TRY(oc_sliding_advance(s->slidings[i], slots, n));
     return OC_OK;
 }
 
 void oc_slot_reset(oc_slot *s, uint32_t slot)
 {
-    for (int i = 0; s->version && i < s->version->count; i++) oc_sliding_reset(s->slidings[i], slot);
+    for (int i = 0; s->version && i < s->version->ensemble->count; i++) oc_sliding_reset(s->slidings[i], slot);
 }

@@ -9,8 +9,8 @@
 
 typedef struct oc_slot {
     const oc_version *version; /* outlives the slot; NULL: an empty slot */
-    oc_model *models[OC_VERSION_MEMBERS_MAX];
-    oc_sliding *slidings[OC_VERSION_MEMBERS_MAX];
+    oc_model *models[OC_ENSEMBLE_MAX];
+    oc_sliding *slidings[OC_ENSEMBLE_MAX];
     float *scratch; /* answers of one member */
     size_t scratch_cap, bytes;
     int64_t advance_ns; /* one advance of one session, the least of a few */

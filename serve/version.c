@@ -1,41 +1,15 @@
-/* version.c - the stamp is taken before and after the load: what was loaded is what was stamped. */
+/* version.c - see version.h. */
 #include "serve/version.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "base/memory.h"
 
-static const char *const files[] = {"bundle.json", "weights.safetensors"};
-
-static OC_MUST stamp_take(const oc_version *v, oc_hash *stamp)
+static void names_copy(oc_version *v)
 {
-    *stamp = (oc_hash){0, 0};
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        char path[OC_PATH_MAX];
-        oc_hash hash;
-        OC_TRY(oc_path_join(path, sizeof path, v->folder, files[i]));
-        OC_TRY(oc_hash_file(path, &hash));
-        *stamp = oc_hash_pair(*stamp, hash);
-    }
-    return OC_OK;
-}
-
-static OC_MUST version_fill(oc_version *v, const char *folder)
-{
-    oc_hash after;
-    if (strlen(folder) >= sizeof v->folder)
-        return OC_FAIL(OC_ELIMIT, "%.200s...: a path over %zu bytes", folder, sizeof v->folder - 1);
-    memcpy(v->folder, folder, strlen(folder));
-    OC_TRY(stamp_take(v, &v->stamp));
-    OC_TRY(oc_bundle_load(&v->members[0], folder));
-    v->count = 1;
-    v->weights[0] = 1;
-    OC_TRY(stamp_take(v, &after));
-    if (!oc_hash_equal(v->stamp, after)) return OC_FAIL(OC_EDATA, "%s: changed while it was loaded", folder);
-    memcpy(v->name, v->members[0]->name, sizeof v->name);
-    memcpy(v->text, v->members[0]->version, sizeof v->text);
-    return OC_OK;
+    memcpy(v->name, v->ensemble->name, sizeof v->name);
+    memcpy(v->text, v->ensemble->version, sizeof v->text);
+    v->first = v->ensemble->members[0];
 }
 
 oc_status oc_version_load(oc_version **out, const char *folder, uint32_t generation)
@@ -44,45 +18,47 @@ oc_status oc_version_load(oc_version **out, const char *folder, uint32_t generat
     *out = NULL;
     OC_TRY(oc_memory_new(&v, sizeof *v, "a model's version"));
     v->generation = generation;
-    const oc_status status = version_fill(v, folder);
+    const oc_status status = oc_ensemble_load(&v->ensemble, folder);
     if (status != OC_OK) {
         oc_version_close(v);
         return oc_status_trail(status, __FILE__, __LINE__);
     }
+    names_copy(v);
     *out = v;
     return OC_OK;
 }
 
 void oc_version_close(oc_version *v)
 {
-    if (!v || v->borrowed) return;
-    for (int i = 0; i < v->count; i++) oc_bundle_close(v->members[i]);
+    if (!v) return;
+    oc_ensemble_close(v->ensemble);
     oc_memory_free(v);
 }
 
-void oc_version_of_bundle(oc_version *out, oc_bundle *bundle)
+void oc_version_of_bundle(oc_version *out, oc_ensemble *storage, oc_bundle *bundle)
 {
-    *out = (oc_version){.generation = 1, .count = 1, .members = {bundle}, .weights = {1}, .borrowed = true};
-    memcpy(out->name, bundle->name, sizeof out->name);
-    memcpy(out->text, bundle->version, sizeof out->text);
+    *storage = (oc_ensemble){.count = 1, .members = {bundle}, .weights = {1}};
+    memcpy(storage->name, bundle->name, sizeof storage->name);
+    memcpy(storage->version, bundle->version, sizeof storage->version);
+    *out = (oc_version){.generation = 1, .ensemble = storage};
+    names_copy(out);
 }
 
 oc_status oc_version_check(const oc_version *v)
 {
     char said[OC_HASH_TEXT], found[OC_HASH_TEXT];
     oc_hash now;
-    OC_TRY(stamp_take(v, &now));
-    if (!oc_hash_equal(v->stamp, now))
+    OC_TRY(oc_ensemble_stamp(v->ensemble, &now));
+    if (!oc_hash_equal(v->ensemble->stamp, now))
         return OC_FAIL(OC_EDATA,
                        "%s: changed on disk since it was loaded (stamp %s, now %s); what answers is what was loaded",
-                       v->folder, oc_hash_text(v->stamp, said), oc_hash_text(now, found));
+                       v->ensemble->folder, oc_hash_text(v->ensemble->stamp, said), oc_hash_text(now, found));
     return OC_OK;
 }
 
 const oc_model_shape *oc_version_shape(const oc_version *v)
 {
-    assert(v->count >= 1);
-    return &v->members[0]->shape;
+    return &v->first->shape;
 }
 
 oc_status oc_version_fits(const oc_version *v, const oc_version *live)
@@ -90,17 +66,18 @@ oc_status oc_version_fits(const oc_version *v, const oc_version *live)
     char one[OC_HASH_TEXT], other[OC_HASH_TEXT];
     const oc_model_shape *a = oc_version_shape(v), *b = oc_version_shape(live);
     if (strcmp(v->name, live->name) != 0)
-        return OC_FAIL(OC_EDATA, "%s: a bundle of %s, but %s is being served", v->folder, v->name, live->name);
-    if (!oc_hash_equal(v->members[0]->schema, live->members[0]->schema))
+        return OC_FAIL(OC_EDATA, "%s: a bundle of %s, but %s is being served", v->ensemble->folder, v->name,
+                       live->name);
+    if (!oc_hash_equal(v->first->schema, live->first->schema))
         return OC_FAIL(
             OC_EDATA,
             "%s: trained on the feature schema %s, but open sessions push rows of %s: another schema means new "
             "sessions, so start a server for it",
-            v->folder, oc_hash_text(v->members[0]->schema, one), oc_hash_text(live->members[0]->schema, other));
+            v->ensemble->folder, oc_hash_text(v->first->schema, one), oc_hash_text(live->first->schema, other));
     if (a->steps != b->steps || a->inputs != b->inputs || a->horizons != b->horizons)
         return OC_FAIL(
             OC_EDATA,
             "%s: windows of %d x %d with %d horizons, but %d x %d with %d are being served: start a server for it",
-            v->folder, a->steps, a->inputs, a->horizons, b->steps, b->inputs, b->horizons);
+            v->ensemble->folder, a->steps, a->inputs, a->horizons, b->steps, b->inputs, b->horizons);
     return OC_OK;
 }

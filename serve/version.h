@@ -4,24 +4,21 @@
 #define OC_SERVE_VERSION_H
 
 #include "base/file.h"
-#include "nn/bundle.h"
-
-enum { OC_VERSION_MEMBERS_MAX = 8 };
+#include "nn/ensemble.h"
 
 typedef struct oc_version {
-    char name[64], text[32], folder[OC_PATH_MAX];
-    uint32_t generation; /* counts the versions that this server has loaded, from 1 */
-    int count;           /* members: 1, or those of an ensemble */
-    oc_bundle *members[OC_VERSION_MEMBERS_MAX];
-    float weights[OC_VERSION_MEMBERS_MAX];
-    oc_hash stamp;
-    bool changed, borrowed; /* changed: seen on disk; borrowed: the bundles are somebody else's */
+    char name[64], text[32];
+    uint32_t generation;    /* counts the versions that this server has loaded, from 1 */
+    oc_ensemble *ensemble;  /* of one, where it is a bundle */
+    const oc_bundle *first; /* member: its name, schema, T, F and horizons are those of all */
+    bool changed;           /* seen on disk */
 } oc_version;
 
 /* OC_EDATA names the file: damaged, or changed while it was read. */
 OC_MUST oc_version_load(oc_version **out, const char *folder, uint32_t generation);
 void oc_version_close(oc_version *v);
-void oc_version_of_bundle(oc_version *out, oc_bundle *bundle); /* generation 1; the bundle is borrowed */
+/* For tests: of an ensemble of one, in the caller's storage, that borrows the bundle; generation 1; never closed. */
+void oc_version_of_bundle(oc_version *out, oc_ensemble *storage, oc_bundle *bundle);
 /* OC_EDATA where the files are no longer those that were loaded. Reads them all. */
 OC_MUST oc_version_check(const oc_version *v);
 /* OC_EDATA with the reason where sessions of `live` cannot go on with v: another name, feature schema, T, F or

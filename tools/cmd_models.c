@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/ensemble.h"
 #include "serve/models.h"
 #include "serve/models_server.h"
 #include "serve/models_state.h"
@@ -153,7 +154,36 @@ static oc_status rollback(oc_cli *cli)
     return done(cli, name_of(cli), &state, &before);
 }
 
+/* NAME/VERSION MEMBER=WEIGHT... -> ensemble.json */
+static oc_status ensemble(oc_cli *cli)
+{
+    char folder[OC_PATH_MAX], name[64], members[OC_ENSEMBLE_MAX][32];
+    const char *wanted = name_of(cli), *slash = strchr(wanted, '/'), *texts[OC_ENSEMBLE_MAX];
+    double weights[OC_ENSEMBLE_MAX];
+    size_t bad;
+    json_t *models;
+    const int count = (int)cli->argument_count - 2;
+    if (!slash) return OC_FAIL(OC_EUSAGE, "\"%.60s\" is not NAME/VERSION", wanted);
+    snprintf(name, sizeof name, "%.*s", (int)(slash - wanted), wanted);
+    for (int i = 0; i < count; i++) {
+        const char *text = cli->arguments[2 + i], *equal = strchr(text, '=');
+        char *end = NULL;
+        weights[i] = equal ? strtod(equal + 1, &end) : 0;
+        if (!equal || end == equal + 1 || *end || equal - text >= 32)
+            return OC_FAIL(OC_EUSAGE, "\"%.60s\" is not VERSION=WEIGHT", text);
+        snprintf(members[i], sizeof members[i], "%.*s", (int)(equal - text), text);
+        texts[i] = members[i];
+    }
+    OC_TRY(oc_path_join(folder, sizeof folder, oc_cli_text(cli, "repository"), wanted));
+    OC_TRY(oc_ensemble_save(folder, name, slash + 1, texts, weights, count));
+    OC_TRY(oc_models_list(oc_cli_text(cli, "repository"), wanted, &models, &bad));
+    OC_TRY(result_set(cli, "models", models));
+    oc_cli_say(cli, "%s: %d members\n", wanted, count);
+    return OC_OK;
+}
+
 static const action actions[] = {
+    {"ensemble", "NAME/VERSION and 2 to 8 times VERSION=WEIGHT", 4, 2 + OC_ENSEMBLE_MAX, ensemble},
     {"list", "no name", 1, 1, list},
     {"show", "one name, as NAME or NAME/VERSION", 2, 2, show},
     {"promote", "NAME/VERSION", 2, 2, promote},
@@ -169,14 +199,14 @@ static oc_status run(oc_cli *cli)
         if (cli->argument_count >= a->arguments_min && cli->argument_count <= a->arguments_max) return a->run(cli);
         return OC_FAIL(OC_EUSAGE, "models %s takes %s", a->name, a->takes);
     }
-    return OC_FAIL(OC_EUSAGE, "models %.40s: not list, show, promote, rollback or verify", cli->arguments[0]);
+    return OC_FAIL(OC_EUSAGE, "models %.40s: not list, show, promote, rollback, verify or ensemble", cli->arguments[0]);
 }
 
 const oc_command oc_command_models = {
     .name = "models",
-    .arguments = "list|show|promote|rollback|verify [NAME[/VERSION]]",
+    .arguments = "list|show|promote|rollback|verify|ensemble [NAME[/VERSION]] [VERSION=WEIGHT...]",
     .arguments_min = 1,
-    .arguments_max = 2,
+    .arguments_max = 2 + OC_ENSEMBLE_MAX,
     .summary = "Lists and verifies the bundles of a model repository, and says which version is live",
     .description =
         "Reads the folder NAME/VERSION/{bundle.json, weights.safetensors}. Every bundle is loaded, which "

@@ -7,7 +7,8 @@
 #include "tools/commands.h"
 
 static const oc_cli_option options[] = {
-    {"model", "FOLDER", NULL, true, "bundle: RUN/model of a training"},
+    {"model", "FOLDER", NULL, true,
+     "bundle: RUN/model of a training, or NAME/VERSION of a repository, an ensemble too"},
     {"data", "D.h5", NULL, true, "a dataset with the features it was trained on"},
     {"symbol", "SYM", NULL, true, "symbol of the dataset"},
     {"rows", "A:B", NULL, true, "rows of the symbol, from A to before B; rows without a full window are left out"},
@@ -29,17 +30,17 @@ static oc_status rows_parse(const char *text, uint64_t *first, uint64_t *last)
 static oc_status run(oc_cli *cli)
 {
     oc_predict_csv_request request = {.symbol = oc_cli_text(cli, "symbol")};
-    oc_bundle *bundle;
+    oc_ensemble *model;
     oc_dataset *d;
     oc_predict_csv_result result = {0};
     OC_TRY(rows_parse(oc_cli_text(cli, "rows"), &request.first, &request.last));
-    OC_TRY(oc_bundle_load(&bundle, oc_cli_text(cli, "model")));
+    OC_TRY(oc_ensemble_load(&model, oc_cli_text(cli, "model")));
     oc_status status = oc_dataset_open(&d, oc_cli_text(cli, "data"));
     if (status == OC_OK) {
-        status = oc_predict_csv(bundle, d, &request, stdout, &result);
+        status = oc_predict_csv(model, d, &request, stdout, &result);
         oc_dataset_close(d);
     }
-    oc_bundle_close(bundle);
+    oc_ensemble_close(model);
     OC_TRY(status);
     if (json_object_set_new(cli->result, "rows", json_integer((json_int_t)result.rows)) != 0 ||
         json_object_set_new(cli->result, "left_out", json_integer((json_int_t)result.left_out)) != 0)

@@ -29,9 +29,10 @@ static void batcher_make(void)
         .batch_max = 3, .sessions_max = SESSIONS, .memory_max_bytes = 1 << 20, .budget = 0.9};
     static oc_bundle *bundle;
     static oc_version version;
+    static oc_ensemble ensemble;
     int fd;
     must(sample_bundle(&bundle, &shape, 3.0f, 4.0, 5) == OC_OK);
-    oc_version_of_bundle(&version, bundle);
+    oc_version_of_bundle(&version, &ensemble, bundle);
     must(oc_batcher_init(&batcher, 0, &version, &config, &channel, 1) == OC_OK);
     must(oc_channel_make(&channel, RING, &fd) == OC_OK);
     close(fd);
@@ -71,7 +72,7 @@ static void request_put(const uint8_t op[5], uint64_t *sequence)
     static const uint32_t sessions[] = {0, 1u << 12, 1u << 12 | 1, 2u << 12, 3u << 12, 1u << 12 | 2, UINT32_MAX, 1};
     static const size_t cells[] = {F, T * F, (T - 1) * F, 2 * F, 0, F + 1, T * F - 1, 1};
     float payload[64] = {(float)op[4] - 128};
-    const oc_bundle *b = batcher.slots[0].version->members[0];
+    const oc_bundle *b = batcher.slots[0].version->first;
     oc_wire_open open = {.schema_low = b->schema.low, .schema_high = b->schema.high, .period_ns = (op[4] % 4) * 10000};
     const bool opens = op[0] % 8 == OC_REQUEST_OPEN;
     const size_t bytes = opens ? sizeof open : cells[op[1] >> 5] * sizeof *payload;

@@ -30,9 +30,9 @@ from ring_client import Client, HISTORY, HOLD_GAP, HOLD_SHORT, OK, PUSH, SECOND,
 
 OUTCRY, LIBRARY, SOURCE = sys.argv[1:4]
 FULL = bool(os.environ.get("OUTCRY_FULL"))
-SYMBOLS, STEPS, SEED = 50, 12, 7
-WANTED, SWAPS, KILLS = (100000, 100, 5) if FULL else (1000, 5, 1)
-VERSIONS = ("1", "2", "3")
+SYMBOLS, STEPS, SEED = 50, 12, int(os.environ.get("OUTCRY_SEED", 7))
+WANTED, SWAPS, KILLS = (100000, 100, 5) if FULL else (1000, 6, 1)
+VERSIONS = ("1", "2", "3", "mix")     # mix: an ensemble of a quarter 1, the rest 3
 FEATURES = "return:1,return:4,body,upper_shadow,lower_shadow,streak:5,up_ratio:5,range_position:5"
 started = []
 atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
@@ -87,13 +87,14 @@ def prepare(work):
     run("build", f"{SOURCE}/configs/build-bars.yaml", "--quiet", "--out", f"{work}/d.h5", *sets(
         "data.events=" + ",".join(f"{work}/{name}.events" for name in names), "row_ns=60000000000",
         f"features={FEATURES}", "labels=direction:3:0.001", "bar_spread=0.01"))
-    for version in VERSIONS:
+    for version in VERSIONS[:3]:
         run("train", f"{SOURCE}/configs/train.yaml", "--quiet", "--out", f"{work}/run{version}", *sets(
             f"data.dataset={work}/d.h5", f"window.steps={STEPS}", "train.epochs=1", "train.rate=0.03", "threads=1",
             f"model.hidden={24 if version == '3' else 16}", "train.windows_per_epoch=320", f"version={version}",
             f"seed={version}"))
         os.makedirs(f"{work}/models/model", exist_ok=True)
         os.rename(f"{work}/run{version}/model", f"{work}/models/model/{version}")
+    run("models", "ensemble", "model/mix", "1=1", "3=3", "--repository", f"{work}/models", "--json")
     with h5py.File(f"{work}/d.h5") as data:
         groups = [data[f"symbols/{name}"] for name in names]
         markets = [Market(name, g["x"][:].astype("<f4"), g["run_length"][:]) for name, g in zip(names, groups)]
@@ -101,6 +102,10 @@ def prepare(work):
         m.answers = {version: predict(work, m, version) for version in VERSIONS}
         full = [i for i in range(len(m.x)) if m.runs[i] >= STEPS]
         assert all(sorted(answers) == full for answers in m.answers.values())
+        for row in full:        # of the ensemble: its file's weights, in f32, in its order
+            one, three = (numpy.frombuffer(m.answers[v][row], "<f4") for v in ("1", "3"))
+            mixed = numpy.float32(0.25) * one + numpy.float32(0.75) * three
+            assert mixed.astype("<f4").tobytes() == m.answers["mix"][row]
     windows = sum(len(m.answers["1"]) for m in markets)
     assert windows >= WANTED, windows
     some = markets[0].answers
@@ -283,10 +288,11 @@ def swaps(load, work, server, port):
     draw, live, before = random.Random(SEED), "1", None
     kills = set(random.Random(SEED).sample(range(1, SWAPS), KILLS))
     for i in range(SWAPS):
-        if before and draw.random() < 0.3:
+        if i >= len(VERSIONS) and draw.random() < 0.3:
             said, live, before = models(work, "rollback", "model"), before, live
         else:
-            before, live = live, draw.choice([v for v in VERSIONS if v != live])
+            on = 1 if i < len(VERSIONS) else draw.randrange(1, len(VERSIONS))      # each of them once, then any other
+            before, live = live, VERSIONS[(VERSIONS.index(live) + on) % len(VERSIONS)]
             if draw.random() < 0.5:
                 models(work, "promote", f"model/{live}", *draw.choice((["--shadow"], ["--canary", "0.5"])))
                 time.sleep(0.2)
@@ -335,5 +341,5 @@ with tempfile.TemporaryDirectory() as work:
         pass
     server.send_signal(signal.SIGTERM)
     assert server.wait(15) == 0
-print(f"{len(everything)} windows of {SYMBOLS} sessions, {sum(load.by.values())} answers ({load.by}), {SWAPS} swaps, "
-      f"{KILLS} kills with {load.exact} first answers: the bits of outcry predict for the version named")
+print(f"seed {SEED}: {len(everything)} windows of {SYMBOLS} sessions, {sum(load.by.values())} answers ({load.by}), "
+      f"{SWAPS} swaps, {KILLS} kills with {load.exact} first answers: the bits of outcry predict for the version named")

@@ -164,6 +164,33 @@ def swapped(pusher):
     assert metric("outcry_session_moves_total") >= 3 * SESSIONS
 
 
+def together(pusher):
+    """An ensemble: promoted like any other; refused where it cannot be put together or a member is another one now."""
+    def made(*arguments):
+        return models("ensemble", *arguments, server=False)
+    for arguments, reason in ((("sample/e", "1=1", "steps=1"), "differ in"), (("sample/e", "1=1", "none=1"), "none"),
+                              (("sample/e", "1=1", "2=0"), "weight"), (("sample/2", "1=1", "3=1"), "already"),
+                              (("sample/e", "1=1"), "takes"), (("sample/e", "1=1", "../2=1"), "not a version")):
+        code, _, failed = made(*arguments)
+        assert code != 0 and reason in failed, (arguments, failed)
+        shutil.rmtree(f"{work}/models/sample/e", ignore_errors=True)
+    code, said, failed = made("sample/both", "1=1", "wide=3")
+    assert code == 0, failed
+    assert [(m["version"], m["weight"]) for m in said["models"][0]["members"]] == [("1", 0.25), ("wide", 0.75)]
+    assert good("promote", "sample/both")["server"]["live"]["members"] == 2
+    assert set(pusher.push(3)) == {"both"}
+    good("rollback", "sample")
+    data = json.load(open(f"{work}/models/sample/both/ensemble.json"))
+    data["members"][0]["weight"] = 0.3
+    json.dump(data, open(f"{work}/models/sample/both/ensemble.json", "w"))
+    assert "sum to" in models("promote", "sample/both")[2]
+    data["members"][0].update(weight=0.25, hash="0" * 32)
+    json.dump(data, open(f"{work}/models/sample/both/ensemble.json", "w"))
+    code, _, failed = models("promote", "sample/both")
+    assert code == 65 and "put together" in failed, failed
+    shutil.rmtree(f"{work}/models/sample/both")
+
+
 def memory(server):
     text = open(f"/proc/{server.pid}/status").read()
     return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) << 10
@@ -209,6 +236,7 @@ with tempfile.TemporaryDirectory() as work:
     beside(pusher)
     refused(pusher)
     swapped(pusher)
+    together(pusher)
     steady(server, pusher)
     changed(server, pusher)
     pusher.client.close()

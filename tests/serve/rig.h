@@ -16,6 +16,7 @@ typedef struct rig {
     oc_bundle *bundle;
     oc_model *model; /* the oracle */
     oc_version version;
+    oc_ensemble ensemble;
     oc_batcher batcher;
     oc_channel channels[RIG_CHANNELS];
     oc_ring requests[RIG_CHANNELS], replies[RIG_CHANNELS]; /* the clients' ends */
@@ -35,7 +36,7 @@ static inline void rig_open(rig *r)
     memset(r, 0, sizeof *r);
     assert_int_equal(sample_bundle(&r->bundle, &shape, 3.0f, 4.0, 5), OC_OK);
     assert_int_equal(oc_model_open(&r->model, r->bundle, &cpu, 1), OC_OK);
-    oc_version_of_bundle(&r->version, r->bundle);
+    oc_version_of_bundle(&r->version, &r->ensemble, r->bundle);
     if (oc_batcher_init(&r->batcher, 0, &r->version, &config, r->channels, RIG_CHANNELS) != OC_OK)
         fail_msg("%s", oc_status_message());
     for (int i = 0; i < RIG_CHANNELS; i++) {

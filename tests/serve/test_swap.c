@@ -14,6 +14,7 @@ typedef struct stage {
     oc_bundle *bundles[VERSIONS + 1]; /* by generation, from 1 */
     oc_model *models[VERSIONS + 1];
     oc_version versions[VERSIONS + 1];
+    oc_ensemble ensembles[VERSIONS + 1];
 } stage;
 
 static const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
@@ -24,7 +25,7 @@ static void version_make(stage *g, int generation, int hidden, uint64_t seed)
     assert_int_equal(sample_bundle(&g->bundles[generation], &shape, 3.0f, 4.0, seed), OC_OK);
     snprintf(g->bundles[generation]->version, sizeof g->bundles[generation]->version, "v%d", generation);
     assert_int_equal(oc_model_open(&g->models[generation], g->bundles[generation], &cpu, 1), OC_OK);
-    oc_version_of_bundle(&g->versions[generation], g->bundles[generation]);
+    oc_version_of_bundle(&g->versions[generation], &g->ensembles[generation], g->bundles[generation]);
     g->versions[generation].generation = (uint32_t)generation;
 }
 
