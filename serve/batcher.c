@@ -2,6 +2,7 @@
 #include "serve/batcher.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,11 +16,11 @@ static const int64_t drain_max_ns = 2 * OC_SECOND_NS;
 
 static void idle(oc_batcher *e, int64_t since_ns, int *yields)
 {
-    if (oc_clock_monotonic_ns() - since_ns < e->spin_ns) {
+    if (e->wait == OC_WAIT_SPIN || oc_clock_monotonic_ns() - since_ns < e->spin_ns) {
         oc_ring_pause();
-    } else if (*yields < YIELDS) {
+    } else if (e->wait == OC_WAIT_YIELD || *yields < YIELDS) {
         sched_yield();
-        (*yields)++;
+        *yields += e->wait == OC_WAIT_BLOCK;
     } else {
         oc_ring_nod(&e->bell->asleep, true);
         if (!oc_batcher_round(e)) oc_ring_sleep(&e->bell->asleep, OC_WIRE_NAP_NS);
@@ -121,6 +122,8 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
                       .index = index,
                       .batch_max = config->batch_max,
                       .sessions_max = config->sessions_max,
+                      .wait = config->wait,
+                      .cpu = -1,
                       .spin_ns = config->spin_ns,
                       .queue_max_ns = config->queue_max_ns,
                       .idle_max_ns = config->idle_max_ns,
@@ -137,11 +140,21 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
     return OC_OK;
 }
 
-oc_status oc_batcher_start(oc_batcher *e)
+oc_status oc_batcher_start(oc_batcher *e, int cpu)
 {
-    const int code = pthread_create(&e->thread, NULL, batcher_main, e);
+    char name[16];
+    cpu_set_t set;
+    int code = pthread_create(&e->thread, NULL, batcher_main, e);
     if (code != 0) return OC_FAIL(OC_EFAILED, "serve: a thread: %s", strerror(code));
     e->started = true;
+    snprintf(name, sizeof name, "batcher-%d", e->index % 1000);
+    (void)pthread_setname_np(e->thread, name);
+    if (cpu < 0) return OC_OK;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    code = pthread_setaffinity_np(e->thread, sizeof set, &set);
+    if (code != 0) return OC_FAIL(OC_ECONFIG, "serve.pin: batcher %d on core %d: %s", e->index, cpu, strerror(code));
+    e->cpu = cpu;
     return OC_OK;
 }
 

@@ -75,6 +75,10 @@ typedef uint64_t oc_order;
 #define OC_ORDER_FOLLOW(order)                    ((uint32_t)((order) >> 31) & 1u) /* the other slot runs as a shadow */
 #define OC_ORDER_CANARY(order)                    ((uint32_t)(order)&0x1ffffu)     /* of 65,536 symbols to the other */
 
+/* What an idle batcher does behind spin_ns of spinning: sleeps until a request comes; goes on spinning; yields its core
+ * to whoever wants it. The last two take a core, and no client ever has to wake them. */
+typedef enum { OC_WAIT_BLOCK, OC_WAIT_SPIN, OC_WAIT_YIELD } oc_batcher_wait;
+
 typedef struct oc_batcher {
     oc_slot slots[2];
     int live;                                   /* slot of new sessions and of windows without one */
@@ -91,6 +95,8 @@ typedef struct oc_batcher {
     oc_hash schema;
     oc_channel *channels; /* all; those with .batcher == index are ours */
     int channel_count, index, batch_max, sessions_max, first;
+    oc_batcher_wait wait;
+    int cpu;                     /* -1: any */
     int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
     int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns;
     uint64_t rounds;
@@ -120,6 +126,7 @@ typedef struct oc_batcher_config {
     int batch_max, sessions_max;
     size_t memory_max_bytes; /* of the sessions' windows and rows of this batcher, both slots */
     double budget;
+    oc_batcher_wait wait;
     int64_t spin_ns;
     int64_t queue_max_ns, idle_max_ns; /* 0: windows wait however long; sessions stay until they are closed */
     bool two_slots;                    /* rows are kept, and half of the memory is for another version */
@@ -130,7 +137,7 @@ OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, con
 size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions);
 size_t oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, and kept rows */
 oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config);
-OC_MUST oc_batcher_start(oc_batcher *e);
+OC_MUST oc_batcher_start(oc_batcher *e, int cpu); /* the thread "batcher-I", on that core alone; -1: on any */
 void oc_batcher_deinit(oc_batcher *e); /* answers what is pending, at most two seconds, and joins the thread */
 /* One round, for tests and the thread: what is pending is answered; returns whether there was anything to do. */
 bool oc_batcher_round(oc_batcher *e);

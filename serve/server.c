@@ -17,6 +17,7 @@
 #include "serve/batcher.h"
 #include "serve/loader.h"
 #include "serve/metrics.h"
+#include "serve/pin.h"
 #include "serve/status.h"
 
 enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, BATCH_MAX = 4096, POLL_MS = 50, BACKLOG = 64 };
@@ -241,14 +242,17 @@ static OC_MUST server_fill(oc_server *s)
     const oc_batcher_config batcher = {.batch_max = c->batch_max,
                                        .sessions_max = c->sessions_max,
                                        .budget = c->advance_budget,
+                                       .wait = c->wait,
                                        .spin_ns = c->spin_ns,
                                        .queue_max_ns = c->queue_max_ns,
                                        .idle_max_ns = c->session_idle_ns,
                                        .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
                                        .two_slots = c->repository && c->repository[0],
                                        .backend = c->backend};
+    int cpus[THREADS_MAX];
     OC_TRY(loader_make(s, &batcher));
     OC_TRY(config_check(c, s->version->first));
+    OC_TRY(oc_pin_parse(c->pin, c->threads, cpus));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
     OC_TRY(oc_memory_new_array(&s->batchers, (size_t)c->threads, sizeof *s->batchers, "batchers"));
     for (int i = 0; i < c->threads; i++) {
@@ -259,7 +263,7 @@ static OC_MUST server_fill(oc_server *s)
     const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
     snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
     OC_TRY(socket_listen(s));
-    for (int i = 0; i < c->threads; i++) OC_TRY(oc_batcher_start(&s->batchers[i]));
+    for (int i = 0; i < c->threads; i++) OC_TRY(oc_batcher_start(&s->batchers[i], cpus[i]));
     OC_TRY(oc_loader_start(s->loader, s->batchers, s->batcher_count));
     const int code = pthread_create(&s->acceptor, NULL, acceptor_main, s);
     if (code != 0) return OC_FAIL(OC_EFAILED, "serve: a thread: %s", strerror(code));

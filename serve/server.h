@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "nn/model.h"
+#include "serve/batcher.h"
 
 typedef struct oc_server_config {
     const char *bundle, *socket; /* folder; path of the Unix socket, replaced where it is left over */
@@ -22,7 +23,9 @@ typedef struct oc_server_config {
     double advance_budget;         /* share of a batcher's time that advances of its sessions may take */
     int64_t queue_max_ns;          /* a window that waited longer is refused; 0: none is */
     int64_t session_idle_ns;       /* a session that nobody asks of is ended; 0: never */
-    int64_t spin_ns;               /* an idle batcher spins so long, then yields, then sleeps */
+    const char *pin;               /* oc_pin_parse */
+    oc_batcher_wait wait;
+    int64_t spin_ns; /* an idle batcher spins so long, then yields, then sleeps */
 } oc_server_config;
 
 typedef struct oc_server oc_server;

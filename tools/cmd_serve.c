@@ -46,6 +46,10 @@ static const oc_config_key keys[] = {
      "a window that waited longer is refused, not computed; 0: none is"},
     {"serve.session_idle_s", OC_CONFIG_INT, 0, 31536000, "604800", NULL, "s",
      "a session that nobody asks of for so long, and four of its periods, is ended; 0: never"},
+    {"serve.pin", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
+     "core of each batcher, as 2,3, or auto: the last ones that this process may use; empty: none"},
+    {"serve.wait", OC_CONFIG_CHOICE, 0, 0, "block", "block|spin|yield", "",
+     "of an idle batcher behind serve.spin_us: sleeps, or goes on spinning, or yields: both take a core"},
     {"serve.spin_us", OC_CONFIG_INT, 0, 1000000000, "50", NULL, "us", "an idle batcher spins so long before it sleeps"},
     {"serve.http_threads", OC_CONFIG_INT, 1, 256, "2", NULL, "", "threads of HTTP, each a client of the rings"},
     {"serve.http_connections", OC_CONFIG_INT, 1, 4096, "64", NULL, "", "connections at once; more are closed"},
@@ -113,6 +117,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                .ring_bytes = (size_t)oc_config_int(c, "serve.ring_kb") << 10,
                                .memory_max_bytes = (size_t)oc_config_int(c, "serve.memory_mb") << 20,
                                .advance_budget = oc_config_real(c, "serve.advance_budget"),
+                               .pin = oc_config_text(c, "serve.pin"),
                                .queue_max_ns = oc_config_int(c, "serve.queue_max_us") * 1000,
                                .session_idle_ns = oc_config_int(c, "serve.session_idle_s") * INT64_C(1000000000),
                                .spin_ns = oc_config_int(c, "serve.spin_us") * 1000};
@@ -132,6 +137,9 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                  .sequence_idle_ns =
                                      oc_config_int(c, "serve.http_sequence_idle_s") * INT64_C(1000000000),
                                  .sequence_period_ns = oc_config_int(c, "serve.http_period_ms") * INT64_C(1000000)};
+    static const char *const waits[] = {[OC_WAIT_BLOCK] = "block", [OC_WAIT_SPIN] = "spin", [OC_WAIT_YIELD] = "yield"};
+    for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++)
+        if (strcmp(waits[i], oc_config_text(c, "serve.wait")) == 0) server.wait = (oc_batcher_wait)i;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
     if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)

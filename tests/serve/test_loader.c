@@ -13,6 +13,7 @@
 #include "serve/client/client.h"
 #include "serve/models_server.h"
 #include "serve/models_state.h"
+#include "serve/pin.h"
 #include "serve/server.h"
 
 enum { T = 12, F = 5, OUTPUTS = 6, VERSIONS = 3, CLIENTS = 2, SESSIONS = 3, BURST = 8 };
@@ -218,11 +219,65 @@ static void stopped(void **state)
     }
 }
 
+/* The cores of the thread of that name, as the kernel tells them. */
+static void cores_of(const char *name, char *cores, size_t cap)
+{
+    char command[256];
+    snprintf(command, sizeof command,
+             "for t in /proc/%d/task/*; do [ \"$(cat $t/comm)\" = %s ] && sed -n 's/^Cpus_allowed_list:\t//p' "
+             "$t/status; done",
+             (int)getpid(), name);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    if (!fgets(cores, (int)cap, pipe)) cores[0] = 0;
+    pclose(pipe);
+    cores[strcspn(cores, "\n")] = 0;
+}
+
+static void pinned(void **state)
+{
+    static const struct {
+        const char *pin, *reason;
+    } refused[] = {
+        {"0,0", "twice"}, {"0", "2 numbers"}, {"0,1,2", "2 numbers"}, {"x,y", "2 numbers"}, {"0,1000", "may not"}};
+    stage *s = *state;
+    int cpus[2];
+    char cores[64], want[16];
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        assert_int_equal(oc_pin_parse(refused[i].pin, 2, cpus), OC_ECONFIG);
+        if (!strstr(oc_status_message(), refused[i].reason)) fail_msg("%s", oc_status_message());
+    }
+    assert_int_equal(oc_pin_parse("", 2, cpus), OC_OK);
+    assert_true(cpus[0] == -1 && cpus[1] == -1);
+    if (oc_pin_parse("auto", 2, cpus) != OC_OK) skip(); /* a machine of one core */
+    const oc_server_config config = {.repository = s->repository,
+                                     .socket = s->socket,
+                                     .threads = 2,
+                                     .batch_max = 7,
+                                     .clients_max = 2,
+                                     .sessions_max = 2,
+                                     .ring_bytes = 4096,
+                                     .memory_max_bytes = 64 << 20,
+                                     .advance_budget = 0.9,
+                                     .pin = "auto",
+                                     .backend = cpu};
+    oc_server_close(s->server);
+    if (oc_server_open(&s->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "batcher-%d", i);
+        snprintf(want, sizeof want, "%d", cpus[i]);
+        cores_of(name, cores, sizeof cores);
+        assert_string_equal(cores, want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(pinned, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
