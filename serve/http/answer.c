@@ -26,7 +26,7 @@ void oc_http_refusal_count(oc_http *h, oc_http_refusal why)
 }
 
 /* Takes the response over. */
-static enum MHD_Result queue(oc_http *h, struct MHD_Connection *c, int status, struct MHD_Response *r, bool good)
+enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, struct MHD_Response *r, bool good)
 {
     const enum MHD_Result done = good ? MHD_queue_response(c, (unsigned)status, r) : MHD_NO;
     MHD_destroy_response(r);
@@ -47,7 +47,7 @@ enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status
     if (status == MHD_HTTP_UNAUTHORIZED)
         good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer") == MHD_YES;
     if (last) good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
-    return queue(h, c, status, r, good);
+    return oc_http_queue(h, c, status, r, good);
 }
 
 enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *json)
@@ -84,5 +84,5 @@ enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infe
     bool good = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES;
     if (r->binary)
         good = good && MHD_add_response_header(response, "Inference-Header-Content-Length", length) == MHD_YES;
-    return queue(h, c, MHD_HTTP_OK, response, good);
+    return oc_http_queue(h, c, MHD_HTTP_OK, response, good);
 }

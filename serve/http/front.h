@@ -69,6 +69,9 @@ struct oc_http {
     int listener;
     pthread_mutex_t lock; /* of the free slots */
     oc_http_slot *slots, *free_slots;
+    oc_model *explainer; /* NULL where the model has no attention; one user at a time */
+    pthread_mutex_t explaining;
+    float *window, *attention; /* [T, F], [heads, T] */
     oc_http_asker *askers;
     int asker_count;
     uint32_t asker_next;
@@ -92,6 +95,7 @@ enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status
 enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *json);
 enum MHD_Result oc_http_refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
 enum MHD_Result oc_http_refuse_last(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
+enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, struct MHD_Response *r, bool good);
 enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infer *r, const oc_http_slot *s);
 void oc_http_refusal_count(oc_http *h, oc_http_refusal why);
 const char *oc_http_refusal_name(oc_http_refusal why);
@@ -133,6 +137,14 @@ int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const
 bool oc_http_route_allowed(const oc_http *h, int route, const char *authorization, int headers, oc_http_refusal *why,
                            const char **message);
 enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+
+const char *oc_http_route_path(int route);
+
+/* page.c: the dashboard. */
+enum MHD_Result oc_http_page(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_attention(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+OC_MUST oc_http_explainer_open(oc_http *h);
+void oc_http_explainer_close(oc_http *h);
 
 /* control.c: the repository extension's load and unload. */
 enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);

@@ -105,6 +105,7 @@ static OC_MUST http_fill(oc_http *h)
     OC_TRY(oc_secrets_open(&h->secrets, &c->secrets));
     OC_TRY(oc_http_listen(h));
     OC_TRY(room_make(h));
+    OC_TRY(oc_http_explainer_open(h));
     OC_TRY(oc_http_askers_open(h));
     OC_TRY(oc_http_sequences_open(h));
     return daemon_start(h);
@@ -122,6 +123,7 @@ oc_status oc_http_open(oc_http **out, const oc_http_config *config, const oc_ser
     h->listener = -1;
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->sequences_lock, NULL);
+    pthread_mutex_init(&h->explaining, NULL);
     snprintf(h->version, sizeof h->version, "%s", oc_build_text());
     oc_status status = http_fill(h);
     if (status != OC_OK) {
@@ -155,9 +157,11 @@ void oc_http_close(oc_http *h)
     if (h->listener >= 0) close(h->listener); /* quiesced: ours again */
     oc_http_sequences_close(h);
     oc_http_askers_close(h);
+    oc_http_explainer_close(h);
     if (h->room) munmap(h->room, h->room_bytes);
     pthread_mutex_destroy(&h->lock);
     pthread_mutex_destroy(&h->sequences_lock);
+    pthread_mutex_destroy(&h->explaining);
     oc_secrets_close(h->secrets);
     oc_memory_free(h->slots);
     oc_memory_free(h);

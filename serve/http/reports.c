@@ -61,6 +61,8 @@ enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slo
     (void)s;
     oc_text_add(&text, "{");
     oc_server_status(h->server, &text);
+    oc_text_add(&text, ",\"models\":");
+    oc_server_models(h->server, &text);
     oc_text_add(&text, ",\"http\":{\"seconds\":");
     oc_status_histogram(&text, &h->whole);
     oc_text_add(&text, ",\"under_way\":%" PRIu64 ",\"sequences\":%" PRIu64 ",\"answers\":{",

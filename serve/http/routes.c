@@ -58,8 +58,14 @@ static const struct {
     asker_kind who;
     enum MHD_Result (*run)(oc_http *, struct MHD_Connection *, oc_http_slot *);
 } routes[] = {
+    {"GET", "/", OPEN, oc_http_page},
+    {"GET", "/dashboard", OPEN, oc_http_page},
+    {"GET", "/dashboard.css", OPEN, oc_http_page},
+    {"GET", "/dashboard.js", OPEN, oc_http_page},
+    {"GET", "/chart.js", OPEN, oc_http_page},
     {"GET", "/metrics", TOKEN, oc_http_metrics},
     {"GET", "/outcry/status", TOKEN, oc_http_status},
+    {"GET", "/outcry/attention", TOKEN, oc_http_attention},
     {"GET", "/outcry/drift", TOKEN, oc_http_drift},
     {"GET", "/v2", TOKEN, server_metadata},
     {"GET", "/v2/health/live", OPEN, live},
@@ -103,6 +109,11 @@ static bool path_matches(const oc_http *h, oc_http_slot *s, const char *pattern,
 }
 
 enum { ROUTES = sizeof routes / sizeof routes[0], NO_METHOD = -1, NO_PATH = -2 };
+
+const char *oc_http_route_path(int route)
+{
+    return routes[route].path;
+}
 
 int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const char *method)
 {

@@ -110,7 +110,7 @@ def protocol(port, about):
     at = f"/v2/models/{name}"
     for path, status in (("/v2/health/live", 200), ("/v2/health/ready", 200), (f"{at}/ready", 200), ("/v2", 200),
                          ("/v2/", 404), (f"{at}/versions/{version}/ready", 200), (f"{at}/versions/none", 404),
-                         ("/v2/models/none", 404), ("/v2/models/none/infer", 404), (f"{at}/infer", 405), ("/", 404),
+                         ("/v2/models/none", 404), ("/v2/models/none/infer", 404), (f"{at}/infer", 405), ("/", 200),
                          ("/v3", 404)):
         assert get(port, path)[0] == status, (path, get(port, path))
     model = json.loads(get(port, f"/v2/models/{name}/versions/{version}")[1])
