@@ -111,8 +111,14 @@ typedef struct oc_lstm_weights {               /* [4H,in] [4H,H] [4H] [4H] per l
 /* Dropout by counter: element j of row t of sample s = sample_first + b is kept iff its number is >= p, and then
  * divided by (1 - p). Its number is draw / 2^16, draw = bits 16 (j mod 4) … of
  *     oc_random_philox(key, s 2^22 + t ceil(N/4) + j/4) with key = oc_random_key(seed, OC_RANDOM_DROPOUT, step,
- * tensor). The same mask on every backend. Layer l of an LSTM: tensor + l. */
-typedef struct oc_dropout { float p; uint64_t seed, step, sample_first; uint32_t tensor; } oc_dropout;
+ * tensor). The same mask on every backend. Layer l of an LSTM: tensor + l. keys: NULL, or in the backend's memory those
+ * of a step (oc_step): then the key is keys[tensor], and seed and step are not looked at. */
+typedef struct oc_dropout {
+    float p;
+    uint64_t seed, step, sample_first;
+    uint32_t tensor;
+    const uint32_t *keys;
+} oc_dropout;
 typedef struct oc_attention_shape { int batch, steps, hidden, heads; } oc_attention_shape;
 typedef struct oc_attention_weights {          /* [3H,H] [3H] [H,H] [H] */
     oc_tensor in_w, in_b, out_w, out_b;
@@ -126,6 +132,24 @@ typedef struct oc_adamw_rule {                 /* [Loshchilov19] */
     float rate, beta1, beta2, epsilon, weight_decay, gradient_scale;
     int64_t step;                              /* from 1 */
 } oc_adamw_rule;
+
+/* A training step whose numbers lie in the backend's memory, so that one recording serves every step: the caller
+ * uploads plans and windows of some steps, the operations step_* take them turn by turn and leave results. */
+enum { OC_STEP_KEYS = OC_LAYERS_MAX + 1 };     /* dropout's tensors 0 … OC_LAYERS_MAX */
+typedef struct oc_step_rule {                  /* the same for all steps */
+    uint64_t seed;                             /* of dropout */
+    double clip_norm, average;                 /* 0: any norm; 0: no average */
+    float beta1, beta2, epsilon, weight_decay;
+} oc_step_rule;
+typedef struct oc_step_plan { uint64_t step; float rate, unused; } oc_step_plan;   /* step: of dropout, from 0 */
+typedef struct oc_step {                       /* begins as zeros */
+    int64_t turn, updates;                     /* the next plan; steps that changed weights */
+    double loss_sum, weight_sum, square_sum, norm;       /* norm: of the mean loss' gradient, before clipping */
+    float gradient_scale, decay, rate, root, keep;       /* of AdamW and the average */
+    int32_t finite;                            /* 0: loss or norm is not, and the step changes nothing */
+    uint32_t keys[OC_STEP_KEYS];               /* of dropout */
+} oc_step;
+typedef struct oc_step_result { double loss_sum, weight_sum, norm; int64_t finite; } oc_step_result;
 
 typedef struct oc_ops {
     /* x[t,b,:] = clip((rows[index[b] - T + 1 + t,:] - mean) / scale). rows [N,F], index [B] i64, x [T,B,F].
@@ -205,6 +229,18 @@ typedef struct oc_ops {
     /* average = keep * average + (1 - keep) * x */
     OC_MUST (*blend)(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
     OC_MUST (*fill)(oc_backend *b, float value, oc_tensor x);
+
+    /* step, plans [n], indices [n,B] i64, targets [n,B,horizons] i32, results [n] lie in the backend's memory. begin: keys
+     * of plan step->turn, loss and weight 0, and windows [first, first + count) of its B into index [count], target
+     * [count,horizons]. decide, after loss_sum, weight_sum (softmax_loss) and square_sum: everything else of *step, its
+     * result, and the next turn. apply: AdamW and the average (data NULL: none), where the step is finite: the bits of
+     * adamw and blend with these numbers. */
+    OC_MUST (*step_begin)(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans, oc_tensor indices,
+                          oc_tensor targets, int64_t first, oc_tensor index, oc_tensor target);
+    OC_MUST (*step_decide)(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans, oc_step_result *results,
+                           int64_t count);
+    OC_MUST (*step_apply)(oc_backend *b, const oc_step_rule *rule, const oc_step *step, oc_tensor p, oc_tensor g,
+                          oc_tensor m, oc_tensor v, oc_tensor average);
 } oc_ops;
 
 const oc_ops *oc_backend_ops(const oc_backend *b);

@@ -118,7 +118,7 @@ size_t oc_graph_packed_bytes(oc_graph *g)
     return g->packed_first[PACKED_PARTS];
 }
 
-oc_status oc_graph_pack(oc_graph *g, const float *flat, void *packed)
+oc_status oc_graph_pack_enqueue(oc_graph *g, const float *flat, void *packed)
 {
     float *weights = borrowed(flat);
     if (g->shape.trunk == OC_TRUNK_LSTM) {
@@ -137,6 +137,12 @@ oc_status oc_graph_pack(oc_graph *g, const float *flat, void *packed)
         module_name(name, sizeof name, part);
         OC_TRY(g->ops->linear_pack(g->backend, weight_at(g, name, "weight", weights), packed_part(g, part, packed)));
     }
+    return OC_OK;
+}
+
+oc_status oc_graph_pack(oc_graph *g, const float *flat, void *packed)
+{
+    OC_TRY(oc_graph_pack_enqueue(g, flat, packed));
     OC_TRY(oc_backend_wait(g->backend));
     return OC_OK;
 }
@@ -323,7 +329,8 @@ static oc_tensor last_step(oc_tensor t, int count) /* [T,B,H] -> its last [B,H] 
 
 static oc_dropout dropout_of(const oc_graph *g, const pass *p, float probability, int tensor)
 {
-    return (oc_dropout){probability, g->rule.seed, p->batch->step, p->batch->sample_first, (uint32_t)tensor};
+    return (oc_dropout){probability,      g->rule.seed,  p->batch->step, p->batch->sample_first,
+                        (uint32_t)tensor, p->batch->keys};
 }
 
 static oc_status linear(oc_graph *g, const pass *p, int part, oc_tensor x, bool relu, oc_tensor y)
@@ -408,10 +415,22 @@ static oc_status backward_mlp(oc_graph *g, const pass *p)
     return OC_OK;
 }
 
+/* Windows or targets of the batch, where operations read them. */
+static oc_status place(oc_graph *g, const pass *p, oc_tensor mine, const void *from, oc_tensor *out)
+{
+    *out = mine;
+    if (p->batch->placed)
+        out->data = (void *)(uintptr_t)from;
+    else
+        OC_TRY(oc_backend_upload(g->backend, mine, from, (size_t)oc_tensor_count(mine) * oc_dtype_bytes(mine.dtype)));
+    return OC_OK;
+}
+
 static oc_status forward(oc_graph *g, pass *p)
 {
-    const oc_tensor index = first_rows(g->index, p->count), hidden = first_rows(g->hidden, p->count);
-    OC_TRY(oc_backend_upload(g->backend, index, p->batch->index, (size_t)p->count * sizeof(int64_t)));
+    const oc_tensor hidden = first_rows(g->hidden, p->count);
+    oc_tensor index;
+    OC_TRY(place(g, p, first_rows(g->index, p->count), p->batch->index, &index));
     OC_TRY(g->ops->gather_scale(g->backend, p->batch->rows, index, g->mean, g->scale, g->clip, timed(g->x, p->count)));
     OC_TRY((g->shape.trunk == OC_TRUNK_MLP ? forward_mlp : forward_lstm)(g, p));
     OC_TRY(linear(g, p, PACKED_HEAD_0, p->seen, true, hidden));
@@ -440,20 +459,27 @@ static oc_status backward(oc_graph *g, const pass *p)
     return OC_OK;
 }
 
-oc_status oc_graph_train(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
-                         double *loss_sum, double *weight_sum, float *gradient)
+oc_status oc_graph_train_enqueue(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
+                                 double *loss_sum, double *weight_sum, float *gradient)
 {
     pass p = {batch->count, true, borrowed(flat), gradient, packed, {0}, batch};
-    const oc_tensor target = first_rows(g->target, p.count);
+    oc_tensor target;
     assert(g->training && batch->count >= 0 && batch->count <= g->batch_max);
     OC_TRY(
         g->ops->fill(g->backend, 0.0f, oc_tensor_make(gradient, OC_DTYPE_F32, (int64_t)g->parameters.total, 1, 1, 1)));
     if (p.count == 0) return OC_OK;
     OC_TRY(forward(g, &p));
-    OC_TRY(oc_backend_upload(g->backend, target, batch->target, (size_t)oc_tensor_count(target) * sizeof(int32_t)));
+    OC_TRY(place(g, &p, first_rows(g->target, p.count), batch->target, &target));
     OC_TRY(g->ops->softmax_loss(g->backend, &g->rule.loss, first_rows(g->logits, p.count), target, loss_sum, weight_sum,
                                 first_rows(g->dlogits, p.count)));
     OC_TRY(backward(g, &p));
+    return OC_OK;
+}
+
+oc_status oc_graph_train(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
+                         double *loss_sum, double *weight_sum, float *gradient)
+{
+    OC_TRY(oc_graph_train_enqueue(g, flat, packed, batch, loss_sum, weight_sum, gradient));
     OC_TRY(oc_backend_wait(g->backend));
     return OC_OK;
 }

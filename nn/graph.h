@@ -18,6 +18,8 @@ typedef struct oc_graph_batch {                /* one shard; borrowed during the
     const int32_t *target;                     /* [count,horizons] class, -1 not counted */
     int count;
     uint64_t step, sample_first;               /* for dropout: optimiser step; index of the first window in the batch */
+    const uint32_t *keys;                      /* NULL, or oc_step.keys: step is not looked at */
+    bool placed;                               /* index and target lie where operations read them */
 } oc_graph_batch;
 
 /* Numbers of the dropouts (oc_dropout.tensor): l after layer l of the trunk (between layers only), this one in the
@@ -42,6 +44,10 @@ OC_MUST oc_graph_pack(oc_graph *g, const float *flat, void *packed);
  * gradient [total] (overwritten). A non-finite loss is returned as it is: the caller skips the step. */
 OC_MUST oc_graph_train(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
                        double *loss_sum, double *weight_sum, float *gradient);
+/* The same without waiting, to be recorded, or followed by more on the graph's backend. */
+OC_MUST oc_graph_pack_enqueue(oc_graph *g, const float *flat, void *packed);
+OC_MUST oc_graph_train_enqueue(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
+                               double *loss_sum, double *weight_sum, float *gradient);
 /* No dropout, no gradient: logits [count, horizons*3]; attention [count, heads, T] may be NULL. */
 OC_MUST oc_graph_logits(oc_graph *g, const float *flat, const void *packed, const oc_graph_batch *batch,
                         float *logits, float *attention);

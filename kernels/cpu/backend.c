@@ -216,4 +216,7 @@ const oc_backend_driver oc_cpu_driver = {
     .ops.adamw = oc_cpu_adamw,
     .ops.blend = oc_cpu_blend,
     .ops.fill = oc_cpu_fill,
+    .ops.step_begin = oc_cpu_step_begin,
+    .ops.step_decide = oc_cpu_step_decide,
+    .ops.step_apply = oc_cpu_step_apply,
 };

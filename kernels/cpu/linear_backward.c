@@ -67,7 +67,7 @@ oc_status oc_cpu_dropout_rows(const oc_cpu_kernels *k, const oc_dropout *d, int6
 {
     const uint64_t groups = (uint64_t)(columns + 3) / 4;
     OC_TRY(dropout_check(d, (first + count + batch - 1) / batch, columns));
-    const uint32_t key = oc_random_key(d->seed, OC_RANDOM_DROPOUT, d->step, d->tensor);
+    const uint32_t key = d->keys ? d->keys[d->tensor] : oc_random_key(d->seed, OC_RANDOM_DROPOUT, d->step, d->tensor);
     const uint32_t least = (uint32_t)ceil((double)d->p * 65536.0);
     const float factor = (float)(1 / (1 - (double)d->p));
     for (int64_t i = first; i < first + count && d->p > 0.0f; i++, x += columns)

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include "base/random.h"
+#include "kernels/step.h"
 
 enum { TREE_WIDTH = 256, SQUARE_LANES = 8, SQUARE_BLOCK = 512 };
 
@@ -62,38 +64,43 @@ oc_status oc_cpu_square_sum(oc_backend *b, oc_tensor x, double *sum)
     return OC_OK;
 }
 
-/* x^n by squaring: the same bits everywhere, which libm's pow does not promise. */
-static double power(double x, int64_t n)
-{
-    double result = 1;
-    for (; n > 0; n >>= 1, x *= x)
-        if (n & 1) result *= x;
-    return result;
-}
+/* Numbers of one step of AdamW over a flat vector. */
+typedef struct adamw_step {
+    float scale, pull, keep, add, decay, rate, root, epsilon;
+} adamw_step;
 
 /* [Loshchilov19 alg.2], in the order of torch.optim.AdamW: decay, moments, then p -= rate/c1 * m / (sqrt(v)/sqrt(c2)
  * + e) */
-oc_status oc_cpu_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v)
+static void adamw_run(const adamw_step *s, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v)
 {
     const int64_t count = oc_tensor_count(p);
-    const double correction1 = 1 - power((double)rule->beta1, rule->step);
-    const double correction2 = 1 - power((double)rule->beta2, rule->step);
-    const float decay = (float)(1 - (double)rule->rate * (double)rule->weight_decay),
-                pull = (float)(1 - (double)rule->beta1);
-    const float rate = (float)((double)rule->rate / correction1), root = (float)sqrt(correction2);
-    const float keep = rule->beta2, add = (float)(1 - (double)rule->beta2), epsilon = rule->epsilon;
-    const float scale = rule->gradient_scale;
+    const adamw_step a = *s;
     float *restrict weight = p.data, *restrict first = m.data, *restrict second = v.data;
     const float *restrict gradient = g.data;
-    (void)b;
-    assert(rule->step >= 1 && oc_tensor_count(g) == count && oc_tensor_count(m) == count &&
-           oc_tensor_count(v) == count);
+    assert(oc_tensor_count(g) == count && oc_tensor_count(m) == count && oc_tensor_count(v) == count);
     for (int64_t i = 0; i < count; i++) {
-        const float d = gradient[i] * scale;
-        first[i] += (d - first[i]) * pull;
-        second[i] = second[i] * keep + add * d * d;
-        weight[i] = weight[i] * decay - rate * (first[i] / (sqrtf(second[i]) / root + epsilon));
+        const float d = gradient[i] * a.scale;
+        first[i] += (d - first[i]) * a.pull;
+        second[i] = second[i] * a.keep + a.add * d * d;
+        weight[i] = weight[i] * a.decay - a.rate * (first[i] / (sqrtf(second[i]) / a.root + a.epsilon));
     }
+}
+
+oc_status oc_cpu_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v)
+{
+    const double correction1 = 1 - oc_step_power((double)rule->beta1, rule->step);
+    const double correction2 = 1 - oc_step_power((double)rule->beta2, rule->step);
+    const adamw_step s = {.scale = rule->gradient_scale,
+                          .pull = (float)(1 - (double)rule->beta1),
+                          .keep = rule->beta2,
+                          .add = (float)(1 - (double)rule->beta2),
+                          .decay = (float)(1 - (double)rule->rate * (double)rule->weight_decay),
+                          .rate = (float)((double)rule->rate / correction1),
+                          .root = (float)sqrt(correction2),
+                          .epsilon = rule->epsilon};
+    (void)b;
+    assert(rule->step >= 1);
+    adamw_run(&s, p, g, m, v);
     return OC_OK;
 }
 
@@ -115,5 +122,53 @@ oc_status oc_cpu_fill(oc_backend *b, float value, oc_tensor x)
     (void)b;
     assert(x.dtype == OC_DTYPE_F32);
     for (int64_t i = 0; i < count; i++) to[i] = value;
+    return OC_OK;
+}
+
+/* ---------------------------------------------------------------- a step whose numbers lie in memory */
+oc_status oc_cpu_step_begin(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans,
+                            oc_tensor indices, oc_tensor targets, int64_t first, oc_tensor index, oc_tensor target)
+{
+    const int64_t count = oc_tensor_count(index), batch = indices.dims[1], horizons = targets.dims[2];
+    const int64_t *windows = indices.data;
+    const int32_t *classes = targets.data;
+    (void)b;
+    if (!(step->turn >= 0 && step->turn < indices.dims[0]))
+        return OC_FAIL(OC_EDATA, "step_begin: turn %lld has no plan", (long long)step->turn);
+    assert(first >= 0 && first + count <= batch && oc_tensor_count(target) == count * horizons);
+    step->loss_sum = step->weight_sum = 0;
+    for (uint32_t i = 0; i < OC_STEP_KEYS; i++)
+        step->keys[i] = oc_random_key(rule->seed, OC_RANDOM_DROPOUT, plans[step->turn].step, i);
+    const int64_t from = step->turn * batch + first;
+    memcpy(index.data, windows + from, (size_t)count * sizeof *windows);
+    memcpy(target.data, classes + from * horizons, (size_t)(count * horizons) * sizeof *classes);
+    return OC_OK;
+}
+
+oc_status oc_cpu_step_decide(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans,
+                             oc_step_result *results, int64_t count)
+{
+    (void)b;
+    if (!(step->turn >= 0 && step->turn < count))
+        return OC_FAIL(OC_EDATA, "step_decide: turn %lld has no plan", (long long)step->turn);
+    oc_step_decide(rule, plans[step->turn].rate, step);
+    results[step->turn++] = (oc_step_result){step->loss_sum, step->weight_sum, step->norm, step->finite};
+    return OC_OK;
+}
+
+oc_status oc_cpu_step_apply(oc_backend *b, const oc_step_rule *rule, const oc_step *step, oc_tensor p, oc_tensor g,
+                            oc_tensor m, oc_tensor v, oc_tensor average)
+{
+    const adamw_step s = {.scale = step->gradient_scale,
+                          .pull = (float)(1 - (double)rule->beta1),
+                          .keep = rule->beta2,
+                          .add = (float)(1 - (double)rule->beta2),
+                          .decay = step->decay,
+                          .rate = step->rate,
+                          .root = step->root,
+                          .epsilon = rule->epsilon};
+    if (!step->finite) return OC_OK;
+    adamw_run(&s, p, g, m, v);
+    if (average.data) OC_TRY(oc_cpu_blend(b, step->keep, p, average));
     return OC_OK;
 }

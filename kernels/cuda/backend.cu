@@ -288,6 +288,9 @@ static void driver_fill(oc_backend_driver &d)
     d.ops.adamw = oc_cuda_adamw;
     d.ops.blend = oc_cuda_blend;
     d.ops.fill = oc_cuda_fill;
+    d.ops.step_begin = oc_cuda_step_begin;
+    d.ops.step_decide = oc_cuda_step_decide;
+    d.ops.step_apply = oc_cuda_step_apply;
 }
 
 extern "C" __attribute__((visibility("default"))) const oc_backend_driver *outcry_cuda_module(const oc_backend_host *h)

@@ -11,7 +11,8 @@
  * behind the smallest place where it was found. */
 #define OC_CUDA_FAULTS(X)                                                                                              \
     X(OC_FAULT_WINDOW, "gather_scale: window", "does not lie in the rows")                                             \
-    X(OC_FAULT_TARGET, "softmax_loss: target", "is not class -1, 0, 1 or 2")
+    X(OC_FAULT_TARGET, "softmax_loss: target", "is not class -1, 0, 1 or 2")                                           \
+    X(OC_FAULT_TURN, "step_begin: turn", "has no plan")
 typedef enum {
     OC_FAULT_NONE,
 #define OC_CUDA_FAULT_ENUM(name, before, behind) name,

@@ -41,6 +41,12 @@ OC_MUST oc_cuda_square_sum(oc_backend *b, oc_tensor x, double *sum);
 OC_MUST oc_cuda_adamw(oc_backend *b, const oc_adamw_rule *rule, oc_tensor p, oc_tensor g, oc_tensor m, oc_tensor v);
 OC_MUST oc_cuda_blend(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
 OC_MUST oc_cuda_fill(oc_backend *b, float value, oc_tensor x);
+OC_MUST oc_cuda_step_begin(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans,
+                           oc_tensor indices, oc_tensor targets, int64_t first, oc_tensor index, oc_tensor target);
+OC_MUST oc_cuda_step_decide(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans,
+                            oc_step_result *results, int64_t count);
+OC_MUST oc_cuda_step_apply(oc_backend *b, const oc_step_rule *rule, const oc_step *step, oc_tensor p, oc_tensor g,
+                           oc_tensor m, oc_tensor v, oc_tensor average);
 
 size_t oc_cuda_attend_packed_bytes(oc_backend *b, const oc_attention_shape *s);
 OC_MUST oc_cuda_attend_pack(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w,

@@ -17,4 +17,5 @@ set(OUTCRY_CUDA_SOURCES
     cuda/product_mma.cu
     cuda/record.cu
     cuda/slide.cu
+    cuda/step.cu
     cuda/update.cu)

@@ -125,7 +125,7 @@ static lstm_run lstm_backward(oc_backend *b, const lstm_case *c, const oc_lstm_w
 {
     const oc_lstm_shape *s = &c->shape;
     const oc_ops *ops = oc_backend_ops(b);
-    const oc_dropout d = {c->dropout, 3, 9, 100, 4}, *drop = c->dropout > 0 ? &d : NULL;
+    const oc_dropout d = {c->dropout, 3, 9, 100, 4, NULL}, *drop = c->dropout > 0 ? &d : NULL;
     const oc_tensor packed = bytes_of(ops->lstm_packed_bytes(b, s)),
                     reserve = bytes_of(ops->lstm_reserve_bytes(b, s, true));
     const oc_tensor y = take(s->steps, s->batch, s->hidden);
@@ -150,7 +150,7 @@ static double lstm_error(const lstm_case *c, const oc_lstm_weights *w, oc_tensor
             *to[i] = wide(from[i]);
             *gradient[i] = oracle_take((size_t)oc_tensor_count(from[i]));
         }
-        const oc_dropout d = {c->dropout, 3, 9, 100, 4 + (uint32_t)l};
+        const oc_dropout d = {c->dropout, 3, 9, 100, 4 + (uint32_t)l, NULL};
         if (!(c->dropout > 0)) continue;
         factor[l] = oracle_take((size_t)(s->steps * s->batch * s->hidden));
         for (int i = 0; i < s->steps * s->batch; i++)
@@ -332,7 +332,7 @@ static void dropout_definition(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int64_t T = shapes[i].times, B = shapes[i].batch, N = shapes[i].columns;
-        const oc_dropout d = {shapes[i].p, 77, 123456, 1ull << 33, 5};
+        const oc_dropout d = {shapes[i].p, 77, 123456, 1ull << 33, 5, NULL};
         for (int n = 0; n < ISAS; n++) {
             if (!backends[n]) continue;
             const oc_tensor x = random_tensor(8, 1, T > 1 ? T : B, T > 1 ? B : N, T > 1 ? N : 1), y = copy_of(x);
@@ -357,7 +357,7 @@ static void dropout_statistics(void **state)
         const double p = (double)shares[i], sigma = sqrt(p * (1 - p) / COUNT);
         float *mask[4];
         for (int k = 0; k < 4; k++) {
-            const oc_dropout d = {shares[i], 1, k == 1 ? 2 : 1, k == 3 ? ROWS : 0, k == 2 ? 1 : 0};
+            const oc_dropout d = {shares[i], 1, k == 1 ? 2 : 1, k == 3 ? ROWS : 0, k == 2 ? 1 : 0, NULL};
             const oc_tensor x = take(ROWS, COLUMNS, 1);
             oc_backend *b = backends[ISAS - 1] ? backends[ISAS - 1] : backends[0];
             assert_int_equal(oc_backend_ops(b)->fill(b, 1.0f, x), OC_OK);

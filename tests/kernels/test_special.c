@@ -56,7 +56,7 @@ static oc_status run_linear_backward(oc_backend *b, box *x)
 
 static oc_status run_dropout(oc_backend *b, box *x)
 {
-    const oc_dropout d = {0.9f, 1, 2, 3, 4};
+    const oc_dropout d = {0.9f, 1, 2, 3, 4, NULL};
     memcpy(x->out, x->in[0], sizeof x->out);
     return oc_backend_ops(b)->dropout(b, &d, view(x->out, ROWS, WIDTH));
 }

@@ -54,7 +54,7 @@ oc_lstm_weights lstm_case_weights(oc_backend *b, const oc_lstm_shape *s)
 
 static oc_dropout dropout_of(const lstm_case *c)
 {
-    return (oc_dropout){c->dropout, 3, 9, 100, 4};
+    return (oc_dropout){c->dropout, 3, 9, 100, 4, NULL};
 }
 
 size_t lstm_case_arena(const oc_lstm_shape *s)

@@ -253,7 +253,7 @@ static void refusals(void **state)
 {
     oc_backend *b = device_open(1 << 20, OC_MATH_F32);
     const oc_attention_shape s = {2, 3, 10, 4};
-    const oc_dropout bad = {1.0f, 0, 0, 0, 0};
+    const oc_dropout bad = {1.0f, 0, 0, 0, 0, NULL};
     const oc_tensor none = device_take(b, OC_DTYPE_F32, 1, 1, 1);
     (void)state;
     assert_int_equal(oc_backend_ops(b)->attend_forward(b, &s, none, none, none, none, none), OC_ELIMIT);
@@ -274,7 +274,7 @@ static void dropout(void **state)
     assert_int_equal(oc_backend_open(&cpu, &config), OC_OK);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int p = 0; p <= 9; p += 3) {
-            const oc_dropout d = {(float)p / 10, 3, 9, 1000, 4};
+            const oc_dropout d = {(float)p / 10, 3, 9, 1000, 4, NULL};
             const bool timed = shapes[i][2] > 1;
             const int64_t count = shapes[i][0] * shapes[i][1] * shapes[i][2];
             const int64_t columns = timed ? shapes[i][2] : shapes[i][1], batch = timed ? shapes[i][1] : shapes[i][0];
