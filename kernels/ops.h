@@ -230,15 +230,15 @@ typedef struct oc_ops {
     OC_MUST (*blend)(oc_backend *b, float keep, oc_tensor x, oc_tensor average);
     OC_MUST (*fill)(oc_backend *b, float value, oc_tensor x);
 
-    /* step, plans [n], indices [n,B] i64, targets [n,B,horizons] i32, results [n] lie in the backend's memory. begin: keys
-     * of plan step->turn, loss and weight 0, and windows [first, first + count) of its B into index [count], target
-     * [count,horizons]. decide, after loss_sum, weight_sum (softmax_loss) and square_sum: everything else of *step, its
-     * result, and the next turn. apply: AdamW and the average (data NULL: none), where the step is finite: the bits of
-     * adamw and blend with these numbers. */
-    OC_MUST (*step_begin)(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans, oc_tensor indices,
-                          oc_tensor targets, int64_t first, oc_tensor index, oc_tensor target);
-    OC_MUST (*step_decide)(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans, oc_step_result *results,
-                           int64_t count);
+    /* step, plans [n], indices [n,B] i64, targets [n,B,horizons] i32, results [n] lie in the backend's memory. begin:
+     * keys of plan step->turn, loss and weight 0, and windows [first, first + count) of its B into index [count],
+     * target [count,horizons]. decide, after loss_sum, weight_sum (softmax_loss) and square_sum: everything else of
+     * *step, its result, and the next turn. apply: AdamW and the average (data NULL: none), where the step is finite:
+     * the bits of adamw and blend with these numbers. */
+    OC_MUST (*step_begin)(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans,
+                          oc_tensor indices, oc_tensor targets, int64_t first, oc_tensor index, oc_tensor target);
+    OC_MUST (*step_decide)(oc_backend *b, const oc_step_rule *rule, oc_step *step, const oc_step_plan *plans,
+                           oc_step_result *results, int64_t count);
     OC_MUST (*step_apply)(oc_backend *b, const oc_step_rule *rule, const oc_step *step, oc_tensor p, oc_tensor g,
                           oc_tensor m, oc_tensor v, oc_tensor average);
 } oc_ops;

@@ -4,82 +4,27 @@
  * allreduce` the network sums, in an order of its own. Everything is taken in open; a step allocates nothing.
  * A device with memory of its own (store.h) holds rows, weights and gradients; one graph takes a rank's whole part of
  * the batch as one shard, and the host gets loss and norm, and the weights when asked (train_engine_get). */
-#include "train/engine.h"
+#include "train/engine_parts.h"
 
 #include <assert.h>
-#include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "nn/store.h"
 
-enum { MESSAGE_BYTES = 512 };
-enum { SUM_LOSS, SUM_WEIGHT, SUM_SQUARES, SUMS };
-
-typedef struct worker {
-    oc_graph *graph;
-    oc_status status;
-    char message[MESSAGE_BYTES]; /* failures speak to their own thread only */
-} worker;
-
-typedef struct shard_loss {
-    double loss, weight;
-} shard_loss;
-
-struct train_engine {
-    const train_plan *p;
-    oc_comm *comm;
-    oc_store store;
-    bool apart; /* the device has memory of its own */
-    int worker_count;
-    int shards_all, shards, shard_first; /* of the job; of this rank */
-    size_t valid_block;                  /* validation windows of a rank; the last ones have fewer, or none */
-    oc_team *team;
-    worker *workers;
-    int shard_windows; /* of the largest shard */
-    void *packed;
-    float *partials, *gradient; /* [S/R,P] [P] */
-    bool tree;                  /* false: reduce is allreduce */
-    float *sums, *sums_host;    /* [R,P], [P] without the tree; where a device is apart, also on the host */
-    float *rows;                /* [rows, width], the dataset's own where memory is shared */
-    double *device_sums;        /* [SUMS], apart only */
-    train_weights device;       /* apart only; best: what is validated */
-    shard_loss *losses;         /* [S] */
-    int64_t *index;             /* of the batch */
-    int32_t *target, *valid_target;
-    float *logits;   /* [ranks * valid_block, horizons*3] */
-    oc_hash *hashes; /* [R] of the weights */
-    int count;       /* windows in the batch */
-    int64_t step;
-    atomic_size_t next; /* shard or piece that nobody has taken yet */
-    const float *flat;  /* weights of the running call, where operations run */
-};
-
-static oc_tensor vector(const float *data, size_t count)
-{
-    return oc_tensor_make((void *)(uintptr_t)data, OC_DTYPE_F32, (int64_t)count, 1, 1, 1);
-}
-
-static oc_tensor rows_of(float *data, int rows, size_t width)
-{
-    return oc_tensor_make(data, OC_DTYPE_F32, rows, (int64_t)width, 1, 1);
-}
-
-static oc_tensor all_rows(const train_engine *e)
+oc_tensor train_all_rows(const train_engine *e)
 {
     return oc_tensor_make(e->rows, OC_DTYPE_F32, (int64_t)e->p->d->rows, (int64_t)e->p->d->width, 1, 1);
 }
 
-static void worker_fail(worker *w, oc_status status)
+void train_worker_fail(train_worker *w, oc_status status)
 {
     w->status = status;
     snprintf(w->message, sizeof w->message, "%s", oc_status_message());
 }
 
 /* The first worker's failure becomes the caller's. */
-static oc_status team_run(train_engine *e, oc_team_work work)
+oc_status train_team_run(train_engine *e, oc_team_work work)
 {
     for (int i = 0; i < e->worker_count; i++) e->workers[i].status = OC_OK;
     atomic_store_explicit(&e->next, 0, memory_order_relaxed); /* the team's start publishes it */
@@ -114,23 +59,31 @@ typedef struct demand {
 } demand;
 
 /* Vectors that a rank holds of an exchange. */
-static size_t sums_count(const train_engine *e)
+size_t train_sums_count(const train_engine *e)
 {
     return e->comm->ranks == 1 ? 0 : e->tree ? (size_t)e->comm->ranks : 1;
 }
 
-enum { DEMANDS = 11 };
+enum { DEMANDS = 17 };
 static void demands_make(train_engine *e, demand all[DEMANDS])
 {
-    const size_t total = e->p->parameters.total, apart = e->apart;
+    const size_t total = e->p->parameters.total, apart = e->apart, steps = (size_t)e->steps_max;
+    const size_t batch = (size_t)e->p->o.batch, horizons = (size_t)e->p->o.shape.horizons;
+    const bool alone = apart && e->comm->ranks == 1;
     oc_graph *graph = e->workers[0].graph; /* not there yet where its own memory was too much */
     const demand list[DEMANDS] = {
         {&e->packed, graph ? oc_graph_packed_bytes(graph) : 0, 1, "packed weights"},
-        {&e->partials, total * (size_t)e->shards, sizeof(float), "gradients"},
+        {&e->partials, alone ? 0 : total * (size_t)e->shards, sizeof(float), "gradients"}, /* alone: into gradient */
         {&e->gradient, total, sizeof(float), "gradients"},
-        {&e->sums, total * sums_count(e), sizeof(float), "gradients of all ranks"},
+        {&e->sums, total * train_sums_count(e), sizeof(float), "gradients of all ranks"},
         {&e->rows, apart * e->p->d->rows * e->p->d->width, sizeof(float), "rows of the dataset"},
-        {&e->device_sums, apart * SUMS, sizeof(double), "sums"},
+        {&e->at.state, 1, sizeof *e->at.state, "batches and results"},
+        {&e->at.plans, steps, sizeof *e->at.plans, "batches and results"},
+        {&e->at.results, steps, sizeof *e->at.results, "batches and results"},
+        {&e->at.indices, apart * steps * batch, sizeof *e->at.indices, "batches and results"},
+        {&e->at.targets, apart * steps * batch * horizons, sizeof *e->at.targets, "batches and results"},
+        {&e->at.index, apart * batch, sizeof *e->at.index, "batches and results"},
+        {&e->at.target, apart * batch * horizons, sizeof *e->at.target, "batches and results"},
         {&e->device.weights, apart * total, sizeof(float), "weights and optimiser"},
         {&e->device.m, apart * total, sizeof(float), "weights and optimiser"},
         {&e->device.v, apart * total, sizeof(float), "weights and optimiser"},
@@ -176,11 +129,10 @@ static oc_status buffers_take(train_engine *e)
     size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, horizons = (size_t)o->shape.horizons;
     e->sums_host = e->sums;
     if (e->apart && ranks > 1)
-        OC_TRY(oc_memory_new_array(&e->sums_host, total * sums_count(e), sizeof *e->sums_host, "ranks' gradients"));
+        OC_TRY(
+            oc_memory_new_array(&e->sums_host, total * train_sums_count(e), sizeof *e->sums_host, "ranks' gradients"));
     OC_TRY(oc_memory_new_array(&e->losses, (size_t)e->shards_all, sizeof *e->losses, "losses"));
     OC_TRY(oc_memory_new_array(&e->hashes, ranks, sizeof *e->hashes, "hashes"));
-    OC_TRY(oc_memory_new_array(&e->index, (size_t)o->batch, sizeof *e->index, "batch"));
-    OC_TRY(oc_memory_new_array(&e->target, (size_t)o->batch * horizons, sizeof *e->target, "batch"));
     OC_TRY(oc_memory_new_array(&e->valid_target, e->p->valid.count * horizons, sizeof *e->valid_target, "validation"));
     OC_TRY(oc_memory_new_array(&e->logits, e->valid_block * ranks * horizons * OC_CLASSES, sizeof *e->logits,
                                "validation"));
@@ -208,6 +160,7 @@ static oc_status division_make(train_engine *e)
     e->shards = e->shards_all / e->comm->ranks;
     e->shard_first = e->comm->rank * e->shards;
     e->valid_block = (e->p->valid.count + ranks - 1) / ranks;
+    e->steps_max = train_steps_limit(e);
     return OC_OK;
 }
 
@@ -215,7 +168,7 @@ static oc_status division_make(train_engine *e)
 static oc_status memory_explain(train_engine *e, oc_status status)
 {
     demand all[DEMANDS];
-    char text[400] = "", before[MESSAGE_BYTES];
+    char text[400] = "", before[TRAIN_MESSAGE_BYTES];
     size_t bytes = 0;
     const oc_backend_config config = {.kind = OC_BACKEND_CUDA, .math = e->p->o.math};
     if (status != OC_EMEMORY || !e->apart) return status;
@@ -239,6 +192,7 @@ static oc_status engine_fill(train_engine *e)
     if (status == OC_OK) status = demands_take(e);
     if (status != OC_OK) return memory_explain(e, status);
     OC_TRY(buffers_take(e));
+    OC_TRY(train_steps_open(e));
     return OC_OK;
 }
 
@@ -260,12 +214,13 @@ void train_engine_close(train_engine *e)
 {
     if (!e) return;
     if (e->team) oc_team_close(e->team);
+    train_steps_close(e);
     for (int i = 0; e->workers && i < e->worker_count; i++) {
         if (e->workers[i].graph) oc_graph_close(e->workers[i].graph);
     }
     if (e->apart) oc_memory_free(e->sums_host);
     oc_store_close(&e->store);
-    void *const blocks[] = {e->workers, e->losses, e->index, e->target, e->valid_target, e->logits, e->hashes};
+    void *const blocks[] = {e->workers, e->losses, e->valid_target, e->logits, e->hashes};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) oc_memory_free(blocks[i]);
     oc_memory_free(e);
 }
@@ -308,80 +263,25 @@ oc_status train_engine_get(train_engine *e, train_weights *w)
     return OC_OK;
 }
 
-/* --- a step --- */
+/* --- work and ranks --- */
 
-void train_engine_batch(train_engine *e, int64_t epoch, int64_t position, int count)
-{
-    const train_plan *p = e->p;
-    e->count = count;
-    for (int i = 0; i < count; i++) {
-        uint64_t sample = oc_shuffle(p->o.seed, (uint64_t)epoch, p->train.count, (uint64_t)(position + i));
-        e->index[i] = p->train.row[sample];
-        train_plan_target(p, e->index[i], e->target + (size_t)i * (size_t)p->o.shape.horizons);
-    }
-}
-
-const int64_t *train_engine_rows(const train_engine *e)
-{
-    return e->index;
-}
-
-int train_engine_own(const train_engine *e)
+int train_engine_own(const train_engine *e, int count)
 {
     size_t first, last, none;
-    oc_team_split((size_t)e->count, e->shard_first, e->shards_all, &first, &none);
-    oc_team_split((size_t)e->count, e->shard_first + e->shards - 1, e->shards_all, &none, &last);
+    oc_team_split((size_t)count, e->shard_first, e->shards_all, &first, &none);
+    oc_team_split((size_t)count, e->shard_first + e->shards - 1, e->shards_all, &none, &last);
     return (int)(last - first);
-}
-
-static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
-{
-    size_t first, last, total = e->p->parameters.total;
-    float *gradient = e->partials + (size_t)(shard - e->shard_first) * total;
-    oc_team_split((size_t)e->count, shard, e->shards_all, &first, &last);
-    e->losses[shard] = (shard_loss){0};
-    if (first == last) { /* the last batch of an epoch may leave shards without a window */
-        OC_TRY(oc_backend_ops(oc_graph_backend(graph))->fill(oc_graph_backend(graph), 0.0f, vector(gradient, total)));
-        OC_TRY(oc_backend_wait(oc_graph_backend(graph)));
-        return OC_OK;
-    }
-    const oc_graph_batch batch = {.rows = all_rows(e),
-                                  .index = e->index + first,
-                                  .target = e->target + first * (size_t)e->p->o.shape.horizons,
-                                  .count = (int)(last - first),
-                                  .step = (uint64_t)e->step,
-                                  .sample_first = first};
-    double *loss = &e->losses[shard].loss, *weight = &e->losses[shard].weight;
-    if (e->apart) {
-        loss = e->device_sums + SUM_LOSS;
-        weight = e->device_sums + SUM_WEIGHT;
-        OC_TRY(oc_store_put(&e->store, loss, &e->losses[shard], sizeof e->losses[shard]));
-    }
-    OC_TRY(oc_graph_train(graph, e->flat, e->packed, &batch, loss, weight, gradient));
-    if (e->apart) OC_TRY(oc_store_get(&e->store, &e->losses[shard], loss, sizeof e->losses[shard]));
-    return OC_OK;
 }
 
 /* Shards and pieces go to whoever is free: a worker that the system holds up costs one of them, not its whole part.
  * Who computes what changes no bit: each result has its own place. */
-static size_t work_next(train_engine *e)
+size_t train_work_next(train_engine *e)
 {
     return atomic_fetch_add_explicit(&e->next, 1, memory_order_relaxed);
 }
 
-static void shards_work(void *context, int index, int workers)
-{
-    train_engine *e = context;
-    worker *w = &e->workers[index];
-    (void)workers;
-    for (size_t own = work_next(e); own < (size_t)e->shards && w->status == OC_OK; own = work_next(e)) {
-        oc_status status = shard_run(e, e->shard_first + (int)own, w->graph);
-        if (status != OC_OK) worker_fail(w, status);
-    }
-}
-
 /* The ranks' losses and sums into losses and sums. */
-static oc_status ranks_exchange(train_engine *e)
+oc_status train_ranks_exchange(train_engine *e)
 {
     const int64_t timeout_ns = e->p->o.comm_timeout_ns;
     const size_t total = e->p->parameters.total, own = e->tree ? (size_t)e->comm->rank * total : 0;
@@ -391,74 +291,7 @@ static oc_status ranks_exchange(train_engine *e)
         OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums_host, total * sizeof *e->sums, timeout_ns));
     else
         OC_TRY(oc_comm_sum(e->comm, "gradients", e->sums_host, total, timeout_ns));
-    OC_TRY(oc_store_put(&e->store, e->sums, e->sums_host, total * sums_count(e) * sizeof *e->sums));
-    return OC_OK;
-}
-
-/* Sum of the shards' gradients in a fixed tree; loss and weight in shard order. */
-static oc_status gradient_sum(train_engine *e, oc_backend *b, train_step_result *out)
-{
-    const oc_ops *ops = oc_backend_ops(b);
-    size_t total = e->p->parameters.total;
-    double squares = 0, *sum = e->apart ? e->device_sums + SUM_SQUARES : &squares;
-    bool alone = e->comm->ranks == 1;
-    float *own = alone ? e->gradient : e->sums + (e->tree ? (size_t)e->comm->rank * total : 0);
-    OC_TRY(ops->tree_sum(b, rows_of(e->partials, e->shards, total), vector(own, total)));
-    if (!alone) {
-        OC_TRY(oc_backend_wait(b));
-        OC_TRY(ranks_exchange(e));
-        OC_TRY(ops->tree_sum(b, rows_of(e->sums, (int)sums_count(e), total), vector(e->gradient, total)));
-    }
-    *out = (train_step_result){0};
-    for (int i = 0; i < e->shards_all; i++) {
-        out->loss_sum += e->losses[i].loss;
-        out->weight_sum += e->losses[i].weight;
-    }
-    OC_TRY(ops->square_sum(b, vector(e->gradient, total), sum));
-    OC_TRY(oc_backend_wait(b));
-    OC_TRY(oc_store_get(&e->store, &squares, sum, sizeof squares));
-    out->norm = sqrt(squares) / out->weight_sum;
-    out->finite = isfinite(out->loss_sum) && isfinite(out->norm);
-    return OC_OK;
-}
-
-static oc_status update_apply(train_engine *e, oc_backend *b, train_weights *w, int64_t update, double rate,
-                              const train_step_result *r)
-{
-    const oc_ops *ops = oc_backend_ops(b);
-    const train_options *o = &e->p->o;
-    size_t total = e->p->parameters.total;
-    double clip = o->clip_norm > 0 && r->norm > o->clip_norm ? o->clip_norm / r->norm : 1;
-    const oc_adamw_rule rule = {.rate = (float)rate,
-                                .beta1 = 0.9f,
-                                .beta2 = 0.999f,
-                                .epsilon = 1e-8f,
-                                .weight_decay = (float)o->weight_decay,
-                                .gradient_scale = (float)(clip / r->weight_sum),
-                                .step = update};
-    if (e->apart) w = &e->device;
-    OC_TRY(ops->adamw(b, &rule, vector(w->weights, total), vector(e->gradient, total), vector(w->m, total),
-                      vector(w->v, total)));
-    if (o->average > 0) { /* young averages forget faster: the random start must not weigh on them */
-        double young = (1.0 + (double)update) / (10.0 + (double)update);
-        OC_TRY(ops->blend(b, (float)(young < o->average ? young : o->average), vector(w->weights, total),
-                          vector(w->average, total)));
-    }
-    OC_TRY(oc_backend_wait(b));
-    return OC_OK;
-}
-
-oc_status train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,
-                            train_step_result *out)
-{
-    oc_backend *b = oc_graph_backend(e->workers[0].graph);
-    e->step = step;
-    e->flat = e->apart ? e->device.weights : w->weights;
-    OC_TRY(oc_graph_pack(e->workers[0].graph, e->flat, e->packed));
-    OC_TRY(oc_backend_wait(b));
-    OC_TRY(team_run(e, shards_work));
-    OC_TRY(gradient_sum(e, b, out));
-    if (out->finite) OC_TRY(update_apply(e, b, w, update, rate, out));
+    OC_TRY(oc_store_put(&e->store, e->sums, e->sums_host, total * train_sums_count(e) * sizeof *e->sums));
     return OC_OK;
 }
 
@@ -467,7 +300,7 @@ oc_status train_engine_step(train_engine *e, train_weights *w, int64_t step, int
 static oc_status piece_run(train_engine *e, size_t first, size_t last, oc_graph *graph)
 {
     size_t horizons = (size_t)e->p->o.shape.horizons;
-    const oc_graph_batch batch = {.rows = all_rows(e),
+    const oc_graph_batch batch = {.rows = train_all_rows(e),
                                   .index = e->p->valid.row + first,
                                   .target = e->valid_target + first * horizons,
                                   .count = (int)(last - first)};
@@ -478,14 +311,15 @@ static oc_status piece_run(train_engine *e, size_t first, size_t last, oc_graph 
 static void valid_work(void *context, int index, int workers)
 {
     train_engine *e = context;
-    worker *w = &e->workers[index];
+    train_worker *w = &e->workers[index];
     size_t first = (size_t)e->comm->rank * e->valid_block, count = first + e->valid_block;
     size_t step = (size_t)e->shard_windows;
     if (count > e->p->valid.count) count = e->p->valid.count;
     (void)workers;
-    for (size_t at = first + work_next(e) * step; at < count && w->status == OC_OK; at = first + work_next(e) * step) {
+    for (size_t at = first + train_work_next(e) * step; at < count && w->status == OC_OK;
+         at = first + train_work_next(e) * step) {
         oc_status status = piece_run(e, at, at + step < count ? at + step : count, w->graph);
-        if (status != OC_OK) worker_fail(w, status);
+        if (status != OC_OK) train_worker_fail(w, status);
     }
 }
 
@@ -514,7 +348,7 @@ oc_status train_engine_validate(train_engine *e, const float *flat, const float 
     OC_TRY(oc_graph_pack(e->workers[0].graph, e->flat, e->packed));
     OC_TRY(oc_backend_wait(oc_graph_backend(e->workers[0].graph)));
     OC_TRY(weights_compare(e, flat));
-    OC_TRY(team_run(e, valid_work));
+    OC_TRY(train_team_run(e, valid_work));
     OC_TRY(oc_comm_gather(e->comm, "validation", e->logits,
                           e->valid_block * (size_t)e->p->o.shape.horizons * OC_CLASSES * sizeof *e->logits,
                           e->p->o.comm_timeout_ns));

@@ -27,14 +27,21 @@ int train_engine_workers(const train_engine *e);
  * or a load, get before it is read (all but best, which is the host's). Elsewhere they do nothing. */
 OC_MUST train_engine_put(train_engine *e, const train_weights *w);
 OC_MUST train_engine_get(train_engine *e, train_weights *w);
-/* The windows [position, position + count) of an epoch's order. */
-void train_engine_batch(train_engine *e, int64_t epoch, int64_t position, int count);
-const int64_t *train_engine_rows(const train_engine *e); /* of that batch: last row of each window */
-int train_engine_own(const train_engine *e);             /* windows of it that this rank computes */
-/* Forward, backward, tree sum, clip, AdamW, average; w as put, where it lies apart. step: for dropout; update: AdamW's
- * count, from 1. */
-OC_MUST train_engine_step(train_engine *e, train_weights *w, int64_t step, int64_t update, double rate,
-                          train_step_result *out);
+typedef struct train_interval { /* steps of one epoch that are taken before the host looks at a result */
+    int64_t epoch, position;    /* of its first window in the epoch's order */
+    int64_t step, updates;      /* before it: for dropout and the rate; AdamW's count */
+    int steps, windows;         /* all batches whole but for the last */
+} train_interval;
+/* The most steps of an interval: 1 where memory is shared or ranks exchange between two steps. */
+int train_engine_steps(const train_engine *e);
+/* Forward, backward, tree sum, clip, AdamW, average, for each step; w as put, where it lies apart. results [steps]. A
+ * step that is not finite changes nothing, and the others go on. next (may be NULL): what probably comes then, got
+ * ready while the device works. */
+OC_MUST train_engine_run(train_engine *e, train_weights *w, const train_interval *now, const train_interval *next,
+                         train_step_result *results);
+/* The last row of the window at a place of an epoch's order. */
+int64_t train_engine_window(const train_engine *e, int64_t epoch, int64_t position);
+int train_engine_own(const train_engine *e, int count); /* windows of a batch that this rank computes */
 /* Logits [valid.count, horizons*3] and targets of the validation windows with these weights (host), on every rank;
  * borrowed until the next call. OC_EFAILED names the ranks whose weights are others. */
 OC_MUST train_engine_validate(train_engine *e, const float *flat, const float **logits, const int32_t **target);

@@ -63,6 +63,8 @@ const oc_config_key oc_train_keys[] = {
      "parts of a batch, a power of two; more threads than this idle"},
     {"train.skip_max", OC_CONFIG_INT, 0, 1e6, "10", NULL, "steps", "with a non-finite loss in a row before it fails"},
     {"train.log_every", OC_CONFIG_INT, 1, 1e6, "50", NULL, "steps", "between lines of log.jsonl"},
+    {"train.read_every", OC_CONFIG_INT, 1, 1000, "50", NULL, "steps",
+     "a GPU takes before the host reads their losses; fewer where a line of the log or a validation is due"},
     {"train.checkpoint_seconds", OC_CONFIG_REAL, 0, 86400, "60", NULL, "s",
      "longest time between checkpoints; short jobs save sooner, as long as it costs under 2 %; 0: every step"},
     {"train.pause_after", OC_CONFIG_INT, 0, 1e12, "0", NULL, "steps",

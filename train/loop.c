@@ -1,5 +1,6 @@
-/* loop.c - batches until the epochs are over or patience is. After every step, in this order: counters, log,
- * validation, checkpoint: so a checkpoint never lies between a step and what belongs to it. Nothing here depends on
+/* loop.c - batches until the epochs are over or patience is, in intervals of steps (one, where the engine takes one).
+ * After every interval, in this order: counters, log, validation, checkpoint: so a checkpoint never lies between a step
+ * and what belongs to it. Nothing here depends on
  * time but when a checkpoint is written, and that changes no result. */
 #include "train/ranks.h"
 
@@ -10,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/progress.h"
 
 static atomic_int stop_requested; /* lock-free: a signal handler may store to it */
@@ -137,9 +139,13 @@ static bool save_due(const train_job *j)
 
 /* --- a step --- */
 
-static oc_status skip_count(train_job *j, int count)
+static long long row_at(const train_job *j, const train_interval *at, int window)
 {
-    const int64_t *rows = train_engine_rows(j->engine);
+    return (long long)train_engine_window(j->engine, at->epoch, at->position + window);
+}
+
+static oc_status skip_count(train_job *j, const train_interval *at, int count)
+{
     const train_plan *p = j->plan;
     j->c.skipped++;
     j->c.skipped_row++;
@@ -151,35 +157,68 @@ static oc_status skip_count(train_job *j, int count)
         OC_EFAILED,
         "%s: loss or gradient was not finite in %lld steps in a row (train.skip_max %lld); the last batch's %d "
         "windows end at rows %lld, %lld, %lld … of %s",
-        j->out, (long long)j->c.skipped_row, (long long)p->o.skip_max, count, (long long)rows[0],
-        (long long)rows[count > 1 ? 1 : 0], (long long)rows[count > 2 ? 2 : 0], p->d->path);
+        j->out, (long long)j->c.skipped_row, (long long)p->o.skip_max, count, row_at(j, at, 0),
+        row_at(j, at, count > 1 ? 1 : 0), row_at(j, at, count > 2 ? 2 : 0), p->d->path);
 }
 
-static oc_status step_do(train_job *j)
+/* What can be taken from here on before somebody must look: at most what the engine takes, to the end of the epoch, the
+ * next line of the log, the next validation, or a pause. Which steps go together changes no bit of them. */
+static train_interval interval_at(const train_job *j, int64_t step, int64_t epoch, int64_t position)
 {
     const train_plan *p = j->plan;
+    const int64_t left = p->epoch_windows - position;
+    const int64_t bounds[] = {(left + p->o.batch - 1) / p->o.batch, p->o.log_every - step % p->o.log_every,
+                              p->o.valid_every > 0 ? p->o.valid_every - step % p->o.valid_every : INT64_MAX,
+                              j->paused_at > step ? j->paused_at - step : INT64_MAX};
+    int64_t steps = train_engine_steps(j->engine);
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
+        if (bounds[i] < steps) steps = bounds[i];
+    return (train_interval){.epoch = epoch,
+                            .position = position,
+                            .step = step,
+                            .updates = j->c.updates,
+                            .steps = (int)steps,
+                            .windows = (int)(left < steps * p->o.batch ? left : steps * p->o.batch)};
+}
+
+static train_interval interval_after(const train_job *j, const train_interval *now)
+{
+    const int64_t position = now->position + now->windows;
+    const bool over = position >= j->plan->epoch_windows;
+    return interval_at(j, now->step + now->steps, now->epoch + over, over ? 0 : position);
+}
+
+static oc_status step_count(train_job *j, const train_interval *at, int count, const train_step_result *r)
+{
     train_counters *c = &j->c;
-    int64_t left = p->epoch_windows - c->position, start = oc_clock_monotonic_ns();
-    int count = left < p->o.batch ? (int)left : p->o.batch;
-    train_step_result r;
-    train_engine_batch(j->engine, c->epoch, c->position, count);
-    OC_TRY(
-        train_engine_step(j->engine, &j->w, c->step, c->updates + 1, train_rate(&p->o, c->step, p->steps_total), &r));
     c->step++;
     c->position += count;
     c->windows += count;
-    j->rank_windows[j->comm->rank] += train_engine_own(j->engine);
-    c->train_seconds += (double)(oc_clock_monotonic_ns() - start) * 1e-9;
-    if (!r.finite) {
-        OC_TRY(skip_count(j, count));
+    j->rank_windows[j->comm->rank] += train_engine_own(j->engine, count);
+    if (!r->finite) {
+        OC_TRY(skip_count(j, at, count));
         return OC_OK;
     }
     c->updates++;
     c->skipped_row = 0;
     c->interval_steps++;
-    c->interval_loss += r.loss_sum;
-    c->interval_weight += r.weight_sum;
-    c->interval_norm += r.norm;
+    c->interval_loss += r->loss_sum;
+    c->interval_weight += r->weight_sum;
+    c->interval_norm += r->norm;
+    return OC_OK;
+}
+
+static oc_status steps_do(train_job *j)
+{
+    const int64_t start = oc_clock_monotonic_ns(), batch = j->plan->o.batch;
+    const train_interval now = interval_at(j, j->c.step, j->c.epoch, j->c.position), next = interval_after(j, &now);
+    OC_TRY(train_engine_run(j->engine, &j->w, &now, &next, j->results));
+    j->c.train_seconds += (double)(oc_clock_monotonic_ns() - start) * 1e-9;
+    for (int i = 0; i < now.steps; i++) {
+        const int64_t left = now.windows - i * batch;
+        const train_interval at = {.epoch = now.epoch, .position = now.position + i * batch};
+        OC_TRY(step_count(j, &at, (int)(left < batch ? left : batch), &j->results[i]));
+    }
     return OC_OK;
 }
 
@@ -203,8 +242,8 @@ static oc_status validate(train_job *j)
     return OC_OK;
 }
 
-/* What belongs to a step once its weights are there. */
-static oc_status step_close(train_job *j)
+/* What belongs to the last step of an interval once its weights are there. */
+static oc_status steps_close(train_job *j)
 {
     const train_plan *p = j->plan;
     train_counters *c = &j->c;
@@ -279,8 +318,8 @@ static oc_status loop(train_job *j, oc_progress *progress)
         c->train_seconds += (double)(oc_clock_monotonic_ns() - start) * 1e-9; /* it is a part of the step's price */
         if (stop) return stop_here(j, "stopped");
         if (j->paused_at > 0 && c->step >= j->paused_at) return stop_here(j, "paused");
-        OC_TRY(step_do(j));
-        OC_TRY(step_close(j));
+        OC_TRY(steps_do(j));
+        OC_TRY(steps_close(j));
         progress_say(j, progress);
         oc_progress_update(progress, (uint64_t)c->windows);
         if (!c->ended && writes(j) && save_due(j)) OC_TRY(train_job_save(j));
@@ -291,6 +330,7 @@ static oc_status loop(train_job *j, oc_progress *progress)
 oc_status train_job_loop(train_job *j)
 {
     oc_progress progress;
+    OC_TRY(oc_memory_new_array(&j->results, (size_t)train_engine_steps(j->engine), sizeof *j->results, "results"));
     oc_progress_start(&progress, "train", "windows", (uint64_t)(j->plan->epoch_windows * j->plan->o.epochs));
     progress.base = progress.done = (uint64_t)j->c.windows;
     if (!writes(j)) progress.quiet = true;
@@ -300,6 +340,8 @@ oc_status train_job_loop(train_job *j)
     j->saved_ns = oc_clock_monotonic_ns();
     int64_t start = oc_clock_monotonic_ns();
     oc_status status = loop(j, &progress);
+    oc_memory_free(j->results);
+    j->results = NULL;
     j->communication = communication(j, (double)(oc_clock_monotonic_ns() - start) * 1e-9);
     oc_progress_finish(&progress);
     return status;

@@ -12,6 +12,7 @@ typedef struct train_job {
     train_engine *engine;
     train_weights w;
     train_counters c;
+    train_step_result *results; /* of the running interval */
     train_origin origin;
     train_log log;
     const char *out; /* RUN, for messages */

@@ -47,6 +47,7 @@ static void train_read(train_options *o, const oc_config *c)
     o->valid_windows = oc_config_int(c, "train.valid_windows");
     o->skip_max = oc_config_int(c, "train.skip_max");
     o->log_every = oc_config_int(c, "train.log_every");
+    o->read_every = oc_config_int(c, "train.read_every");
     o->pause_after = oc_config_int(c, "train.pause_after");
     o->rate = oc_config_real(c, "train.rate");
     o->warmup_share = oc_config_real(c, "train.warmup_share");
@@ -141,6 +142,7 @@ static const char *const neutral[] = {"threads",
                                       "data.fold",
                                       "train.checkpoint_seconds",
                                       "train.pause_after",
+                                      "train.read_every",
                                       "comm.timeout_ns",
                                       "comm.start_timeout_ns"}; /* dataset and fold count by their hashes */
 

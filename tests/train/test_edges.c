@@ -52,16 +52,12 @@ static train_plan *plan_of(const sample_dataset *s, const char *const *sets)
 
 /* --- the loop --- */
 
-/* Rows that a batch of 7 brings in one epoch: counts of visits by row. */
+/* Rows that one epoch brings: counts of visits by row. */
 static void visits(train_engine *e, const train_plan *p, int64_t epoch, int *count, int64_t *order)
 {
-    for (int64_t at = 0; at < p->epoch_windows; at += 7) {
-        int n = p->epoch_windows - at < 7 ? (int)(p->epoch_windows - at) : 7;
-        train_engine_batch(e, epoch, at, n);
-        for (int i = 0; i < n; i++) {
-            order[at + i] = train_engine_rows(e)[i];
-            count[order[at + i]]++;
-        }
+    for (int64_t at = 0; at < p->epoch_windows; at++) {
+        order[at] = train_engine_window(e, epoch, at);
+        count[order[at]]++;
     }
 }
 
@@ -113,8 +109,9 @@ static void the_average(void **state)
     for (size_t i = 0; i < total; i++) wanted[i] = (double)w.weights[i];
     for (int64_t n = 1; n <= 8; n++) {
         const double young = (1.0 + (double)n) / (10.0 + (double)n), keep = young < 0.4 ? young : 0.4;
-        train_engine_batch(e, 0, (n - 1) * 48, 48);
-        assert_int_equal(train_engine_step(e, &w, n - 1, n, 0.02, &r), OC_OK);
+        const train_interval now = {
+            .position = (n - 1) * 48, .step = n - 1, .updates = n - 1, .steps = 1, .windows = 48};
+        assert_int_equal(train_engine_run(e, &w, &now, NULL, &r), OC_OK);
         for (size_t i = 0; i < total; i++) wanted[i] = keep * wanted[i] + (1 - keep) * (double)w.weights[i];
     }
     for (size_t i = 0; i < total; i++) {

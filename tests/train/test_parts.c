@@ -284,8 +284,8 @@ static void steps_allocate_nothing(void **state)
     const int32_t *target;
     size_t before = oc_memory_count();
     for (int64_t step = 0; step < 5; step++) {
-        train_engine_batch(b->job.engine, 0, step * 48, 48);
-        assert_int_equal(train_engine_step(b->job.engine, &b->job.w, step, step + 1, 0.01, &r), OC_OK);
+        const train_interval now = {.position = step * 48, .step = step, .updates = step, .steps = 1, .windows = 48};
+        assert_int_equal(train_engine_run(b->job.engine, &b->job.w, &now, NULL, &r), OC_OK);
         assert_true(r.finite && r.norm > 0 && r.loss_sum / r.weight_sum < 1.5);
     }
     assert_int_equal(train_engine_validate(b->job.engine, b->job.w.weights, &logits, &target), OC_OK);

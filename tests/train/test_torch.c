@@ -45,6 +45,7 @@ static session session_open(const char *smoothing)
         abort();
     }
     oc_config_close(config);
+    v.plan->steps_total = STEPS; /* the rate's */
     size_t total = v.plan->parameters.total;
     v.w = (train_weights){v.block, v.block + total, v.block + 2 * total, v.block + 3 * total, v.block + 4 * total};
     oc_parameters_init(&v.plan->parameters, 1, v.w.weights);
@@ -61,8 +62,8 @@ static void session_close(session *v)
 
 static oc_status one_step(session *v, int64_t step, train_step_result *r)
 {
-    train_engine_batch(v->engine, 0, step * BATCH, BATCH);
-    OC_TRY(train_engine_step(v->engine, &v->w, step, step + 1, train_rate(&v->plan->o, step, STEPS), r));
+    const train_interval now = {.position = step * BATCH, .step = step, .updates = step, .steps = 1, .windows = BATCH};
+    OC_TRY(train_engine_run(v->engine, &v->w, &now, NULL, r));
     return OC_OK;
 }
 
@@ -125,10 +126,9 @@ static oc_status dump(const char *folder)
     if (!out) return OC_FAIL(OC_EFAILED, "%s: cannot write", path);
     for (int c = 0; c < OC_CLASSES; c++) fprintf(out, "%.9g ", (double)v.plan->class_weight[c]);
     for (int64_t step = 0; step < STEPS; step++) {
-        train_engine_batch(v.engine, 0, step * BATCH, BATCH);
         fprintf(out, "\n%.17g", (double)(float)train_rate(&v.plan->o, step, STEPS));
         for (int i = 0; i < BATCH; i++) {
-            int64_t row = train_engine_rows(v.engine)[i];
+            int64_t row = train_engine_window(v.engine, 0, step * BATCH + i);
             fprintf(out, " %d", v.s->class_[row]);
             const float *x = v.s->x + (row - shape->steps + 1) * shape->inputs;
             for (int k = 0; k < shape->steps * shape->inputs; k++) fprintf(out, " %.9g", (double)x[k]);
