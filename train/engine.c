@@ -12,11 +12,6 @@
 
 #include "base/memory.h"
 
-oc_tensor train_all_rows(const train_engine *e)
-{
-    return oc_tensor_make(e->rows, OC_DTYPE_F32, (int64_t)e->p->d->rows, (int64_t)e->p->d->width, 1, 1);
-}
-
 void train_worker_fail(train_worker *w, oc_status status)
 {
     w->status = status;
@@ -76,7 +71,8 @@ static void demands_make(train_engine *e, demand all[DEMANDS])
         {&e->partials, alone ? 0 : total * (size_t)e->shards, sizeof(float), "gradients"}, /* alone: into gradient */
         {&e->gradient, total, sizeof(float), "gradients"},
         {&e->sums, total * train_sums_count(e), sizeof(float), "gradients of all ranks"},
-        {&e->rows, apart * e->p->d->rows * e->p->d->width, sizeof(float), "rows of the dataset"},
+        {&e->rows, apart * train_rows_room(e) * e->p->d->width, sizeof(float),
+         e->stream.blocks > 0 ? "two blocks of rows" : "rows of the dataset"},
         {&e->at.state, 1, sizeof *e->at.state, "batches and results"},
         {&e->at.plans, steps, sizeof *e->at.plans, "batches and results"},
         {&e->at.results, steps, sizeof *e->at.results, "batches and results"},
@@ -107,18 +103,29 @@ static void demands_say(const demand *all, char *text, size_t cap)
     }
 }
 
-static oc_status demands_take(train_engine *e)
+static oc_status store_open(train_engine *e, demand all[DEMANDS])
 {
-    demand all[DEMANDS];
     size_t bytes = 0;
     demands_make(e, all);
     for (int i = 0; i < DEMANDS; i++) bytes += oc_store_bytes(all[i].count, all[i].size);
     OC_TRY(oc_store_open(&e->store, train_engine_backend(e), bytes));
+    return OC_OK;
+}
+
+static oc_status demands_take(train_engine *e)
+{
+    demand all[DEMANDS];
+    int64_t tried = 0;
+    OC_TRY(train_rows_plan(e));
+    oc_status status = store_open(e, all);
+    while (status == OC_EMEMORY && train_rows_halve(e, &tried)) status = store_open(e, all);
+    if (status == OC_EMEMORY && tried > 0) status = store_open(e, all); /* for its message, with all rows again */
+    OC_TRY(status);
     for (int i = 0; i < DEMANDS; i++)
         if (all[i].count > 0) OC_TRY(oc_store_take(&e->store, all[i].out, all[i].count, all[i].size, all[i].purpose));
     if (!e->apart)
         e->rows = (float *)(uintptr_t)e->p->d->x;
-    else
+    else if (e->stream.blocks == 0)
         OC_TRY(oc_store_put(&e->store, e->rows, e->p->d->x, e->p->d->rows * e->p->d->width * sizeof(float)));
     return OC_OK;
 }
@@ -132,6 +139,8 @@ static oc_status buffers_take(train_engine *e)
         OC_TRY(
             oc_memory_new_array(&e->sums_host, total * train_sums_count(e), sizeof *e->sums_host, "ranks' gradients"));
     OC_TRY(oc_memory_new_array(&e->losses, (size_t)e->shards_all, sizeof *e->losses, "losses"));
+    if (e->apart && e->stream.blocks > 0)
+        OC_TRY(oc_memory_new_array(&e->valid_index, (size_t)e->shard_windows, sizeof *e->valid_index, "validation"));
     OC_TRY(oc_memory_new_array(&e->hashes, ranks, sizeof *e->hashes, "hashes"));
     OC_TRY(oc_memory_new_array(&e->valid_target, e->p->valid.count * horizons, sizeof *e->valid_target, "validation"));
     OC_TRY(oc_memory_new_array(&e->logits, e->valid_block * ranks * horizons * OC_CLASSES, sizeof *e->logits,
@@ -220,7 +229,8 @@ void train_engine_close(train_engine *e)
     }
     if (e->apart) oc_memory_free(e->sums_host);
     oc_store_close(&e->store);
-    void *const blocks[] = {e->workers, e->losses, e->valid_target, e->logits, e->hashes};
+    train_rows_close(e);
+    void *const blocks[] = {e->workers, e->losses, e->valid_target, e->valid_index, e->logits, e->hashes};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) oc_memory_free(blocks[i]);
     oc_memory_free(e);
 }
@@ -300,11 +310,16 @@ oc_status train_ranks_exchange(train_engine *e)
 static oc_status piece_run(train_engine *e, size_t first, size_t last, oc_graph *graph)
 {
     size_t horizons = (size_t)e->p->o.shape.horizons;
-    const oc_graph_batch batch = {.rows = train_all_rows(e),
-                                  .index = e->p->valid.row + first,
-                                  .target = e->valid_target + first * horizons,
-                                  .count = (int)(last - first)};
-    OC_TRY(oc_graph_logits(graph, e->flat, e->packed, &batch, e->logits + first * horizons * OC_CLASSES, NULL));
+    for (size_t end; first < last; first = end) { /* once, where all rows are at hand */
+        const int64_t *index;
+        end = train_rows_piece(e, first, last);
+        OC_TRY(train_rows_validate(e, first, end, &index));
+        const oc_graph_batch batch = {.rows = train_all_rows(e),
+                                      .index = index,
+                                      .target = e->valid_target + first * horizons,
+                                      .count = (int)(end - first)};
+        OC_TRY(oc_graph_logits(graph, e->flat, e->packed, &batch, e->logits + first * horizons * OC_CLASSES, NULL));
+    }
     return OC_OK;
 }
 

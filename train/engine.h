@@ -40,7 +40,11 @@ int train_engine_steps(const train_engine *e);
 OC_MUST train_engine_run(train_engine *e, train_weights *w, const train_interval *now, const train_interval *next,
                          train_step_result *results);
 /* The last row of the window at a place of an epoch's order. */
-int64_t train_engine_window(const train_engine *e, int64_t epoch, int64_t position);
+int64_t train_engine_window(train_engine *e, int64_t epoch, int64_t position);
+/* The most windows of an interval that begins there: whole batches, or the last of the epoch. */
+int64_t train_engine_reach(train_engine *e, int64_t epoch, int64_t position);
+/* "streamed, 12 blocks of 4096 rows"; empty where all rows are at hand in no order of blocks. */
+const char *train_engine_rows_text(const train_engine *e, char *text, size_t cap);
 int train_engine_own(const train_engine *e, int count); /* windows of a batch that this rank computes */
 /* Logits [valid.count, horizons*3] and targets of the validation windows with these weights (host), on every rank;
  * borrowed until the next call. OC_EFAILED names the ranks whose weights are others. */

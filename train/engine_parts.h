@@ -1,5 +1,6 @@
 /* engine_parts.h - what the files of the engine know of each other: engine.c (memory, ranks, validation), steps.c (an
- * interval of steps). */
+ * interval of steps), rows.c (an epoch's order, and where rows lie). C alone, for its atomics: not self-contained as
+ * C++. */
 #ifndef OC_TRAIN_ENGINE_PARTS_H
 #define OC_TRAIN_ENGINE_PARTS_H
 
@@ -44,6 +45,24 @@ typedef struct train_places {
     int32_t *targets, *target;
 } train_places;
 
+/* An epoch in blocks: which comes when, and at which position it begins. */
+typedef struct train_epoch {
+    int64_t epoch, *order, *start; /* [blocks] [blocks + 1] */
+} train_epoch;
+
+typedef struct train_half {
+    int64_t block; /* -1: none */
+    size_t loaded, bytes;
+    bool waited; /* loaded is there */
+} train_half;
+
+typedef struct train_stream {
+    int64_t blocks, rows; /* 0: all rows are at hand; rows of a half */
+    size_t *first;        /* [blocks + 1] first window of each, in plan->train */
+    train_epoch epochs[2];
+    train_half half[2];
+} train_stream;
+
 struct train_engine {
     const train_plan *p;
     oc_comm *comm;
@@ -59,9 +78,11 @@ struct train_engine {
     float *partials, *gradient; /* [S/R,P] [P] */
     bool tree;                  /* false: reduce is allreduce */
     float *sums, *sums_host;    /* [R,P], [P] without the tree; where a device is apart, also on the host */
-    float *rows;                /* [rows, width], the dataset's own where memory is shared */
-    train_weights device;       /* apart only; best: what is validated */
-    train_shard_loss *losses;   /* [S] */
+    float *rows;                /* [rows, width], the dataset's own where memory is shared; two halves where streamed */
+    train_stream stream;
+    int64_t *valid_index;     /* of a piece of the validation, streamed only */
+    train_weights device;     /* apart only; best: what is validated */
+    train_shard_loss *losses; /* [S] */
     int32_t *valid_target;
     float *logits;   /* [ranks * valid_block, horizons*3] */
     oc_hash *hashes; /* [R] of the weights */
@@ -97,6 +118,19 @@ size_t train_work_next(train_engine *e); /* shard or piece */
 void train_worker_fail(train_worker *w, oc_status status);
 OC_MUST train_ranks_exchange(train_engine *e); /* the ranks' losses and sums into losses and sums */
 size_t train_sums_count(const train_engine *e);
+
+/* rows.c */
+OC_MUST train_rows_plan(train_engine *e);               /* by the config; before the store is opened */
+bool train_rows_halve(train_engine *e, int64_t *tried); /* the store had no room; tried begins as 0 */
+void train_rows_close(train_engine *e);
+size_t train_rows_room(const train_engine *e); /* rows that lie where operations read them */
+/* The last row of a window in the dataset, and where operations find it. */
+int64_t train_rows_place(train_engine *e, int64_t epoch, int64_t position, int64_t *row);
+OC_MUST train_rows_need(train_engine *e, const train_interval *now);  /* before its steps */
+OC_MUST train_rows_ahead(train_engine *e, const train_interval *now); /* behind them */
+/* Validation windows [first, last) that fit at once, and where they lie then. */
+size_t train_rows_piece(const train_engine *e, size_t first, size_t last);
+OC_MUST train_rows_validate(train_engine *e, size_t first, size_t last, const int64_t **index);
 
 /* steps.c */
 OC_MUST train_steps_open(train_engine *e); /* after the store */

@@ -65,6 +65,8 @@ const oc_config_key oc_train_keys[] = {
     {"train.log_every", OC_CONFIG_INT, 1, 1e6, "50", NULL, "steps", "between lines of log.jsonl"},
     {"train.read_every", OC_CONFIG_INT, 1, 1000, "50", NULL, "steps",
      "a GPU takes before the host reads their losses; fewer where a line of the log or a validation is due"},
+    {"train.device_rows_mb", OC_CONFIG_REAL, 0, 1e7, "0", NULL, "MB",
+     "of the dataset's rows on a GPU; more are streamed in blocks, and an epoch goes block by block. 0: all that fit"},
     {"train.checkpoint_seconds", OC_CONFIG_REAL, 0, 86400, "60", NULL, "s",
      "longest time between checkpoints; short jobs save sooner, as long as it costs under 2 %; 0: every step"},
     {"train.pause_after", OC_CONFIG_INT, 0, 1e12, "0", NULL, "steps",

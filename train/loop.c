@@ -53,6 +53,9 @@ static oc_status start_log(train_job *j)
                              (json_int_t)p->steps_total, "weights", (json_int_t)p->parameters.weights, "fold",
                              p->fold_name, "class_weights", (double)p->class_weight[0], (double)p->class_weight[1],
                              (double)p->class_weight[2], "reduce", p->o.allreduce ? "allreduce" : "tree");
+    char rows[64];
+    if (line && *train_engine_rows_text(j->engine, rows, sizeof rows))
+        json_object_set_new(line, "rows", json_string(rows));
     OC_TRY(line_add(j, line, -1));
     return OC_OK;
 }
@@ -167,7 +170,8 @@ static train_interval interval_at(const train_job *j, int64_t step, int64_t epoc
 {
     const train_plan *p = j->plan;
     const int64_t left = p->epoch_windows - position;
-    const int64_t bounds[] = {(left + p->o.batch - 1) / p->o.batch, p->o.log_every - step % p->o.log_every,
+    const int64_t reach = train_engine_reach(j->engine, epoch, position);
+    const int64_t bounds[] = {(reach + p->o.batch - 1) / p->o.batch, p->o.log_every - step % p->o.log_every,
                               p->o.valid_every > 0 ? p->o.valid_every - step % p->o.valid_every : INT64_MAX,
                               j->paused_at > step ? j->paused_at - step : INT64_MAX};
     int64_t steps = train_engine_steps(j->engine);

@@ -47,6 +47,7 @@ static void train_read(train_options *o, const oc_config *c)
     o->valid_windows = oc_config_int(c, "train.valid_windows");
     o->skip_max = oc_config_int(c, "train.skip_max");
     o->log_every = oc_config_int(c, "train.log_every");
+    o->device_rows_mb = oc_config_real(c, "train.device_rows_mb");
     o->read_every = oc_config_int(c, "train.read_every");
     o->pause_after = oc_config_int(c, "train.pause_after");
     o->rate = oc_config_real(c, "train.rate");
@@ -134,17 +135,19 @@ double train_rate(const train_options *o, int64_t step, int64_t steps_total)
 
 /* --- identity --- */
 
-static const char *const neutral[] = {"threads",
-                                      "log.level",
-                                      "log.ranks",
-                                      "data.dataset",
-                                      "data.folds",
-                                      "data.fold",
-                                      "train.checkpoint_seconds",
-                                      "train.pause_after",
-                                      "train.read_every",
-                                      "comm.timeout_ns",
-                                      "comm.start_timeout_ns"}; /* dataset and fold count by their hashes */
+static const char *const neutral[] = {
+    "threads",
+    "log.level",
+    "log.ranks",
+    "data.dataset",
+    "data.folds",
+    "data.fold",
+    "train.checkpoint_seconds",
+    "train.pause_after",
+    "train.read_every",
+    "train.device_rows_mb",
+    "comm.timeout_ns",
+    "comm.start_timeout_ns"}; /* dataset and fold count by their hashes, device_rows_mb by the blocks that it makes */
 
 static bool decides(const char *key)
 {

@@ -256,9 +256,13 @@ static oc_status identity_place(train_job *j, char **identity)
 {
     const oc_backend_info *info = train_engine_backend(j->engine);
     const size_t length = strlen(*identity);
-    char place[128];
-    if (info->kind != OC_BACKEND_CUDA) return OC_OK;
-    snprintf(place, sizeof place, "computed on: cuda\nlarge products by: %s\n", info->products);
+    char place[192] = "", rows[64];
+    size_t used = 0;
+    if (info->kind == OC_BACKEND_CUDA)
+        used = (size_t)snprintf(place, sizeof place, "computed on: cuda\nlarge products by: %s\n", info->products);
+    if (*train_engine_rows_text(j->engine, rows, sizeof rows))
+        snprintf(place + used, sizeof place - used, "rows: %s\n", rows);
+    if (!*place) return OC_OK;
     char *longer = realloc(*identity, length + strlen(place) + 1);
     if (!longer) return OC_FAIL(OC_EMEMORY, "%s: no memory for the config's identity", j->out);
     memcpy(longer + length, place, strlen(place) + 1);

@@ -80,12 +80,6 @@ static int batch_count(const train_engine *e, const train_interval *of, int step
     return left < batch ? left : batch;
 }
 
-int64_t train_engine_window(const train_engine *e, int64_t epoch, int64_t position)
-{
-    const train_plan *p = e->p;
-    return p->train.row[oc_shuffle(p->o.seed, (uint64_t)epoch, p->train.count, (uint64_t)position)];
-}
-
 static void block_fill(train_engine *e, train_block *b, const train_interval *of)
 {
     const train_plan *p = e->p;
@@ -96,8 +90,9 @@ static void block_fill(train_engine *e, train_block *b, const train_interval *of
         b->plans[i] = (oc_step_plan){.step = (uint64_t)(of->step + i),
                                      .rate = (float)train_rate(&p->o, of->step + i, p->steps_total)};
     for (int i = 0; i < of->windows; i++) {
-        b->indices[i] = train_engine_window(e, of->epoch, of->position + i);
-        train_plan_target(p, b->indices[i], b->targets + (size_t)i * horizons);
+        int64_t row;
+        b->indices[i] = train_rows_place(e, of->epoch, of->position + i, &row);
+        train_plan_target(p, row, b->targets + (size_t)i * horizons);
     }
 }
 
@@ -303,6 +298,7 @@ oc_status train_engine_run(train_engine *e, train_weights *w, const train_interv
     const train_weights *on = e->apart ? &e->device : w;
     b->of.updates = now->updates; /* known only now */
     e->flat = on->weights;
+    OC_TRY(train_rows_need(e, now));
     OC_TRY(interval_begin(e, b));
     for (int i = 0; i < now->steps; i++) {
         e->step = now->step + i;
@@ -312,6 +308,7 @@ oc_status train_engine_run(train_engine *e, train_weights *w, const train_interv
     const size_t bytes = (size_t)now->steps * sizeof *e->results;
     OC_TRY(oc_backend_download(train_backend(e), e->results, bytes, bytes_at(e->at.results, bytes)));
     if (next && alone(e)) block_fill(e, &e->blocks[!e->running], next);
+    OC_TRY(train_rows_ahead(e, now));
     OC_TRY(oc_backend_wait(train_backend(e)));
     for (int i = 0; i < now->steps; i++)
         results[i] = (train_step_result){.loss_sum = e->results[i].loss_sum,

@@ -43,17 +43,19 @@ static const oc_emulation_counts *counts_find(void)
     return module ? dlsym(module, OC_EMULATION_COUNTS) : NULL;
 }
 
+static void larger(uint64_t *most, uint64_t before, uint64_t now)
+{
+    if (now - before > *most) *most = now - before;
+}
+
 static void counts_take(oc_emulation_counts *most, const oc_emulation_counts *before, const oc_emulation_counts *now)
 {
-    const oc_emulation_counts d = {now->waits - before->waits,         now->uploads - before->uploads,
-                                   now->downloads - before->downloads, now->launches - before->launches,
-                                   now->replays - before->replays,     0};
-    *most = (oc_emulation_counts){d.waits > most->waits ? d.waits : most->waits,
-                                  d.uploads > most->uploads ? d.uploads : most->uploads,
-                                  d.downloads > most->downloads ? d.downloads : most->downloads,
-                                  d.launches > most->launches ? d.launches : most->launches,
-                                  d.replays > most->replays ? d.replays : most->replays,
-                                  0};
+    larger(&most->waits, before->waits, now->waits);
+    larger(&most->uploads, before->uploads, now->uploads);
+    larger(&most->downloads, before->downloads, now->downloads);
+    larger(&most->launches, before->launches, now->launches);
+    larger(&most->replays, before->replays, now->replays);
+    larger(&most->allocations, before->allocations, now->allocations);
 }
 
 static train_interval interval_of(const train_engine *e, int64_t step, int64_t updates)
@@ -76,7 +78,7 @@ static void intervals_run(train_engine *e, train_weights *w, outcome *out)
     int64_t updates = 0;
     for (int step = 0; step < STEPS;) {
         const train_interval now = interval_of(e, step, updates), next = interval_of(e, step + now.steps, updates);
-        oc_emulation_counts before = {0};
+        oc_emulation_counts before = {.waits = 0};
         if (counts) before = *counts;
         const oc_status status = train_engine_run(e, w, &now, &next, out->results + step);
         if (status != OC_OK) fail_msg("%s", oc_status_message());
@@ -194,6 +196,7 @@ static void quiet(void **state)
     assert_int_equal(o.most.uploads, 4);
     assert_int_equal(o.most.launches, 0);
     assert_int_equal(o.most.replays, EPOCH_STEPS);
+    assert_int_equal(o.most.allocations, 0);
     end(&o);
 }
 
