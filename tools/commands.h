@@ -21,6 +21,7 @@
     X(trade)                                                                                                           \
     X(serve)                                                                                                           \
     X(models)                                                                                                          \
+    X(top)                                                                                                             \
     X(bench)
 
 #define OC_COMMAND_DECLARE(name) extern const oc_command oc_command_##name;

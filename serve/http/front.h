@@ -82,6 +82,7 @@ struct oc_http {
     bool tending, stopping; /* stopping: under sequences_lock */
     unsigned char *room;
     size_t room_bytes, values_cap, answer_cap;
+    int64_t start_ns; /* CLOCK_MONOTONIC */
     uint32_t draining;
     uint64_t answers[OC_HTTP_CODES], refusals[OC_HTTP_REFUSAL_COUNT]; /* by __atomic */
     uint64_t sequences_open, sequences_expired, under_way;

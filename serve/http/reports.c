@@ -61,7 +61,7 @@ enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slo
     (void)s;
     oc_text_add(&text, "{");
     oc_server_status(h->server, &text);
-    oc_text_add(&text, ",\"models\":");
+    oc_text_add(&text, ",\"start_ns\":%" PRId64 ",\"models\":", h->start_ns);
     oc_server_models(h->server, &text);
     oc_text_add(&text, ",\"http\":{\"seconds\":");
     oc_status_histogram(&text, &h->whole);

@@ -1,0 +1,129 @@
+"""outcry top: what it says is what /outcry/status says, percentiles from the buckets by their definition; no escape codes
+but on a terminal, where it ends by SIGINT; refusals: another host, a token that is missing, no server.
+
+usage: check_top.py OUTCRY MAKE_BUNDLE SOURCE
+"""
+import atexit
+import fcntl
+import http.client
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
+started = []
+atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
+
+
+def start(work, *sets):
+    arguments = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
+    for pair in (f"model.bundle={work}/b/0", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", *sets):
+        arguments += ["--set", pair]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    started.append(process)
+    return process, re.search(r"http://(127\.0\.0\.1:\d+)", process.stdout.readline()).group(1)
+
+
+def ask(address, work):
+    """Pushed rows of two instruments, windows, a refusal."""
+    about = json.load(open(f"{work}/b/0/bundle.json", encoding="utf-8"))
+    steps, inputs = about["shape"]["steps"], about["shape"]["inputs"]
+    data = open(f"{work}/b/0/windows.f32", "rb").read()
+    connection = http.client.HTTPConnection(address, timeout=30)
+    for i in range(60):
+        rows = data[:4 * inputs * (1 if i % 3 else steps)]
+        parameters = {"sequence_id": f"SYM{i % 3}", "sequence_start": i < 3} if i % 3 else {}
+        tensor = {"name": "window", "datatype": "FP32", "shape": [1, len(rows) // inputs // 4, inputs],
+                  "data": struct.unpack(f"<{len(rows) // 4}f", rows)}
+        connection.request("POST", f"/v2/models/{about['name']}/infer",
+                           json.dumps({"inputs": [tensor], "parameters": parameters}))
+        reply = connection.getresponse()
+        reply.read()
+        assert reply.status == 200, reply.status
+    connection.request("POST", f"/v2/models/{about['name']}/infer", "{}")
+    assert connection.getresponse().read()
+    return about
+
+
+def top(*arguments, code=0):
+    done = subprocess.run([OUTCRY, "top", *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, (arguments, done)
+    return done.stdout if code == 0 else done.stderr
+
+
+def percentile(counts, bounds, share):
+    """Straight from the definition: the answer at this share, answers of a bucket evenly apart."""
+    wanted, below = share * sum(counts), 0
+    for low, high, n in zip([0, *bounds], [*bounds, bounds[-1]], counts):
+        if n and below + n >= wanted:
+            return low + (high - low) * (wanted - below) / n
+        below += n
+
+
+def figures(address, about):
+    said = json.loads(top("--http", address, "--once", "--json").splitlines()[-1])
+    status = said["status"]
+    assert sum(status["stages"]["whole"]) == 60 and status["http"]["refusals"]["request"] == 1, said
+    for key, share in (("p50_ns", 0.5), ("p90_ns", 0.9), ("p99_ns", 0.99), ("p999_ns", 0.999)):
+        wanted = percentile(status["stages"]["whole"], status["bounds_ns"], share)
+        assert abs(said[key] - wanted) <= 1e-6 * wanted, (key, said[key], wanted)
+    assert 0 < said["rate"] <= 60e9 / (status["now_ns"] - status["start_ns"]) * 1.000001
+    text = top("--http", address, "--once")
+    for word in (about["name"], "SYM1", "SYM2", "(windows)", "queue", "p99.9", "http request 1", "sessions 2"):
+        assert word in text, (word, text)
+    assert "\033" not in text and all(len(line) <= 160 for line in text.splitlines())
+    assert about["name"] in top("--http", address.replace("127.0.0.1", "localhost"), "--once")
+
+
+def terminal(address):
+    """On a terminal: drawn again and again in place, within its size; Ctrl-C ends it with 0."""
+    pid, terminal_fd = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(OUTCRY, [OUTCRY, "top", "--http", address, "--interval", "0.1"])
+    seen, end, told = b"", time.monotonic() + 30, False
+    fcntl.ioctl(terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
+    while time.monotonic() < end:
+        if seen.count(b"\033[H\033[J") >= 6 and not told:
+            os.kill(pid, signal.SIGINT)
+            told = True
+        try:
+            part = os.read(terminal_fd, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    assert told and os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    last = seen.split(b"\033[H\033[J")[-2].decode()
+    lines = re.sub(r"\033\[[0-9;]*m", "", last).replace("\r", "").split("\n")
+    assert len(lines) <= 12 and all(len(line) <= 60 for line in lines), lines
+
+
+with tempfile.TemporaryDirectory() as folder:
+    subprocess.run([MAKE_BUNDLE, f"{folder}/b"], check=True)
+    server, at = start(folder)
+    figures(at, ask(at, folder))
+    terminal(at)
+    for host in ("192.0.2.1:80", "example:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "[::1]:80"):
+        assert "loopback" in top("--http", host, "--once", code=64)
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(15) == 0
+    top("--http", at, "--once", code=75)
+    with open(f"{folder}/token", "w", encoding="utf-8") as out:
+        out.write("a-token-for-the-terminal")
+    os.chmod(f"{folder}/token", 0o600)
+    server, at = start(folder, f"serve.token_file={folder}/token")
+    assert "--token-file" in top("--http", at, "--once", code=64)
+    assert "sessions 0" in top("--http", at, "--once", "--token-file", f"{folder}/token")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(15) == 0
+print("outcry top says what the server says; terminal, token, refusals")
