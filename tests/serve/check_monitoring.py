@@ -1,4 +1,4 @@
-"""tools/deploy's Grafana dashboard and Prometheus rules against a running server: the JSON and the rules are well formed,
+"""tools/deploy's Grafana dashboard and Prometheus rules against a running server: both are well formed,
 every series and label that they name is in /metrics, counters are taken by rate or increase, quantiles from buckets by
 le, every rule says what it is and what to do. Then faults that this must find are planted.
 

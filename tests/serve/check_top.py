@@ -1,5 +1,5 @@
-"""outcry top: what it says is what /outcry/status says, percentiles from the buckets by their definition; no escape codes
-but on a terminal, where it ends by SIGINT; refusals: another host, a token that is missing, no server.
+"""outcry top: what it says is what /outcry/status says, percentiles from the buckets by their definition; no escape
+codes but on a terminal, where it ends by SIGINT; refusals: another host, a token that is missing, no server.
 
 usage: check_top.py OUTCRY MAKE_BUNDLE SOURCE
 """
