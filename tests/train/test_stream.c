@@ -14,11 +14,6 @@
 #include "train/sample_run.h"
 
 enum { EACH = 70, WIDTH = 3, STEPS = 4, HALF_ROWS = 30 };
-#ifdef __SANITIZE_ADDRESS__
-enum { WHOLE_JOBS = false }; /* minutes there */
-#else
-enum { WHOLE_JOBS = true };
-#endif
 static sample_dataset *data;
 static const char *const streamed = "train.device_rows_mb=0.00072"; /* 2 HALF_ROWS WIDTH 4 bytes */
 
@@ -142,7 +137,6 @@ static void near_the_cpu(void **state)
 {
     oc_train_result result;
     (void)state;
-    if (!WHOLE_JOBS) skip();
     const oc_train_result cpu = run_ok("cpu", false, "backend=cpu", streamed, "seed=1");
     const oc_train_result one = run_ok("one", false, "backend=cuda", streamed, "train.read_every=1");
     (void)setenv("OUTCRY_EMULATION_SEED", "7", 1);
