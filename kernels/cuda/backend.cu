@@ -11,11 +11,12 @@
 
 static constexpr size_t ALIGNMENT = 64, OWN_BYTES = OC_CUDA_PARTS * 8 + 256;
 static constexpr int MAJOR_MIN = 8;
+/* STAYS: what a plan leaves free, since kernels are loaded when first started, and recordings made after that. */
 #ifdef OC_EMULATION
-static constexpr size_t GUARD_BYTES = 64,
+static constexpr size_t GUARD_BYTES = 64, STAYS_BYTES = 0,
                         GUARDS_MAX = 4096; /* behind every tensor, so that a step beside it is found */
 #else
-static constexpr size_t GUARD_BYTES = 0, GUARDS_MAX = 0;
+static constexpr size_t GUARD_BYTES = 0, GUARDS_MAX = 0, STAYS_BYTES = (size_t)256 << 20;
 #endif
 
 /* ---------------------------------------------------------------- messages go to the program */
@@ -91,10 +92,16 @@ static OC_MUST memory_take(oc_backend *b, oc_cuda *c, size_t arena_bytes)
     const size_t own = OWN_BYTES + (arena_bytes > 0 ? oc_cuda_lt_bytes(b) : 0);
     OC_TRY(oc_cuda_result(b, cudaMemGetInfo(&available, &total), "asking for free memory"));
     void *block = NULL, *pinned = NULL;
-    const cudaError_t error = bytes + own > available ? cudaErrorMemoryAllocation : cudaMalloc(&block, bytes + own);
+    const size_t stays = arena_bytes > 0 ? STAYS_BYTES : 0;
+    const cudaError_t error =
+        bytes + own + stays > available ? cudaErrorMemoryAllocation : cudaMalloc(&block, bytes + own);
     if (error != cudaSuccess)
-        return OC_FAIL(OC_EMEMORY, "backend cuda: %s has %.3f of %.3f GB free, the plan takes %.3f GB", b->info.device,
-                       (double)available * 1e-9, (double)total * 1e-9, (double)(bytes + own) * 1e-9);
+        return OC_FAIL(
+            OC_EMEMORY,
+            "backend cuda: %s has %.3f of %.3f GB free, the plan takes %.3f GB, and %.3f GB stay for kernels "
+            "and recordings",
+            b->info.device, (double)available * 1e-9, (double)total * 1e-9, (double)(bytes + own) * 1e-9,
+            (double)stays * 1e-9);
     c->block = (unsigned char *)block;
     c->bytes = bytes;
     c->parts = (double *)(void *)(c->block + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
