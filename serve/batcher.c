@@ -79,6 +79,7 @@ static OC_MUST kept_make(oc_batcher *e)
     const size_t rows = (size_t)e->sessions_max * (size_t)e->shape.steps;
     OC_TRY(oc_memory_new_array(&e->kept.rows, rows * (size_t)e->shape.inputs, sizeof(float), "kept rows"));
     OC_TRY(oc_memory_new_array(&e->kept.answers, rows * output_count(e), sizeof(float), "kept answers"));
+    OC_TRY(oc_memory_new_array(&e->sample.rows, window_cells(e), sizeof(float), "a window to compare"));
     OC_TRY(oc_memory_new_array(&e->kept.answered, rows, 1, "kept answers"));
     return OC_OK;
 }
@@ -171,6 +172,6 @@ void oc_batcher_deinit(oc_batcher *e)
     for (int i = 0; i < 2; i++) oc_slot_close(&e->slots[i]);
     void *const owned[] = {e->sessions,     e->windows,       e->pushes,  e->window_rows, e->history.rows,
                            e->kept.rows,    e->push_rows,     e->answers, e->chosen,      e->full,
-                           e->kept.answers, e->kept.answered, e->due,     e->turns};
+                           e->kept.answers, e->kept.answered, e->due,     e->turns,       e->sample.rows};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) oc_memory_free(owned[i]);
 }

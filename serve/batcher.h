@@ -68,6 +68,11 @@ typedef struct oc_kept { /* the last T rows of each session, and what was answer
     uint8_t *answered; /* with probabilities */
 } oc_kept;
 
+typedef struct oc_sample { /* a window that no session asked, and its answer, for the other version to compare with */
+    float *rows, answer[OC_HORIZONS_MAX * OC_CLASSES];
+    bool held;
+} oc_sample;
+
 /* What the loader wants, one word so that it changes at once: see OC_ORDER_MAKE. */
 typedef uint64_t oc_order;
 #define OC_ORDER_MAKE(generation, follow, canary) ((oc_order)(generation) << 32 | (oc_order)(follow) << 31 | (canary))
@@ -90,6 +95,7 @@ typedef struct oc_batcher {
     bool moving, lagging; /* a session is in a slot that it shall not be in; rows are there to follow */
     int follow_at;        /* whose turn it is */
     oc_kept kept;
+    oc_sample sample;
     char name[64];
     oc_model_shape shape; /* T, F and horizons hold for every version */
     oc_hash schema;

@@ -50,29 +50,42 @@ static bool history_of(const oc_batcher *e, const oc_session *s)
     return e->history.busy && e->history.pending.session == s;
 }
 
-static bool take_push(oc_batcher *e, oc_pending *p)
+bool oc_session_ready(const oc_batcher *e, const oc_session *s)
 {
-    const size_t inputs = (size_t)shape_of(e)->inputs;
-    float *row = e->push_rows + (size_t)e->push_count * inputs;
-    oc_reply_state state;
-    p->session = oc_session_find(e, p->channel, p->request.session);
-    if (!p->session || p->session->period_ns <= 0) {
-        state = OC_REPLY_REFUSED_SESSION;
-    } else if (p->request.count != inputs * sizeof *row) {
-        state = OC_REPLY_REFUSED_SHAPE;
-    } else {
-        if (p->session->taken || history_of(e, p->session)) return false;
-        oc_ring_copy(&p->channel->requests, row, p->request.count);
-        p->slot = p->session->slot;
-        p->session->used_ns = p->taken_ns;
-        state = oc_session_row_check(e, p->session, &p->request, row);
-    }
+    return !s->taken && !history_of(e, s);
+}
+
+/* A session has one row in a round at most: there is room. */
+float *oc_batcher_row_place(oc_batcher *e)
+{
+    return e->push_rows + (size_t)e->push_count * (size_t)shape_of(e)->inputs;
+}
+
+void oc_batcher_push(oc_batcher *e, oc_pending *p)
+{
+    p->slot = p->session->slot;
+    p->session->used_ns = p->taken_ns;
+    const oc_reply_state state = oc_session_row_check(e, p->session, &p->request, oc_batcher_row_place(e));
     if (state == OC_REPLY_OK) {
         p->session->taken = true;
         e->pushes[e->push_count++] = *p;
     } else {
         oc_batcher_answer(e, p, p->request.session, state, NULL);
     }
+}
+
+static bool take_push(oc_batcher *e, oc_pending *p)
+{
+    const size_t bytes = (size_t)shape_of(e)->inputs * sizeof(float);
+    p->session = oc_session_find(e, p->channel, p->request.session);
+    if (!p->session || p->session->period_ns <= 0 || p->request.count != bytes) {
+        const bool known = p->session && p->session->period_ns > 0;
+        oc_batcher_answer(e, p, p->request.session, known ? OC_REPLY_REFUSED_SHAPE : OC_REPLY_REFUSED_SESSION, NULL);
+        return true;
+    }
+    if (!oc_session_ready(e, p->session)) return false;
+    oc_ring_copy(&p->channel->requests, oc_batcher_row_place(e), bytes);
+    oc_batcher_push(e, p);
     return true;
 }
 

@@ -48,7 +48,8 @@ void oc_batcher_due(oc_batcher *e, oc_session *s); /* its last row is to be cons
 
 /* batcher_swap.c */
 void oc_swap_keep(oc_batcher *e, oc_session *s, const float *row, const float *answer); /* answer: NULL where none */
-int oc_swap_slot(const oc_batcher *e, uint32_t canary);                                 /* that a session shall be in */
+void oc_swap_sample(oc_batcher *e, const float *window, const float *answer); /* of the live version; one at a time */
+int oc_swap_slot(const oc_batcher *e, uint32_t canary);                       /* that a session shall be in */
 void oc_swap_tend(oc_batcher *e);   /* offers and orders; before the round's requests */
 bool oc_swap_move(oc_batcher *e);   /* behind the answers: one session comes nearer to its slot, or into it */
 bool oc_swap_follow(oc_batcher *e); /* in idle time: one row of one session */
@@ -56,5 +57,11 @@ bool oc_swap_follow(oc_batcher *e); /* in idle time: one row of one session */
 /* batcher_admit.c */
 bool oc_batcher_finite(const float *x, size_t n);
 bool oc_batcher_collect(oc_batcher *e); /* whether there was anything */
+/* Whoever has a row of a session, from a ring or made here: where it is ready, writes the row to oc_batcher_row_place,
+ * then pushes. The row is taken into this round, or answered with what is wrong with it; p holds channel, session and
+ * request (kind, sequence, run_length, times). Not ready: its last row is in this round, or its history goes in. */
+bool oc_session_ready(const oc_batcher *e, const oc_session *s);
+float *oc_batcher_row_place(oc_batcher *e);
+void oc_batcher_push(oc_batcher *e, oc_pending *p);
 
 #endif

@@ -96,6 +96,7 @@ static void answer_windows(oc_batcher *e)
         }
         for (int k = 0; k < run; k++)
             oc_batcher_answer(e, &p[k], p[k].request.session, OC_REPLY_OK, e->answers + (size_t)k * output_count(e));
+        if (p->slot == e->live) oc_swap_sample(e, rows, e->answers);
         for (int k = 0; k < run; k++)
             oc_observed_window(&e->observed, rows + (size_t)k * window_cells(e),
                                e->answers + (size_t)k * output_count(e), e->slots[p->slot].version->generation);

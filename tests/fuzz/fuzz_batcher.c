@@ -1,7 +1,7 @@
 /* fuzz_batcher.c - any requests, and any shared memory, before a whole batcher with its model and sessions. The first
  * byte chooses: 255: what follows is the ring itself, with its tail; else it is a program of requests of five bytes
- * each. After every round: no probabilities but of a good answer, which sum to one; then the client goes, and no
- * session is left. */
+ * each, or of orders of the loader to one of two versions. After every round: no probabilities but of a good answer,
+ * which sum to one; then the client goes, and no session is left. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,7 +26,9 @@ static void batcher_make(void)
 {
     static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 1, 4, 2, 1};
     const oc_batcher_config config = {
-        .batch_max = 3, .sessions_max = SESSIONS, .memory_max_bytes = 1 << 20, .budget = 0.9};
+        .batch_max = 3, .sessions_max = SESSIONS, .memory_max_bytes = 1 << 20, .budget = 0.9, .two_slots = true};
+    static oc_slot box;
+    static oc_version second;
     static oc_bundle *bundle;
     static oc_version version;
     static oc_ensemble ensemble;
@@ -34,9 +36,13 @@ static void batcher_make(void)
     must(sample_bundle(&bundle, &shape, 3.0f, 4.0, 5) == OC_OK);
     oc_version_of_bundle(&version, &ensemble, bundle);
     must(oc_batcher_init(&batcher, 0, &version, &config, &channel, 1) == OC_OK);
+    second = version;
+    second.generation = 2;
+    const oc_slot_config slot = oc_batcher_slot_config(&shape, &config);
+    must(oc_slot_open(&box, &second, &slot) == OC_OK);
+    batcher.offer = &box;
     must(oc_channel_make(&channel, RING, &fd) == OC_OK);
     close(fd);
-    batcher.advance_ns = 1000; /* not measured: the same inputs find the same admissions */
 }
 
 static void client_make(void)
@@ -50,6 +56,11 @@ static void client_make(void)
     for (int i = 0; i < SESSIONS; i++) batcher.sessions[i] = (oc_session){.id = 0};
     batcher.due_count = 0;
     batcher.stats = (oc_batcher_stats){.batches = 0};
+    batcher.order = OC_ORDER_MAKE(1, 0, 0); /* every input finds the first version live */
+    for (int i = 0; i < 8; i++) (void)oc_batcher_round(&batcher);
+    batcher.advance_ns = 1000; /* not measured: the same inputs find the same admissions */
+    for (int i = 0; i < 2; i++) batcher.slots[i].advance_ns = 1000;
+    must(batcher.live_generation == 1 && batcher.other_generation == 2);
     channel.state = OC_CHANNEL_LIVE;
 }
 
@@ -61,9 +72,16 @@ static void replies_check(void)
         oc_ring_take(&replies, sizeof r);
         const float *p = r.probabilities[0];
         must(r.bytes == sizeof r && r.state < OC_REPLY_STATE_COUNT);
+        must(r.model_version == 1 || r.model_version == 2);
         must(p[0] >= 0 && p[1] >= 0 && p[2] >= 0 && fabsf(p[0] + p[1] + p[2] - 1) < 1e-5f);
         must(r.state == OC_REPLY_OK || p[2] == 1);
     }
+}
+
+/* What the loader may want at any time. */
+static void order_put(const uint8_t op[5])
+{
+    batcher.order = OC_ORDER_MAKE(1u + (op[1] & 1), (op[1] >> 1) & 1, (uint32_t)op[2] << 9);
 }
 
 /* kind; session and how much payload; run length; sequence; first number. */
@@ -103,7 +121,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         channel.requests.shared->tail = (uint64_t)data[1] << 6 | (uint64_t)data[2] << 14 | (data[3] & 1);
     }
     for (size_t at = 1; data[0] != 255 && at + 5 <= bytes; at += 5) {
-        request_put(data + at, &sequence);
+        if (data[at] % 8 == 7)
+            order_put(data + at);
+        else
+            request_put(data + at, &sequence);
         if ((data[at] & 0x80) == 0) continue; /* else others pile up */
         (void)oc_batcher_round(&batcher);
         replies_check();

@@ -286,6 +286,35 @@ static void shadow(void **state)
     }
 }
 
+/* Where nobody pushes, windows are compared. */
+static void shadow_of_windows(void **state)
+{
+    stage *g = *state;
+    const oc_batcher_stats *t = &g->r.batcher.stats;
+    float window[T * F], a[RIG_OUTPUTS], b[RIG_OUTPUTS];
+    double sum = 0;
+    load(g, 2);
+    order(g, 1, true, 0);
+    for (uint64_t i = 0; i < 30; i++) {
+        double most = 0;
+        rig_rows(window, 1, i, T);
+        rig_send(&g->r, 0, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = i}, window, sizeof window);
+        assert_int_equal(rig_await(&g->r, 0).model_version, 1);
+        settle(g);
+        wanted(g, 1, 1, i + T - 1, a);
+        wanted(g, 2, 1, i + T - 1, b);
+        for (int k = 0; k < RIG_OUTPUTS; k++) most = fmax(most, fabs((double)a[k] - (double)b[k]));
+        sum += most;
+    }
+    assert_int_equal(t->compared, 30);
+    assert_true(fabs(1e-9 * (double)t->difference_ppb - sum) <= 30e-9);
+    (void)rig_session(&g->r, 0);
+    rig_send(&g->r, 0, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = 99}, window, sizeof window);
+    (void)rig_await(&g->r, 0);
+    settle(g);
+    assert_int_equal(t->compared, 30); /* now somebody may push */
+}
+
 /* Never an idle round: each has a new row for each session, and yet the session moves within T rounds and a few. */
 static void under_load(void **state)
 {
@@ -385,6 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(traffic, setup, teardown),
         cmocka_unit_test_setup_teardown(shadow, setup, teardown),
+        cmocka_unit_test_setup_teardown(shadow_of_windows, setup, teardown),
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(canary, setup, teardown),
         cmocka_unit_test_setup_teardown(planted, setup, teardown),
