@@ -60,6 +60,7 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
 } oc_http_slot;
 
 typedef struct oc_http_sequence oc_http_sequence;
+typedef struct oc_http_connection oc_http_connection;
 struct oc_http {
     oc_http_config config;
     const oc_server *server;
@@ -75,6 +76,8 @@ struct oc_http {
     oc_http_asker *askers;
     int asker_count;
     uint32_t asker_next;
+    oc_http_connection *connections;
+    pthread_mutex_t connections_lock;
     oc_http_sequence *sequences;
     pthread_mutex_t sequences_lock;
     pthread_cond_t sequences_stop;
@@ -110,6 +113,15 @@ enum MHD_Result oc_http_on_request(void *context, struct MHD_Connection *c, cons
                                    const char *version, const char *data, size_t *data_bytes, void **state);
 void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);
 void oc_http_slot_give(oc_http *h, oc_http_slot *s);
+
+/* connections.c: a connection is closed that completes neither a head nor a request for config.timeout_ns and a second,
+ * whatever drips in. */
+OC_MUST oc_http_connections_open(oc_http *h);
+void oc_http_connections_close(oc_http *h);
+void oc_http_on_connection(void *context, struct MHD_Connection *c, void **own,
+                           enum MHD_ConnectionNotificationCode code);
+void oc_http_connection_touch(struct MHD_Connection *c); /* a head or a request is complete */
+void oc_http_connections_tend(oc_http *h);               /* once a second or so */
 
 /* ask.c */
 typedef struct oc_http_asked {

@@ -82,12 +82,13 @@ static OC_MUST daemon_start(oc_http *h)
     more[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     if (tls && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
         return OC_FAIL(OC_ECONFIG, "serve.tls_cert: this libmicrohttpd was built without TLS");
-    h->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, oc_http_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL,
-        MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_NOTIFY_COMPLETED, oc_http_on_completed, h,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)c->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, seconds, MHD_OPTION_STRICT_FOR_CLIENT, 0,
-        MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    h->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, oc_http_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_message,
+                         NULL, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_NOTIFY_COMPLETED, oc_http_on_completed,
+                         h, MHD_OPTION_NOTIFY_CONNECTION, oc_http_on_connection, h, MHD_OPTION_CONNECTION_LIMIT,
+                         (unsigned)c->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                         MHD_OPTION_CONNECTION_TIMEOUT, seconds, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+                         MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     if (!h->daemon && tls)
         return OC_FAIL(OC_ECONFIG,
                        "serve.tls_cert, serve.tls_key: GnuTLS does not take them as a certificate and its key in PEM");
@@ -104,6 +105,7 @@ static OC_MUST http_fill(oc_http *h)
         return OC_FAIL(OC_ELIMIT, "serve: a number of HTTP's configuration is out of its bounds");
     OC_TRY(oc_secrets_open(&h->secrets, &c->secrets));
     OC_TRY(oc_http_listen(h));
+    OC_TRY(oc_http_connections_open(h));
     OC_TRY(room_make(h));
     OC_TRY(oc_http_explainer_open(h));
     OC_TRY(oc_http_askers_open(h));
@@ -124,6 +126,7 @@ oc_status oc_http_open(oc_http **out, const oc_http_config *config, const oc_ser
     h->start_ns = oc_clock_monotonic_ns();
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->sequences_lock, NULL);
+    pthread_mutex_init(&h->connections_lock, NULL);
     pthread_mutex_init(&h->explaining, NULL);
     snprintf(h->version, sizeof h->version, "%s", oc_build_text());
     oc_status status = http_fill(h);
@@ -162,6 +165,8 @@ void oc_http_close(oc_http *h)
     if (h->room) munmap(h->room, h->room_bytes);
     pthread_mutex_destroy(&h->lock);
     pthread_mutex_destroy(&h->sequences_lock);
+    pthread_mutex_destroy(&h->connections_lock);
+    oc_http_connections_close(h);
     pthread_mutex_destroy(&h->explaining);
     oc_secrets_close(h->secrets);
     oc_memory_free(h->slots);

@@ -94,7 +94,7 @@ void oc_http_slot_give(oc_http *h, oc_http_slot *s)
 void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code)
 {
     oc_http *h = context;
-    (void)c;
+    oc_http_connection_touch(c);
     if (code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED) oc_http_refusal_count(h, OC_HTTP_SLOW);
     if (*state) {
         oc_http_slot_give(h, *state);
@@ -117,6 +117,7 @@ static enum MHD_Result head_take(oc_http *h, struct MHD_Connection *c, const cha
     s->json_header = f.json_bytes;
     s->refused = !framing_good(h, c, &f, version, &result);
     if (s->refused) return result;
+    oc_http_connection_touch(c);
     s->route = oc_http_route_find(h, s, url, method);
     s->refused = !oc_http_route_allowed(h, s->route, f.authorization, f.authorizations, &why, &message);
     return s->refused ? oc_http_refuse_last(h, c, why, message) : MHD_YES; /* nothing of the body is read */

@@ -195,6 +195,10 @@ static void *tender_main(void *argument)
             drop(h, q);
             continue;
         }
+        pthread_mutex_unlock(&h->sequences_lock);
+        oc_http_connections_tend(h);
+        pthread_mutex_lock(&h->sequences_lock);
+        if (h->stopping) break;
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         const int64_t nap =
