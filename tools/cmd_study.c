@@ -65,7 +65,7 @@ static oc_status ranks_run(oc_cli *cli, oc_config **config, int part, int parts,
 {
     oc_comm comm;
     char name[OC_COMM_NAME];
-    OC_TRY(oc_comm_open(&comm, oc_config_int(*config, "comm.start_timeout_ns")));
+    OC_TRY(oc_comm_open(&comm, NULL, oc_config_int(*config, "comm.start_timeout_ns")));
     *speaks = comm.rank == 0;
     bool several = comm.ranks > 1;
     memcpy(name, comm.name, sizeof name);

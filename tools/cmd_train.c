@@ -13,6 +13,10 @@
 static const oc_cli_option options[] = {
     {"out", "RUN", NULL, true, "folder of the run; absent or empty without --resume"},
     {"resume", NULL, NULL, false, "go on from the newest checkpoint in RUN; the result is that of an unbroken run"},
+    {"store", "HOST:PORT", NULL, false,
+     "where rank 0 runs: GPU ranks as plain processes that meet there; without it a launcher's ranks, or one"},
+    {"rank", "I", NULL, false, "with --store: which rank this process is, from 0"},
+    {"ranks", "N", NULL, false, "with --store: how many there are, 1 to 4096"},
     {NULL, NULL, NULL, false, NULL},
 };
 
@@ -75,13 +79,34 @@ static void log_close(int fd, oc_status status)
     if (fd >= 0) close(fd);
 }
 
+/* The place in a job without a launcher; *given false: no --store. */
+static oc_status place_read(oc_cli *cli, const oc_config *config, oc_comm_place *place, bool *given)
+{
+    int64_t rank = 0, ranks = 0;
+    *given = oc_cli_given(cli, "store");
+    if (oc_cli_given(cli, "rank") != *given || oc_cli_given(cli, "ranks") != *given)
+        return OC_FAIL(OC_EUSAGE, "--store, --rank and --ranks go together: all three, or none");
+    if (!*given) return OC_OK;
+    OC_TRY(oc_cli_int(cli, "ranks", 1, OC_COMM_RANKS_MAX, &ranks));
+    OC_TRY(oc_cli_int(cli, "rank", 0, ranks - 1, &rank));
+    *place = (oc_comm_place){oc_cli_text(cli, "store"), (int)rank, (int)ranks};
+    if (strcmp(oc_config_text(config, "backend"), "cpu") == 0)
+        return OC_FAIL(OC_EUSAGE,
+                       "--store is for ranks on GPUs, and backend is cpu: CPU ranks are started by mpirun or "
+                       "srun");
+    return OC_OK;
+}
+
 /* One rank of the job, or all of it. Rank 0 alone speaks, but for failures, which carry the rank's name. */
 static oc_status rank_run(oc_cli *cli, const oc_config *config)
 {
     oc_comm comm;
     oc_train_result result;
     char name[OC_COMM_NAME];
-    OC_TRY(oc_comm_open(&comm, oc_config_int(config, "comm.start_timeout_ns")));
+    oc_comm_place place;
+    bool placed;
+    OC_TRY(place_read(cli, config, &place, &placed));
+    OC_TRY(oc_comm_open(&comm, placed ? &place : NULL, oc_config_int(config, "comm.start_timeout_ns")));
     bool first = comm.rank == 0, several = comm.ranks > 1;
     memcpy(name, comm.name, sizeof name);
     if (!first) {
@@ -126,6 +151,7 @@ const oc_command oc_command_train = {
         "RUN/checkpoints and RUN/model, the bundle of the best validation loss. Ctrl-C finishes the step, saves\n"
         "and exits with 75 (SIGTERM and SIGUSR1 too); --resume goes on. configs/train.yaml explains every key.\n"
         "Started by mpirun or srun, the ranks share the work of train.shards: any number of them, the same weights.\n"
+        "GPU ranks also start as plain processes: each with --store HOST:PORT of rank 0, --rank I and --ranks N.\n"
         "Example: outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json\n"
         "         mpirun -n 4 outcry train configs/train.yaml --set data.dataset=eurusd.h5 --out run --json",
     .options = options,

@@ -110,7 +110,7 @@ oc_status oc_doctor_ranks(oc_cli *cli, const char *gpu)
     int64_t seconds;
     char name[OC_COMM_NAME], wrong[OC_CHECK_LINE] = "";
     OC_TRY(oc_cli_int(cli, "timeout", 1, 3600, &seconds));
-    OC_TRY(oc_comm_open(&comm, seconds * OC_SECOND_NS));
+    OC_TRY(oc_comm_open(&comm, NULL, seconds * OC_SECOND_NS));
     memcpy(name, comm.name, sizeof name);
     const bool first = comm.rank == 0, several = comm.ranks > 1;
     if (!first) cli->json = false;

@@ -1,6 +1,6 @@
 /* comm.h - what the ranks of one job say to each other. Six functions, and one that only tells what would be used; one
- * process (comm_single.c) and MPI (comm_mpi.c) stand behind them, the tests' double a third time. All ranks make the
- * same calls in the same order.
+ * process (comm_single.c), MPI (comm_mpi.c) and a TCP store (comm_store.c) stand behind them, the tests' double a
+ * fourth time. All ranks make the same calls in the same order.
  *
  * Every call ends in bounded time. Where a rank is dead, stopped or too slow, the call fails after its timeout and the
  * message names rank and host; where a rank has closed with a failure, all others get its message and its code. */
@@ -27,6 +27,7 @@ typedef struct oc_comm_call {
 
 typedef struct oc_comm_kind { /* what an implementation fills */
     const char *name;
+    bool agreements_only; /* moves what ranks agree on; gradients need another way (train/link.h) */
     oc_status (*exchange)(oc_comm *c, const oc_comm_call *call); /* adds to wait_ns and move_ns */
     void (*close)(oc_comm *c, oc_status status);
 } oc_comm_kind;
@@ -35,14 +36,21 @@ struct oc_comm {
     const oc_comm_kind *kind;
     void *state;
     int rank, ranks, local;   /* local: ranks on this host, this one counted */
+    int place;                /* which of these this one is, from 0 */
     char name[OC_COMM_NAME];  /* "rank 3 on host-b", for messages */
     int64_t wait_ns, move_ns; /* so far: until the last rank came, and until its bytes were here */
 };
 
+typedef struct oc_comm_place { /* of a process that no launcher started */
+    const char *store;         /* rank 0's host:port */
+    int rank, ranks;
+} oc_comm_place;
+
 oc_comm oc_comm_single(void); /* one rank: gather, broadcast and sum have nothing to do */
-/* The ranks of the launcher that started this process (mpirun, srun), one rank where none did. OC_EFAILED: it started
- * several, and this build cannot join them: never several jobs that each believe to be alone. */
-OC_MUST oc_comm_open(oc_comm *out, int64_t timeout_ns);
+/* Where place is given: the ranks that meet at its store, whoever started them. NULL: those of the launcher that
+ * started this process (mpirun, srun), one rank where none did. OC_EFAILED: it started several, and this build cannot
+ * join them: never several jobs that each believe to be alone. */
+OC_MUST oc_comm_open(oc_comm *out, const oc_comm_place *place, int64_t timeout_ns);
 const char *oc_comm_about(void); /* what oc_comm_open would use, one line for people */
 
 OC_MUST oc_comm_gather(oc_comm *c, const char *what, void *all, size_t bytes, int64_t timeout_ns);

@@ -12,16 +12,15 @@
 #include <limits.h>
 #include <mpi.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "train/guard.h"
 
 enum { BODY_BYTES = 512, WHAT_BYTES = 32, TAG_HEAD = 1, TAG_BODY = 2, NAP_NS = 50000, NAMED_MAX = 4 };
 enum { GRACE_SECONDS = 2, FINALIZE_SECONDS = 5 };
@@ -51,39 +50,6 @@ typedef struct mpi_state {
     bool told, broken;  /* a rank said that it failed; one did not answer */
     char failure[1024]; /* what broke it */
 } mpi_state;
-
-/* --- the timer --- */
-
-static char alarm_text[256];
-static volatile size_t alarm_bytes;
-
-static void on_alarm(int number)
-{
-    (void)number;
-    ssize_t put = write(STDERR_FILENO, alarm_text, alarm_bytes);
-    (void)put;
-    _exit(1);
-}
-
-static void guard(const oc_comm *c, const char *what, int64_t seconds)
-{
-    const struct itimerval value = {.it_value = {.tv_sec = (time_t)seconds}};
-    struct sigaction action;
-    if (what) {
-        int length = snprintf(alarm_text, sizeof alarm_text, "outcry: %s: %s has not returned for %lld s: ended\n",
-                              c->name, what, (long long)seconds);
-        alarm_bytes = length < (int)sizeof alarm_text ? (size_t)length : sizeof alarm_text - 1;
-        memset(&action, 0, sizeof action);
-        action.sa_handler = on_alarm;
-        (void)sigaction(SIGALRM, &action, NULL);
-    }
-    (void)setitimer(ITIMER_REAL, &value, NULL);
-}
-
-static int64_t guard_seconds(int64_t timeout_ns)
-{
-    return timeout_ns / OC_SECOND_NS + 1 + GRACE_SECONDS;
-}
 
 /* --- waiting --- */
 
@@ -327,9 +293,10 @@ static oc_status mpi_exchange(oc_comm *c, const oc_comm_call *call)
     if (call->bytes > INT_MAX)
         return OC_FAIL(OC_ELIMIT, "%s: %zu bytes from each rank; MPI moves at most %d", call->what, call->bytes,
                        INT_MAX);
-    guard(c, call->what, guard_seconds(call->timeout_ns + (call->sum ? ROLL_CALL_NS + SECOND_LOOK_NS : 0)));
+    train_guard(c->name, call->what,
+                train_guard_seconds(call->timeout_ns + (call->sum ? ROLL_CALL_NS + SECOND_LOOK_NS : 0)));
     oc_status status = exchange_guarded(c, s, call);
-    guard(c, NULL, 0);
+    train_guard(NULL, NULL, 0);
     return status;
 }
 
@@ -372,7 +339,7 @@ static void state_free(mpi_state *s)
 static void mpi_close(oc_comm *c, oc_status status)
 {
     mpi_state *s = c->state;
-    guard(c, "the end of MPI", FINALIZE_SECONDS + GRACE_SECONDS);
+    train_guard(c->name, "the end of MPI", FINALIZE_SECONDS + GRACE_SECONDS);
     if (s->broken) {
         oc_log(OC_LOG_ERROR, "%s: %s", c->name, s->failure);
         MPI_Abort(s->world, oc_status_exit_code(OC_EFAILED));
@@ -381,7 +348,7 @@ static void mpi_close(oc_comm *c, oc_status status)
     if (status != OC_OK && !s->told) others_tell(c, s, status);
     requests_drop(c, s);
     MPI_Finalize();
-    guard(c, NULL, 0);
+    train_guard(NULL, NULL, 0);
     state_free(s);
 }
 
@@ -417,7 +384,9 @@ static oc_status hosts_learn(oc_comm *out, mpi_state *s, int64_t timeout_ns)
     out->local = 0;
     for (int r = 0; r < out->ranks; r++) {
         s->hosts[r].name[sizeof s->hosts[r].name - 1] = '\0';
-        out->local += strcmp(s->hosts[r].name, s->hosts[out->rank].name) == 0;
+        const bool here = strcmp(s->hosts[r].name, s->hosts[out->rank].name) == 0;
+        out->local += here;
+        out->place += here && r < out->rank;
     }
     rank_name(s, out->rank, out->name);
     s->spin_ns = out->local <= sysconf(_SC_NPROCESSORS_ONLN) ? SPIN_NS : 0;
@@ -428,12 +397,12 @@ oc_status oc_comm_mpi_open(oc_comm *out, int64_t timeout_ns)
 {
     int provided, rank = 0, ranks = 1;
     mpi_state *s = NULL;
-    guard(out, "MPI_Init", guard_seconds(timeout_ns));
+    train_guard(out->name, "MPI_Init", train_guard_seconds(timeout_ns));
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         return OC_FAIL(OC_EFAILED, "MPI does not start; is this the MPI of the launcher?");
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    guard(out, NULL, 0);
+    train_guard(NULL, NULL, 0);
     *out = (oc_comm){.kind = &mpi_kind, .rank = rank, .ranks = ranks, .local = 1};
     snprintf(out->name, sizeof out->name, "rank %d", rank);
     oc_status status = state_take(out, &s);

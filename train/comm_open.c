@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "train/comm.h"
+#include "train/comm_store.h"
 #ifdef OUTCRY_MPI
 #include "train/comm_mpi.h"
 #endif
@@ -62,11 +62,15 @@ static const char *mpi_text(void)
 }
 #endif
 
-oc_status oc_comm_open(oc_comm *out, int64_t timeout_ns)
+oc_status oc_comm_open(oc_comm *out, const oc_comm_place *place, int64_t timeout_ns)
 {
     const char *launcher;
     int ranks = launched(&launcher);
     *out = oc_comm_single();
+    if (place) {
+        OC_TRY(oc_comm_store_open(out, place, timeout_ns));
+        return OC_OK;
+    }
     if (ranks == 1) return OC_OK;
     if (ranks < 1)
         return OC_FAIL(OC_EFAILED, "%s started more than %d ranks, or says no number of them", launcher,

@@ -163,6 +163,9 @@ static oc_status division_make(train_engine *e)
         return OC_FAIL(OC_ECONFIG,
                        "math is tf32 or bf16, but the CPU computes f32: set math to f32, or backend to cuda");
     e->tree = !e->p->o.allreduce;
+    if (e->comm->kind && e->comm->kind->agreements_only)
+        return OC_FAIL(OC_ECONFIG, "--store is for ranks on GPUs, whose gradients do not travel yet (NCCL): start CPU "
+                                   "ranks by mpirun or srun");
     e->worker_count = e->apart ? 1 : e->p->o.workers;
     e->shards_all = e->apart ? e->comm->ranks : e->p->o.shards;
     e->shard_windows = (e->p->o.batch + e->shards_all - 1) / e->shards_all;
