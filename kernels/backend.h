@@ -4,6 +4,7 @@
 #ifndef OC_KERNELS_BACKEND_H
 #define OC_KERNELS_BACKEND_H
 
+#include "kernels/link.h"
 #include "kernels/ops.h"
 
 #ifdef __cplusplus
@@ -20,6 +21,21 @@ typedef struct oc_backend_host {
     oc_status (*fail)(oc_status code, const char *place, int line, const char *message);
     oc_status (*trail)(oc_status code, const char *place, int line);
 } oc_backend_host;
+
+typedef enum { OC_LINK_GATHER, OC_LINK_SUM, OC_LINK_FINISH } oc_link_work;
+typedef struct oc_link_driver {
+    oc_status (*id)(oc_backend *b, unsigned char *id);
+    oc_status (*open)(oc_link *l, const oc_link_seat *seat); /* fills state; on failure nothing of it is left */
+    oc_status (*start)(oc_link *l, oc_link_work work, float *data, size_t count);
+    oc_status (*poll)(oc_link *l, bool *done);
+    void (*close)(oc_link *l);
+} oc_link_driver;
+
+struct oc_link {
+    oc_backend *b;
+    int rank, ranks;
+    void *state;
+};
 
 typedef struct oc_backend_driver {
     uint32_t abi;
@@ -41,6 +57,7 @@ typedef struct oc_backend_driver {
     oc_status (*replay)(oc_backend *b, oc_recording *recording);
     void (*recording_free)(oc_backend *b, oc_recording *recording);
     int (*libraries)(oc_library *out, int cap); /* a module's; NULL: none */
+    const oc_link_driver *link; /* NULL: its ranks move their vectors through the host */
     oc_ops ops;
 } oc_backend_driver;
 

@@ -55,6 +55,7 @@ typedef struct oc_backend_info {
     oc_math math;
     bool shares_host_memory;                   /* tensors may lie in plain memory of the process, and be read there */
     bool records;                              /* oc_backend_record_begin works; elsewhere just run the operations */
+    int device_index, devices;                 /* CUDA: which, of how many that this process sees */
     char device[64], reason[320];              /* "AMD EPYC …", "auto: no CUDA module …; so the CPU" */
     char products[48];                         /* CUDA: who takes training's large ones: hand, cuBLASLt 13.0.2 */
 } oc_backend_info;

@@ -8,7 +8,8 @@ oc_status oc_store_open(oc_store *s, const oc_backend_info *where, size_t bytes)
 {
     *s = (oc_store){.device = NULL};
     if (where->shares_host_memory) return OC_OK;
-    const oc_backend_config config = {.kind = where->kind, .arena_bytes = bytes}; /* computes nothing */
+    const oc_backend_config config = {
+        .kind = where->kind, .device = where->device_index, .arena_bytes = bytes}; /* computes nothing */
     OC_TRY(oc_backend_open(&s->device, &config));
     return OC_OK;
 }

@@ -40,14 +40,22 @@ static bool in_exchange(const train_hub *h)
     return h->call.sequence != 0;
 }
 
-/* "rank 3 on host-b, rank 5 on host-c and 2 more": those that have not come. */
-static void missing_names(const train_hub *h, bool door, char *text, size_t cap)
+static bool silent(const hub_peer *p, int64_t now)
 {
-    int count = 0;
+    return now - p->heard_ns > 2 * WIRE_BEAT_NS + WIRE_BEAT_NS / 2;
+}
+
+/* "rank 3 on host-b, rank 5 on host-c and 2 more": those that are not here (door), or have not come to the exchange; of
+ * the latter only those that give no sign of life, if there are any: the rest may just wait for them elsewhere. */
+static void missing_names(const train_hub *h, bool door, int64_t now, char *text, size_t cap)
+{
+    int count = 0, quiet = 0;
     size_t used = 0;
     char one[OC_COMM_NAME];
+    for (int r = 0; r < h->ranks; r++) quiet += !door && !h->peers[r].arrived && silent(&h->peers[r], now);
     for (int r = 0; r < h->ranks; r++) {
-        if (door ? h->peers[r].here : h->peers[r].arrived) continue;
+        const hub_peer *p = &h->peers[r];
+        if (door ? p->here : p->arrived || (quiet && !silent(p, now))) continue;
         if (count++ >= NAMED_MAX) continue;
         name(h, r, one);
         used += (size_t)snprintf(text + used, cap - used, "%s%s", count > 1 ? ", " : "", one);
@@ -318,7 +326,7 @@ static void lateness_look(train_hub *h, int64_t now)
 {
     char names[NAMED_MAX * (OC_COMM_NAME + 2) + 32] = "";
     if (h->sequence == 0 && now - h->opened_ns > h->timeout_ns) {
-        missing_names(h, true, names, sizeof names);
+        missing_names(h, true, now, names, sizeof names);
         verdict(h, OC_EFAILED, "%s of %d did not come to the store in %.1f s%s%s", names, h->ranks,
                 (double)(now - h->opened_ns) * 1e-9, h->refused[0] ? "; refused was: " : "", h->refused);
     }
@@ -326,7 +334,7 @@ static void lateness_look(train_hub *h, int64_t now)
         int64_t heard_ns = 0;
         for (int r = 0; r < h->ranks; r++)
             if (!h->peers[r].arrived && h->peers[r].heard_ns > heard_ns) heard_ns = h->peers[r].heard_ns;
-        missing_names(h, false, names, sizeof names);
+        missing_names(h, false, now, names, sizeof names);
         verdict(h, OC_EFAILED,
                 "no answer from %s for %.1f s (%s, exchange %llu), last sign of life %.1f s ago: stopped, stuck or too "
                 "slow; comm.timeout_ns says how long is waited; --resume goes on from the last checkpoint",

@@ -166,6 +166,17 @@ static oc_status store_exchange(oc_comm *c, const oc_comm_call *call)
     return OC_OK;
 }
 
+/* While this rank waits for something else: whatever comes now is the end. */
+static oc_status store_look(oc_comm *c, const char *what)
+{
+    store_state *s = c->state;
+    wire_head head;
+    struct pollfd p = {.fd = s->fd, .events = POLLIN};
+    if (s->over || poll(&p, 1, 0) <= 0) return OC_OK;
+    OC_TRY(frame_await(s, WIRE_VERDICT, what, &head, oc_clock_monotonic_ns(), WIRE_GRACE_NS));
+    return OC_OK;
+}
+
 /* --- signs of life --- */
 
 static void *pulse_main(void *argument)
@@ -242,7 +253,7 @@ static void store_close(oc_comm *c, oc_status status)
 /* --- the beginning --- */
 
 static const oc_comm_kind store_kind = {
-    .name = "store", .agreements_only = true, .exchange = store_exchange, .close = store_close};
+    .name = "store", .agreements_only = true, .exchange = store_exchange, .close = store_close, .look = store_look};
 
 static int connect_to(const struct addrinfo *a, int64_t deadline)
 {

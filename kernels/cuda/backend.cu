@@ -79,6 +79,8 @@ static OC_MUST device_take(oc_backend *b, oc_cuda *c, int wish)
     c->multiprocessors = p.multiProcessorCount;
     c->shared_max = p.sharedMemPerBlockOptin;
     b->info.kind = OC_BACKEND_CUDA;
+    b->info.device_index = wish;
+    b->info.devices = count;
     snprintf(b->info.device, sizeof b->info.device, "%.*s", (int)sizeof b->info.device - 1, p.name);
     snprintf(b->info.reason, sizeof b->info.reason, "cuda: device %d, compute capability %d.%d, %d multiprocessors",
              wish, p.major, p.minor, p.multiProcessorCount);
@@ -266,6 +268,7 @@ static void driver_fill(oc_backend_driver &d)
     d.replay = oc_cuda_replay;
     d.recording_free = oc_cuda_recording_free;
     d.libraries = oc_cuda_libraries;
+    d.link = &oc_cuda_link;
     d.ops.gather_scale = oc_cuda_gather_scale;
     d.ops.lstm_packed_bytes = oc_cuda_lstm_packed_bytes;
     d.ops.lstm_pack = oc_cuda_lstm_pack;

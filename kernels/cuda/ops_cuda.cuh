@@ -11,6 +11,7 @@ OC_MUST oc_cuda_record_end(oc_backend *b, oc_recording **out);
 void oc_cuda_record_drop(oc_backend *b);
 OC_MUST oc_cuda_replay(oc_backend *b, oc_recording *recording);
 void oc_cuda_recording_free(oc_backend *b, oc_recording *recording);
+extern const oc_link_driver oc_cuda_link; /* link_nccl.cu */
 
 OC_MUST oc_cuda_gather_scale(oc_backend *b, oc_tensor rows, oc_tensor index, oc_tensor mean, oc_tensor scale,
                              float clip, oc_tensor x);

@@ -5,6 +5,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/backend.cu
     cuda/library.cu
     cuda/linear.cu
+    cuda/link_nccl.cu
     cuda/loss.cu
     cuda/lstm.cu
     cuda/lstm_backward.cu

@@ -14,6 +14,7 @@ enum cudaError_t {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
+    cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700,
     cudaErrorLaunchFailure = 719,
     cudaErrorStreamCaptureUnsupported = 900,
@@ -60,6 +61,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsign
 cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t work);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaGetLastError();
 const char *cudaGetErrorName(cudaError_t code);
 const char *cudaGetErrorString(cudaError_t code);
@@ -71,6 +73,7 @@ namespace emulation
 void hand_out(void *at, size_t bytes);
 /* The environment makes failures, so that a test sees what the program makes of them:
  *   OUTCRY_EMULATION_FAIL=NAME   the launch of the first kernel whose name has NAME in it reports an illegal address
+ *   OUTCRY_EMULATION_BUSY=N      from the Nth question on whether a stream is done, it never is
  *   OUTCRY_EMULATION_MEMORY=N    the device has N bytes
  *   OUTCRY_EMULATION_DEVICES=0   no device   */
 

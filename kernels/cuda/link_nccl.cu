@@ -1,0 +1,162 @@
+/* link_nccl.cu - kernels/link.h by NCCL: one communicator a rank, made so that none of its calls blocks by contract;
+ * the library comes by dlopen ("libnccl.so.2", or OUTCRY_NCCL), once a process. States: starting -> ready -> working ->
+ * ready ... -> finishing -> finished; a poll moves it on, and whatever fails leaves it to be aborted. Traffic: gather
+ * moves R - 1 vectors to each rank, sum about two. Not run on a GPU: the state machine runs against a double
+ * (tests/emulation/fake_nccl.c). */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernels/cuda/nccl_api.h"
+#include "kernels/cuda/ops_cuda.cuh"
+
+/* ---------------------------------------------------------------- the library */
+static struct {
+#define MEMBER(name, result, parameters) result(*name) parameters;
+    OC_NCCL_CALLS(MEMBER)
+#undef MEMBER
+    int version;
+    char why[400]; /* where it is not there */
+} nccl;
+static pthread_once_t nccl_once = PTHREAD_ONCE_INIT;
+
+template <class F> static bool symbol_find(void *library, const char *name, F *out)
+{
+    void *found = dlsym(library, name);
+    memcpy(out, &found, sizeof found); /* ISO C++ has no cast for it */
+    if (!found) snprintf(nccl.why, sizeof nccl.why, "the NCCL that was found has no %s: 2.14 or later is needed", name);
+    return found != nullptr;
+}
+
+static void nccl_load()
+{
+    const char *wish = getenv("OUTCRY_NCCL");
+    const char *name = wish && *wish ? wish : "libnccl.so.2";
+    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL); /* stays: its threads may run until the process ends */
+    if (!library) {
+        snprintf(nccl.why, sizeof nccl.why, "NCCL cannot be loaded: %.300s", dlerror());
+        return;
+    }
+    bool whole = true;
+#define FIND(name, result, parameters) whole = whole && symbol_find(library, #name, &nccl.name);
+    OC_NCCL_CALLS(FIND)
+#undef FIND
+    if (!whole) return;
+    if (nccl.ncclGetVersion(&nccl.version) != OC_NCCL_SUCCESS)
+        snprintf(nccl.why, sizeof nccl.why, "%.300s does not tell its version", name);
+    else if (nccl.version < OC_NCCL_VERSION_MIN)
+        snprintf(nccl.why, sizeof nccl.why, "%.300s is version %d, of before 2.14: its calls may block for ever", name,
+                 nccl.version);
+}
+
+static OC_MUST nccl_ready()
+{
+    (void)pthread_once(&nccl_once, nccl_load);
+    if (nccl.why[0]) return OC_FAIL(OC_EFAILED, "ranks on GPUs: %s", nccl.why);
+    return OC_OK;
+}
+
+/* ---------------------------------------------------------------- a link */
+typedef enum { STARTING, READY, WORKING, FINISHING, FINISHED, BROKEN } link_phase;
+typedef struct nccl_link {
+    oc_nccl_comm *comm;
+    link_phase phase;
+    const char *call; /* whose outcome the next poll tells */
+} nccl_link;
+
+static nccl_link *state_of(oc_link *l)
+{
+    return (nccl_link *)l->state;
+}
+
+/* Started or done; anything else is a failure in NCCL's words. */
+static OC_MUST outcome(nccl_link *n, oc_nccl_result result, const char *call)
+{
+    if (result == OC_NCCL_SUCCESS || result == OC_NCCL_IN_PROGRESS) return OC_OK;
+    n->phase = BROKEN;
+    const char *text = nccl.ncclGetErrorString(result), *more = n->comm ? nccl.ncclGetLastError(n->comm) : nullptr;
+    return OC_FAIL(OC_EFAILED, "NCCL: %s failed: %.200s%s%.400s; NCCL_DEBUG=WARN says more", call, text ? text : "?",
+                   more && *more ? ": " : "", more ? more : "");
+}
+
+static oc_status link_id(oc_backend *, unsigned char *id)
+{
+    oc_nccl_id made;
+    nccl_link none = {nullptr, STARTING, nullptr};
+    static_assert(sizeof made == OC_LINK_ID_BYTES, "an id travels whole");
+    OC_TRY(nccl_ready());
+    OC_TRY(outcome(&none, nccl.ncclGetUniqueId(&made), "ncclGetUniqueId"));
+    memcpy(id, &made, sizeof made);
+    return OC_OK;
+}
+
+static void link_close(oc_link *l)
+{
+    nccl_link *n = state_of(l);
+    if (!n) return;
+    if (n->comm) (void)(n->phase == FINISHED ? nccl.ncclCommDestroy(n->comm) : nccl.ncclCommAbort(n->comm));
+    free(n);
+    l->state = nullptr;
+}
+
+static oc_status link_open(oc_link *l, const oc_link_seat *seat)
+{
+    oc_nccl_id id;
+    oc_nccl_config config = {sizeof config, OC_NCCL_CONFIG_MAGIC, OC_NCCL_VERSION_MIN, 0};
+    OC_TRY(nccl_ready());
+    OC_TRY(oc_cuda_result(l->b, cudaSetDevice(oc_cuda_of(l->b)->device), "choosing the device"));
+    nccl_link *n = (nccl_link *)calloc(1, sizeof *n);
+    if (!n) return OC_FAIL(OC_EMEMORY, "NCCL: no memory for a link");
+    l->state = n;
+    n->call = "ncclCommInitRankConfig";
+    memcpy(&id, seat->id, sizeof id);
+    const oc_nccl_result result = nccl.ncclCommInitRankConfig(&n->comm, seat->ranks, id, seat->rank, &config);
+    oc_status status = outcome(n, result, n->call);
+    if (status == OC_OK && !n->comm) status = OC_FAIL(OC_EFAILED, "NCCL: %s made no communicator", n->call);
+    if (status != OC_OK) link_close(l);
+    return status;
+}
+
+static oc_status link_start(oc_link *l, oc_link_work work, float *data, size_t count)
+{
+    nccl_link *n = state_of(l);
+    void *stream = (void *)oc_cuda_of(l->b)->stream;
+    oc_nccl_result result = OC_NCCL_SUCCESS;
+    assert(n->phase == READY);
+    n->phase = work == OC_LINK_FINISH ? FINISHING : WORKING;
+    if (work == OC_LINK_GATHER) {
+        n->call = "ncclAllGather";
+        result = nccl.ncclAllGather(data + (size_t)l->rank * count, data, count, OC_NCCL_FLOAT, n->comm, stream);
+    } else if (work == OC_LINK_SUM) {
+        n->call = "ncclAllReduce";
+        result = nccl.ncclAllReduce(data, data, count, OC_NCCL_FLOAT, OC_NCCL_SUM, n->comm, stream);
+    } else {
+        n->call = "ncclCommFinalize";
+        result = nccl.ncclCommFinalize(n->comm);
+    }
+    OC_TRY(outcome(n, result, n->call));
+    return OC_OK;
+}
+
+static oc_status link_poll(oc_link *l, bool *done)
+{
+    nccl_link *n = state_of(l);
+    oc_nccl_result state = OC_NCCL_SUCCESS;
+    *done = false;
+    if (n->phase == BROKEN) return OC_FAIL(OC_EFAILED, "NCCL: %s failed before", n->call);
+    OC_TRY(outcome(n, nccl.ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError"));
+    OC_TRY(outcome(n, state, n->call));
+    if (state == OC_NCCL_IN_PROGRESS) return OC_OK;
+    if (n->phase == WORKING) {
+        const cudaError_t error = cudaStreamQuery(oc_cuda_of(l->b)->stream);
+        if (error == cudaErrorNotReady) return OC_OK;
+        if (error != cudaSuccess) n->phase = BROKEN;
+        OC_TRY(oc_cuda_result(l->b, error, n->call));
+    }
+    n->phase = n->phase == FINISHING ? FINISHED : READY;
+    *done = true;
+    return OC_OK;
+}
+
+const oc_link_driver oc_cuda_link = {link_id, link_open, link_start, link_poll, link_close};

@@ -1,0 +1,36 @@
+/* link.h - vectors between the devices of a job's ranks, without the host between them: NCCL behind the CUDA backend,
+ * nothing behind the CPU's. All ranks make the same calls in the same order. Every call only starts something, on the
+ * backend's stream, behind what was enqueued before; oc_link_poll says when it is done, and the next may start only
+ * then. Nothing here waits or knows which rank does not come: the caller bounds the time (train/link.h). */
+#ifndef OC_KERNELS_LINK_H
+#define OC_KERNELS_LINK_H
+
+#include "kernels/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { OC_LINK_ID_BYTES = 128 };
+
+typedef struct oc_link oc_link;
+typedef struct oc_link_seat {
+    unsigned char id[OC_LINK_ID_BYTES]; /* of the whole job: rank 0 makes it, the others are told */
+    int rank, ranks;
+} oc_link_seat;
+
+/* OC_EFAILED: no NCCL, and why. */
+OC_MUST oc_link_id(oc_backend *b, unsigned char id[OC_LINK_ID_BYTES]);
+OC_MUST oc_link_open(oc_link **out, oc_backend *b, const oc_link_seat *seat); /* the backend outlives it */
+/* all [ranks][count]: each rank's own block lies in its place, all blocks on every rank afterwards. */
+OC_MUST oc_link_gather(oc_link *l, float *all, size_t count);
+/* The sum of all ranks' data, in an order that NCCL chooses: the same bits on every rank, others for other counts. */
+OC_MUST oc_link_sum(oc_link *l, float *data, size_t count);
+OC_MUST oc_link_finish(oc_link *l);           /* before a close in order */
+OC_MUST oc_link_poll(oc_link *l, bool *done); /* a failure of what was started is returned here */
+void oc_link_close(oc_link *l);               /* what is not finished is aborted; NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
