@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 /* Both sides compare it first. Goes up with every change of this header or of ops.h. */
-enum { OC_BACKEND_ABI = 3 };
+enum { OC_BACKEND_ABI = 4 };
 
 /* One failing call = one call through here: the message is complete, `place` is the source file of the module. */
 typedef struct oc_backend_host {
@@ -22,7 +22,7 @@ typedef struct oc_backend_host {
     oc_status (*trail)(oc_status code, const char *place, int line);
 } oc_backend_host;
 
-typedef enum { OC_LINK_GATHER, OC_LINK_SUM, OC_LINK_FINISH } oc_link_work;
+typedef enum { OC_LINK_GATHER, OC_LINK_SUM } oc_link_work;
 typedef struct oc_link_driver {
     oc_status (*id)(oc_backend *b, unsigned char *id);
     oc_status (*open)(oc_link *l, const oc_link_seat *seat); /* fills state; on failure nothing of it is left */

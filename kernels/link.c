@@ -53,11 +53,6 @@ oc_status oc_link_sum(oc_link *l, float *data, size_t count)
     return start(l, OC_LINK_SUM, data, count);
 }
 
-oc_status oc_link_finish(oc_link *l)
-{
-    return start(l, OC_LINK_FINISH, NULL, 0);
-}
-
 oc_status oc_link_poll(oc_link *l, bool *done)
 {
     OC_TRY(l->b->driver->link->poll(l, done));

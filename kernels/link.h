@@ -26,9 +26,9 @@ OC_MUST oc_link_open(oc_link **out, oc_backend *b, const oc_link_seat *seat); /*
 OC_MUST oc_link_gather(oc_link *l, float *all, size_t count);
 /* The sum of all ranks' data, in an order that NCCL chooses: the same bits on every rank, others for other counts. */
 OC_MUST oc_link_sum(oc_link *l, float *data, size_t count);
-OC_MUST oc_link_finish(oc_link *l);           /* before a close in order */
 OC_MUST oc_link_poll(oc_link *l, bool *done); /* a failure of what was started is returned here */
-void oc_link_close(oc_link *l);               /* what is not finished is aborted; NULL is fine */
+/* Waits for nobody: what is under way is aborted. So all ranks should have said that they are done. NULL is fine. */
+void oc_link_close(oc_link *l);
 
 #ifdef __cplusplus
 }

@@ -30,7 +30,7 @@ typedef struct oc_comm_kind { /* what an implementation fills */
     bool agreements_only; /* moves what ranks agree on; gradients need another way (train/link.h) */
     oc_status (*exchange)(oc_comm *c, const oc_comm_call *call); /* adds to wait_ns and move_ns */
     void (*close)(oc_comm *c, oc_status status);
-    /* Between exchanges, at once: fails where the job is already known to be over. NULL: it is not known before the next */
+    /* Between exchanges, at once: fails where the job is known to be over. NULL: the next exchange will tell. */
     oc_status (*look)(oc_comm *c, const char *what);
 } oc_comm_kind;
 

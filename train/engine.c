@@ -2,8 +2,9 @@
  * weights are shared. A rank has S / R neighbouring shards, which are a subtree of the fixed tree: it sums them, all
  * ranks get all sums, and each sums those by the upper part of the same tree and takes the same step; with `reduce:
  * allreduce` the network sums, in an order of its own. Everything is taken in open; a step allocates nothing.
- * A device with memory of its own (store.h) holds rows, weights and gradients; one graph takes a rank's whole part of
- * the batch as one shard, and the host gets loss and norm, and the weights when asked (train_engine_get). */
+ * A device with memory of its own (store.h) holds rows, weights and gradients; one graph takes a rank's shards one
+ * after the other, ranks' sums go from device to device (link.h), and the host gets loss and norm, and the weights when
+ * asked (train_engine_get). */
 #include "train/engine_parts.h"
 
 #include <assert.h>
@@ -11,6 +12,9 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "train/guard.h"
+
+enum { RELEASE_SECONDS = 5 };
 
 void train_worker_fail(train_worker *w, oc_status status)
 {
@@ -35,7 +39,7 @@ oc_status train_team_run(train_engine *e, oc_team_work work)
 static oc_status graphs_open(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    const oc_backend_config backend = {.kind = o->backend, .math = o->math};
+    const oc_backend_config backend = {.kind = o->backend, .device = e->gpu, .math = o->math};
     oc_graph_rule rule = {.dropout = (float)o->dropout, .head_dropout = (float)o->head_dropout, .seed = o->seed};
     rule.loss.label_smoothing = (float)o->label_smoothing;
     rule.loss.horizons = o->shape.horizons;
@@ -64,11 +68,11 @@ static void demands_make(train_engine *e, demand all[DEMANDS])
 {
     const size_t total = e->p->parameters.total, apart = e->apart, steps = (size_t)e->steps_max;
     const size_t batch = (size_t)e->p->o.batch, horizons = (size_t)e->p->o.shape.horizons;
-    const bool alone = apart && e->comm->ranks == 1;
-    oc_graph *graph = e->workers[0].graph; /* not there yet where its own memory was too much */
+    const bool whole = apart && e->shards_all == 1; /* then it is the gradient */
+    oc_graph *graph = e->workers[0].graph;          /* not there yet where its own memory was too much */
     const demand list[DEMANDS] = {
         {&e->packed, graph ? oc_graph_packed_bytes(graph) : 0, 1, "packed weights"},
-        {&e->partials, alone ? 0 : total * (size_t)e->shards, sizeof(float), "gradients"}, /* alone: into gradient */
+        {&e->partials, whole ? 0 : total * (size_t)e->shards, sizeof(float), "gradients"},
         {&e->gradient, total, sizeof(float), "gradients"},
         {&e->sums, total * train_sums_count(e), sizeof(float), "gradients of all ranks"},
         {&e->rows, apart * train_rows_room(e) * e->p->d->width, sizeof(float),
@@ -133,11 +137,7 @@ static oc_status demands_take(train_engine *e)
 static oc_status buffers_take(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    size_t total = e->p->parameters.total, ranks = (size_t)e->comm->ranks, horizons = (size_t)o->shape.horizons;
-    e->sums_host = e->sums;
-    if (e->apart && ranks > 1)
-        OC_TRY(
-            oc_memory_new_array(&e->sums_host, total * train_sums_count(e), sizeof *e->sums_host, "ranks' gradients"));
+    size_t ranks = (size_t)e->comm->ranks, horizons = (size_t)o->shape.horizons;
     OC_TRY(oc_memory_new_array(&e->losses, (size_t)e->shards_all, sizeof *e->losses, "losses"));
     if (e->apart && e->stream.blocks > 0)
         OC_TRY(oc_memory_new_array(&e->valid_index, (size_t)e->shard_windows, sizeof *e->valid_index, "validation"));
@@ -150,25 +150,46 @@ static oc_status buffers_take(train_engine *e)
     return OC_OK;
 }
 
-/* Where the job will run decides how it is divided: a probe without memory asks. */
-static oc_status division_make(train_engine *e)
+/* A GPU for each rank of a host; where a process sees only one, whoever started it has chosen. */
+static oc_status device_choose(train_engine *e, int devices)
 {
-    const size_t ranks = (size_t)e->comm->ranks;
-    const oc_backend_config config = {.kind = e->p->o.backend, .math = e->p->o.math};
+    const oc_comm *c = e->comm;
+    e->gpu = devices > 1 ? c->place : 0;
+    if (devices <= 1 || devices >= c->local) return OC_OK;
+    return OC_FAIL(OC_ECONFIG, "%d ranks on this host see %d GPUs: a GPU serves one rank", c->local, devices);
+}
+
+/* Where the job will run decides how it is divided: a probe without memory asks. */
+static oc_status place_find(train_engine *e)
+{
+    const train_options *o = &e->p->o;
+    const oc_backend_config config = {.kind = o->backend, .math = o->math};
     oc_backend *probe;
     OC_TRY(oc_backend_open(&probe, &config));
-    e->apart = !oc_backend_describe(probe)->shares_host_memory;
+    const oc_backend_info info = *oc_backend_describe(probe);
     oc_backend_close(probe);
-    if (!e->apart && e->p->o.math != OC_MATH_F32)
+    e->apart = !info.shares_host_memory;
+    if (!e->apart && o->math != OC_MATH_F32)
         return OC_FAIL(OC_ECONFIG,
                        "math is tf32 or bf16, but the CPU computes f32: set math to f32, or backend to cuda");
-    e->tree = !e->p->o.allreduce;
-    if (e->comm->kind && e->comm->kind->agreements_only)
-        return OC_FAIL(OC_ECONFIG, "--store is for ranks on GPUs, whose gradients do not travel yet (NCCL): start CPU "
-                                   "ranks by mpirun or srun");
-    e->worker_count = e->apart ? 1 : e->p->o.workers;
-    e->shards_all = e->apart ? e->comm->ranks : e->p->o.shards;
-    e->shard_windows = (e->p->o.batch + e->shards_all - 1) / e->shards_all;
+    if (!e->apart && e->comm->kind && e->comm->kind->agreements_only)
+        return OC_FAIL(OC_ECONFIG,
+                       "--store is for ranks on GPUs, and this one computes on a CPU (%s): CPU ranks are started by "
+                       "mpirun or srun",
+                       info.reason);
+    OC_TRY(device_choose(e, info.devices));
+    return OC_OK;
+}
+
+static oc_status division_make(train_engine *e)
+{
+    const train_options *o = &e->p->o;
+    const size_t ranks = (size_t)e->comm->ranks;
+    OC_TRY(place_find(e));
+    e->tree = !o->allreduce;
+    e->worker_count = e->apart ? 1 : o->workers;
+    e->shards_all = o->shards;
+    e->shard_windows = (o->batch + e->shards_all - 1) / e->shards_all;
     e->shards = e->shards_all / e->comm->ranks;
     e->shard_first = e->comm->rank * e->shards;
     e->valid_block = (e->p->valid.count + ranks - 1) / ranks;
@@ -182,7 +203,7 @@ static oc_status memory_explain(train_engine *e, oc_status status)
     demand all[DEMANDS];
     char text[400] = "", before[TRAIN_MESSAGE_BYTES];
     size_t bytes = 0;
-    const oc_backend_config config = {.kind = OC_BACKEND_CUDA, .math = e->p->o.math};
+    const oc_backend_config config = {.kind = OC_BACKEND_CUDA, .device = e->gpu, .math = e->p->o.math};
     if (status != OC_EMEMORY || !e->apart) return status;
     snprintf(before, sizeof before, "%s", oc_status_message());
     if (oc_graph_bytes(&config, &e->p->o.shape, e->shard_windows, true, &bytes) != OC_OK) bytes = 0;
@@ -205,6 +226,8 @@ static oc_status engine_fill(train_engine *e)
     if (status != OC_OK) return memory_explain(e, status);
     OC_TRY(buffers_take(e));
     OC_TRY(train_steps_open(e));
+    if (e->apart && e->comm->ranks > 1)
+        OC_TRY(train_link_open(&e->link, e->comm, train_backend(e), e->p->o.comm_start_timeout_ns));
     return OC_OK;
 }
 
@@ -225,13 +248,16 @@ oc_status train_engine_open(train_engine **out, const train_plan *p, oc_comm *co
 void train_engine_close(train_engine *e)
 {
     if (!e) return;
+    const bool broken = train_link_broken(e->link); /* then the device may never be done */
+    train_link_close(e->link);
+    if (broken) train_guard(e->comm->name, "letting go of the GPU", RELEASE_SECONDS);
     if (e->team) oc_team_close(e->team);
     train_steps_close(e);
     for (int i = 0; e->workers && i < e->worker_count; i++) {
         if (e->workers[i].graph) oc_graph_close(e->workers[i].graph);
     }
-    if (e->apart) oc_memory_free(e->sums_host);
     oc_store_close(&e->store);
+    if (broken) train_guard(NULL, NULL, 0);
     train_rows_close(e);
     void *const blocks[] = {e->workers, e->losses, e->valid_target, e->valid_index, e->logits, e->hashes};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) oc_memory_free(blocks[i]);
@@ -293,18 +319,20 @@ size_t train_work_next(train_engine *e)
     return atomic_fetch_add_explicit(&e->next, 1, memory_order_relaxed);
 }
 
-/* The ranks' losses and sums into losses and sums. */
+/* The ranks' losses and sums into losses and sums. Everyone has come once losses are there: who does not is named. */
 oc_status train_ranks_exchange(train_engine *e)
 {
     const int64_t timeout_ns = e->p->o.comm_timeout_ns;
-    const size_t total = e->p->parameters.total, own = e->tree ? (size_t)e->comm->rank * total : 0;
-    OC_TRY(oc_store_get(&e->store, e->sums_host + own, e->sums + own, total * sizeof *e->sums));
+    const size_t total = e->p->parameters.total;
     OC_TRY(oc_comm_gather(e->comm, "losses", e->losses, (size_t)e->shards * sizeof *e->losses, timeout_ns));
-    if (e->tree)
-        OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums_host, total * sizeof *e->sums, timeout_ns));
+    if (e->link && e->tree)
+        OC_TRY(train_link_gather(e->link, "gradients", e->sums, total, timeout_ns));
+    else if (e->link)
+        OC_TRY(train_link_sum(e->link, "gradients", e->sums, total, timeout_ns));
+    else if (e->tree)
+        OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums, total * sizeof *e->sums, timeout_ns));
     else
-        OC_TRY(oc_comm_sum(e->comm, "gradients", e->sums_host, total, timeout_ns));
-    OC_TRY(oc_store_put(&e->store, e->sums, e->sums_host, total * train_sums_count(e) * sizeof *e->sums));
+        OC_TRY(oc_comm_sum(e->comm, "gradients", e->sums, total, timeout_ns));
     return OC_OK;
 }
 

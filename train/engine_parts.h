@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "nn/store.h"
+#include "train/link.h"
 #include "train/engine.h"
 
 enum { TRAIN_MESSAGE_BYTES = 512 };
@@ -77,7 +78,9 @@ struct train_engine {
     void *packed;
     float *partials, *gradient; /* [S/R,P] [P] */
     bool tree;                  /* false: reduce is allreduce */
-    float *sums, *sums_host;    /* [R,P], [P] without the tree; where a device is apart, also on the host */
+    float *sums;                /* [R,P], [P] without the tree */
+    train_link *link;           /* of ranks whose devices are apart: moves sums between them */
+    int gpu;                    /* which of this process's devices */
     float *rows;                /* [rows, width], the dataset's own where memory is shared; two halves where streamed */
     train_stream stream;
     int64_t *valid_index;     /* of a piece of the validation, streamed only */

@@ -9,11 +9,10 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "train/guard.h"
 
-enum { NAP_NS = 50000, CLOSE_SECONDS = 3 };
+enum { NAP_NS = 50000, CLOSE_SECONDS = 5 };
 #define SPIN_NS      (2 * OC_SECOND_NS / 1000)
 #define ROLL_CALL_NS (3 * OC_SECOND_NS / 2) /* within the guard's grace */
 
@@ -96,17 +95,7 @@ bool train_link_broken(const train_link *l)
 void train_link_close(train_link *l)
 {
     if (!l) return;
-    train_guard(l->comm->name, "the end of NCCL", 2 * CLOSE_SECONDS);
-    if (l->link && !l->broken) {
-        const int64_t start = oc_clock_monotonic_ns();
-        bool done = false;
-        oc_status status = oc_link_finish(l->link);
-        while (status == OC_OK && !done && oc_clock_monotonic_ns() - start < CLOSE_SECONDS * OC_SECOND_NS) {
-            status = oc_link_poll(l->link, &done);
-            nap(oc_clock_monotonic_ns() - start);
-        }
-        if (!done) oc_log(OC_LOG_DEBUG, "train: %s: NCCL does not end in order and is aborted", l->comm->name);
-    }
+    train_guard(l->comm->name, "the end of NCCL", CLOSE_SECONDS);
     oc_link_close(l->link);
     train_guard(NULL, NULL, 0);
     oc_memory_free(l);

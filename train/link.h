@@ -14,7 +14,8 @@ OC_MUST train_link_open(train_link **out, oc_comm *comm, oc_backend *b, int64_t 
 OC_MUST train_link_gather(train_link *l, const char *what, float *all, size_t count, int64_t timeout_ns);
 /* data [count]: the sum over the ranks, in NCCL's order. */
 OC_MUST train_link_sum(train_link *l, const char *what, float *data, size_t count, int64_t timeout_ns);
-/* In order where nothing failed and all ranks come here; else it aborts. Bounded; NULL is fine. */
+/* Waits for nobody: ranks that go on to it have agreed over comm that all are done, or have failed. Bounded. NULL is
+ * fine. */
 void train_link_close(train_link *l);
 /* One has failed: what waits for the device may wait for ever. */
 bool train_link_broken(const train_link *l);

@@ -217,6 +217,12 @@ static void job_say(const train_job *j)
     const oc_backend_info *backend = train_engine_backend(j->engine);
     oc_log(OC_LOG_INFO, "train: %s: on %s (%s), %d threads", j->out, backend->device, backend->reason,
            train_engine_workers(j->engine));
+    const int shards = j->plan->o.shards / j->comm->ranks;
+    if (backend->kind == OC_BACKEND_CUDA && shards > 1 && j->comm->ranks == 1)
+        oc_log(OC_LOG_INFO,
+               "train: %s: the GPU takes %d shards of %d windows one after the other, so that other numbers "
+               "of ranks give its weights; a job that stays on one GPU is faster with train.shards: 1",
+               j->out, shards, (j->plan->o.batch + j->plan->o.shards - 1) / j->plan->o.shards);
     if (j->comm->ranks > 1)
         oc_log(OC_LOG_INFO, "train: %d ranks, %d on this host: each %d of %d shards and all %zu rows", j->comm->ranks,
                j->comm->local, j->plan->o.shards / j->comm->ranks, j->plan->o.shards, j->plan->d->rows);

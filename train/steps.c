@@ -146,26 +146,55 @@ static oc_status step_finish(train_engine *e, const train_weights *w)
 
 /* --- a device that is alone --- */
 
+/* Losses add up on the device, in shard order from 0: the bits of the host's sum where ranks exchange. */
+static oc_status shard_enqueue(train_engine *e, int shard, float *gradient)
+{
+    size_t first, last;
+    oc_backend *b = train_backend(e);
+    const train_places *at = &e->at;
+    oc_team_split((size_t)e->count, shard, e->shards_all, &first, &last);
+    if (first == last) { /* the last batch of an epoch may leave shards without a window */
+        OC_TRY(oc_backend_ops(b)->fill(b, 0.0f, train_vector(gradient, e->p->parameters.total)));
+        return OC_OK;
+    }
+    const oc_graph_batch batch = {.rows = train_all_rows(e),
+                                  .index = at->index + first,
+                                  .target = at->target + first * (size_t)e->p->o.shape.horizons,
+                                  .count = (int)(last - first),
+                                  .sample_first = first,
+                                  .keys = at->state->keys,
+                                  .placed = true};
+    OC_TRY(oc_graph_train_enqueue(e->workers[0].graph, e->flat, e->packed, &batch, &at->state->loss_sum,
+                                  &at->state->weight_sum, gradient));
+    return OC_OK;
+}
+
+static oc_status shards_enqueue(train_engine *e)
+{
+    oc_backend *b = train_backend(e);
+    const size_t total = e->p->parameters.total;
+    if (e->shards_all == 1) {
+        OC_TRY(shard_enqueue(e, 0, e->gradient));
+        return OC_OK;
+    }
+    for (int i = 0; i < e->shards_all; i++) OC_TRY(shard_enqueue(e, i, e->partials + (size_t)i * total));
+    OC_TRY(
+        oc_backend_ops(b)->tree_sum(b, sums_of(e->partials, e->shards_all, total), train_vector(e->gradient, total)));
+    return OC_OK;
+}
+
 static oc_status step_enqueue(train_engine *e)
 {
     oc_backend *b = train_backend(e);
-    oc_graph *graph = e->workers[0].graph;
     const int64_t steps = e->steps_max, batch = e->p->o.batch, horizons = e->p->o.shape.horizons;
-    train_places *at = &e->at;
-    const oc_graph_batch shard = {.rows = train_all_rows(e),
-                                  .index = at->index,
-                                  .target = at->target,
-                                  .count = e->count,
-                                  .keys = at->state->keys,
-                                  .placed = true};
+    const train_places *at = &e->at;
     OC_TRY(oc_backend_ops(b)->step_begin(b, &e->rule, at->state, at->plans,
                                          oc_tensor_make(at->indices, OC_DTYPE_I64, steps, batch, 1, 1),
                                          oc_tensor_make(at->targets, OC_DTYPE_I32, steps, batch, horizons, 1), 0,
                                          oc_tensor_make(at->index, OC_DTYPE_I64, e->count, 1, 1, 1),
                                          oc_tensor_make(at->target, OC_DTYPE_I32, e->count, horizons, 1, 1)));
-    OC_TRY(oc_graph_pack_enqueue(graph, e->flat, e->packed));
-    OC_TRY(oc_graph_train_enqueue(graph, e->flat, e->packed, &shard, &at->state->loss_sum, &at->state->weight_sum,
-                                  e->gradient));
+    OC_TRY(oc_graph_pack_enqueue(e->workers[0].graph, e->flat, e->packed));
+    OC_TRY(shards_enqueue(e));
     OC_TRY(step_finish(e, &e->device));
     return OC_OK;
 }

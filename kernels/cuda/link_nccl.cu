@@ -1,6 +1,6 @@
 /* link_nccl.cu - kernels/link.h by NCCL: one communicator a rank, made so that none of its calls blocks by contract;
  * the library comes by dlopen ("libnccl.so.2", or OUTCRY_NCCL), once a process. States: starting -> ready -> working ->
- * ready ... -> finishing -> finished; a poll moves it on, and whatever fails leaves it to be aborted. Traffic: gather
+ * ready -> ...; a poll moves it on. It ends by an abort, always: that waits for nobody. Traffic: gather
  * moves R - 1 vectors to each rank, sum about two. Not run on a GPU: the state machine runs against a double
  * (tests/emulation/fake_nccl.c). */
 #include <dlfcn.h>
@@ -58,7 +58,7 @@ static OC_MUST nccl_ready()
 }
 
 /* ---------------------------------------------------------------- a link */
-typedef enum { STARTING, READY, WORKING, FINISHING, FINISHED, BROKEN } link_phase;
+typedef enum { STARTING, READY, WORKING, BROKEN } link_phase;
 typedef struct nccl_link {
     oc_nccl_comm *comm;
     link_phase phase;
@@ -95,7 +95,7 @@ static void link_close(oc_link *l)
 {
     nccl_link *n = state_of(l);
     if (!n) return;
-    if (n->comm) (void)(n->phase == FINISHED ? nccl.ncclCommDestroy(n->comm) : nccl.ncclCommAbort(n->comm));
+    if (n->comm) (void)nccl.ncclCommAbort(n->comm); /* an end in order would wait for ranks that may be gone */
     free(n);
     l->state = nullptr;
 }
@@ -124,16 +124,13 @@ static oc_status link_start(oc_link *l, oc_link_work work, float *data, size_t c
     void *stream = (void *)oc_cuda_of(l->b)->stream;
     oc_nccl_result result = OC_NCCL_SUCCESS;
     assert(n->phase == READY);
-    n->phase = work == OC_LINK_FINISH ? FINISHING : WORKING;
+    n->phase = WORKING;
     if (work == OC_LINK_GATHER) {
         n->call = "ncclAllGather";
         result = nccl.ncclAllGather(data + (size_t)l->rank * count, data, count, OC_NCCL_FLOAT, n->comm, stream);
-    } else if (work == OC_LINK_SUM) {
+    } else {
         n->call = "ncclAllReduce";
         result = nccl.ncclAllReduce(data, data, count, OC_NCCL_FLOAT, OC_NCCL_SUM, n->comm, stream);
-    } else {
-        n->call = "ncclCommFinalize";
-        result = nccl.ncclCommFinalize(n->comm);
     }
     OC_TRY(outcome(n, result, n->call));
     return OC_OK;
@@ -154,7 +151,7 @@ static oc_status link_poll(oc_link *l, bool *done)
         if (error != cudaSuccess) n->phase = BROKEN;
         OC_TRY(oc_cuda_result(l->b, error, n->call));
     }
-    n->phase = n->phase == FINISHING ? FINISHED : READY;
+    n->phase = READY;
     *done = true;
     return OC_OK;
 }

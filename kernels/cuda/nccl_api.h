@@ -51,8 +51,6 @@ typedef struct oc_nccl_comm oc_nccl_comm;
     X(ncclAllReduce, oc_nccl_result,                                                                                   \
       (const void *send, void *receive, size_t count, oc_nccl_type type, oc_nccl_sum sum, oc_nccl_comm *comm,          \
        void *stream))                                                                                                  \
-    X(ncclCommFinalize, oc_nccl_result, (oc_nccl_comm * comm))                                                         \
-    X(ncclCommDestroy, oc_nccl_result, (oc_nccl_comm * comm))                                                          \
     X(ncclCommAbort, oc_nccl_result, (oc_nccl_comm * comm))                                                            \
     X(ncclGetErrorString, const char *, (oc_nccl_result result))                                                       \
     X(ncclGetLastError, const char *, (oc_nccl_comm * comm))

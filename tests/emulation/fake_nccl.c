@@ -29,7 +29,7 @@ enum { RANKS_MAX = 64, CHUNK_FLOATS = 1 << 14 };
 
 typedef struct seat {
     _Atomic uint64_t posted, taken; /* chunks */
-    _Atomic int joined, finished;
+    _Atomic int joined;
     uint64_t count;
     int work;
     float chunk[CHUNK_FLOATS];
@@ -39,7 +39,7 @@ typedef struct table {
     seat seats[RANKS_MAX];
 } table;
 
-typedef enum { NOTHING, JOIN, GATHER, SUM, FINISH } work;
+typedef enum { NOTHING, JOIN, GATHER, SUM } work;
 
 struct oc_nccl_comm {
     table *t;
@@ -98,10 +98,10 @@ static bool all_reached(const oc_nccl_comm *c, uint64_t chunk, bool taken)
     return true;
 }
 
-static bool all_flagged(const oc_nccl_comm *c, bool finished)
+static bool all_joined(const oc_nccl_comm *c)
 {
     for (int r = 0; r < c->ranks; r++)
-        if (!atomic_load(finished ? &c->t->seats[r].finished : &c->t->seats[r].joined)) return false;
+        if (!atomic_load(&c->t->seats[r].joined)) return false;
     return true;
 }
 
@@ -161,9 +161,8 @@ static oc_nccl_result progress(oc_nccl_comm *c)
         snprintf(c->last, sizeof c->last, "the double was told to break");
         return OC_NCCL_REMOTE_ERROR;
     }
-    if (c->work == JOIN && !all_flagged(c, false)) return OC_NCCL_IN_PROGRESS;
+    if (c->work == JOIN && !all_joined(c)) return OC_NCCL_IN_PROGRESS;
     if (c->work == JOIN) (void)unlink(c->path); /* all have it mapped */
-    if (c->work == FINISH && !all_flagged(c, true)) return OC_NCCL_IN_PROGRESS;
     if (c->work == GATHER || c->work == SUM) result = move(c);
     if (result != OC_NCCL_IN_PROGRESS) c->work = NOTHING;
     return result;
@@ -279,28 +278,10 @@ SHOWN oc_nccl_result ncclAllReduce(const void *send, void *receive, size_t count
     return type == OC_NCCL_FLOAT && sum == OC_NCCL_SUM ? start(comm, SUM, how_) : OC_NCCL_INVALID_ARGUMENT;
 }
 
-SHOWN oc_nccl_result ncclCommFinalize(oc_nccl_comm *comm);
-SHOWN oc_nccl_result ncclCommFinalize(oc_nccl_comm *comm)
-{
-    FAULT("ncclCommFinalize");
-    const oc_nccl_result result = start(comm, FINISH, how_);
-    if (result == OC_NCCL_IN_PROGRESS && !comm->stuck) atomic_store(&comm->t->seats[comm->rank].finished, 1);
-    return result;
-}
-
 static void comm_free(oc_nccl_comm *c)
 {
     (void)munmap(c->t, sizeof(table));
     free(c);
-}
-
-SHOWN oc_nccl_result ncclCommDestroy(oc_nccl_comm *comm);
-SHOWN oc_nccl_result ncclCommDestroy(oc_nccl_comm *comm)
-{
-    FAULT("ncclCommDestroy");
-    if (comm->work != NOTHING) return OC_NCCL_INVALID_USAGE;
-    comm_free(comm);
-    return OC_NCCL_SUCCESS;
 }
 
 SHOWN oc_nccl_result ncclCommAbort(oc_nccl_comm *comm);

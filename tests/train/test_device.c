@@ -192,7 +192,7 @@ static void too_small(void **state)
         (void)unsetenv("OUTCRY_EMULATION_MEMORY");
         if (status == OC_OK) break; /* or a real device */
         assert_int_equal(status, OC_EMEMORY);
-        const char *const words[] = {"activations of 32 windows 0.000", "gradients 0.000", "rows of the dataset 0.00",
+        const char *const words[] = {"activations of 8 windows 0.000", "gradients 0.000", "rows of the dataset 0.00",
                                      "weights and optimiser 0.000", "a smaller train.batch"};
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
             if (!strstr(oc_status_message(), words[i])) fail_msg("no \"%s\" in: %s", words[i], oc_status_message());
