@@ -19,11 +19,14 @@
     }
 #endif
 
-const oc_cuda_library oc_cuda_lt_library = {"cuBLASLt", "large products of training in tf32 and bf16",
-                                            "OUTCRY_CUBLASLT", FILES("libcublasLt.so.13", "libcublasLt.so.12"),
-                                            "cublasLtGetVersion"};
+const oc_cuda_library oc_cuda_lt_library = {"cuBLASLt",           "large products of training in tf32 and bf16",
+                                            "OUTCRY_CUBLASLT",    FILES("libcublasLt.so.13", "libcublasLt.so.12"),
+                                            "cublasLtGetVersion", false};
+const oc_cuda_library oc_cuda_nccl_library = {"NCCL",           "gradients between the GPUs of several ranks",
+                                              "OUTCRY_NCCL",    FILES("libnccl.so.2"),
+                                              "ncclGetVersion", true};
 
-static const oc_cuda_library *const libraries[] = {&oc_cuda_lt_library};
+static const oc_cuda_library *const libraries[] = {&oc_cuda_lt_library, &oc_cuda_nccl_library};
 
 oc_status oc_cuda_library_function(const oc_cuda_loaded *l, const char *name, void *function, size_t bytes)
 {
@@ -37,9 +40,17 @@ oc_status oc_cuda_library_function(const oc_cuda_loaded *l, const char *name, vo
 
 static OC_MUST version_ask(const oc_cuda_library *l, oc_cuda_loaded *out)
 {
-    size_t (*ask)(void) = NULL;
-    OC_TRY(oc_cuda_library_function(out, l->version, &ask, sizeof ask));
-    const size_t version = ask();
+    size_t (*ask)(void) = NULL, version = 0;
+    int (*ask_out)(int *) = NULL, told = 0;
+    if (l->version_out) {
+        OC_TRY(oc_cuda_library_function(out, l->version, &ask_out, sizeof ask_out));
+        if (ask_out(&told) != 0) return OC_FAIL(OC_EFAILED, "backend cuda: %s does not tell its version", out->file);
+        version = (size_t)told;
+    } else {
+        OC_TRY(oc_cuda_library_function(out, l->version, &ask, sizeof ask));
+        version = ask();
+    }
+    out->number = (int)version;
     snprintf(out->version, sizeof out->version, "%zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
     return OC_OK;
 }

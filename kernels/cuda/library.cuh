@@ -1,6 +1,7 @@
 /* library.cuh - libraries of the vendor that are looked for at run time, by name: the module links none, and loads on a
- * machine that has none. Their functions are declared in lt_api.cuh and dnn_api.cuh; who uses a library asks for all of
- * its functions at once, so that one that lacks a function is refused when the backend opens, not in mid-run. */
+ * machine that has none. Their functions are declared in lt_api.cuh, dnn_api.cuh and nccl_api.h; who uses a library
+ * asks for all of its functions at once, so that one that lacks a function is refused when the backend opens, not in
+ * mid-run. */
 #ifndef OC_KERNELS_CUDA_LIBRARY_CUH
 #define OC_KERNELS_CUDA_LIBRARY_CUH
 
@@ -11,13 +12,15 @@ typedef struct oc_cuda_library {
     const char *variable; /* of the environment: names another file than these */
     const char *files[3]; /* NULL behind the last */
     const char *version;  /* the function that tells it, as major 10000 + minor 100 + patch */
+    bool version_out;     /* through a pointer, its result being 0 */
 } oc_cuda_library;
-extern const oc_cuda_library oc_cuda_lt_library;
+extern const oc_cuda_library oc_cuda_lt_library, oc_cuda_nccl_library;
 
 static constexpr int OC_LIBRARY_VERSION_BYTES = 24, OC_LIBRARY_FILE_BYTES = 160;
 typedef struct oc_cuda_loaded {
     void *handle;
     char file[OC_LIBRARY_FILE_BYTES], version[OC_LIBRARY_VERSION_BYTES];
+    int number; /* of the version */
 } oc_cuda_loaded;
 
 /* Loads it, for as long as the process runs. The error names every file that was tried. */

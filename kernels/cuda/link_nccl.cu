@@ -3,63 +3,37 @@
  * ready -> ...; a poll moves it on. It ends by an abort, always: that waits for nobody. Traffic: gather
  * moves R - 1 vectors to each rank, sum about two. Not run on a GPU: the state machine runs against a double
  * (tests/emulation/fake_nccl.c). */
-#include <dlfcn.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernels/cuda/library.cuh"
 #include "kernels/cuda/nccl_api.h"
 #include "kernels/cuda/ops_cuda.cuh"
 
 /* ---------------------------------------------------------------- the library */
-static struct {
+typedef struct nccl_calls {
 #define MEMBER(name, result, parameters) result(*name) parameters;
     OC_NCCL_CALLS(MEMBER)
 #undef MEMBER
-    int version;
-    char why[400]; /* where it is not there */
-} nccl;
-static pthread_once_t nccl_once = PTHREAD_ONCE_INIT;
+} nccl_calls;
 
-template <class F> static bool symbol_find(void *library, const char *name, F *out)
+static OC_MUST calls_find(nccl_calls *nccl)
 {
-    void *found = dlsym(library, name);
-    memcpy(out, &found, sizeof found); /* ISO C++ has no cast for it */
-    if (!found) snprintf(nccl.why, sizeof nccl.why, "the NCCL that was found has no %s: 2.14 or later is needed", name);
-    return found != nullptr;
-}
-
-static void nccl_load()
-{
-    const char *wish = getenv("OUTCRY_NCCL");
-    const char *name = wish && *wish ? wish : "libnccl.so.2";
-    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL); /* stays: its threads may run until the process ends */
-    if (!library) {
-        snprintf(nccl.why, sizeof nccl.why, "NCCL cannot be loaded: %.300s", dlerror());
-        return;
-    }
-    bool whole = true;
-#define FIND(name, result, parameters) whole = whole && symbol_find(library, #name, &nccl.name);
+    oc_cuda_loaded library;
+    OC_TRY(oc_cuda_library_load(&oc_cuda_nccl_library, &library));
+    if (library.number < OC_NCCL_VERSION_MIN)
+        return OC_FAIL(OC_EFAILED, "backend cuda: %s is NCCL %s: before 2.14 its calls may block for ever",
+                       library.file, library.version);
+#define FIND(name, result, parameters)                                                                                 \
+    OC_TRY(oc_cuda_library_function(&library, #name, &nccl->name, sizeof nccl->name));
     OC_NCCL_CALLS(FIND)
 #undef FIND
-    if (!whole) return;
-    if (nccl.ncclGetVersion(&nccl.version) != OC_NCCL_SUCCESS)
-        snprintf(nccl.why, sizeof nccl.why, "%.300s does not tell its version", name);
-    else if (nccl.version < OC_NCCL_VERSION_MIN)
-        snprintf(nccl.why, sizeof nccl.why, "%.300s is version %d, of before 2.14: its calls may block for ever", name,
-                 nccl.version);
-}
-
-static OC_MUST nccl_ready()
-{
-    (void)pthread_once(&nccl_once, nccl_load);
-    if (nccl.why[0]) return OC_FAIL(OC_EFAILED, "ranks on GPUs: %s", nccl.why);
     return OC_OK;
 }
 
 /* ---------------------------------------------------------------- a link */
 typedef enum { STARTING, READY, WORKING, BROKEN } link_phase;
 typedef struct nccl_link {
+    nccl_calls nccl;
     oc_nccl_comm *comm;
     link_phase phase;
     const char *call; /* whose outcome the next poll tells */
@@ -75,7 +49,8 @@ static OC_MUST outcome(nccl_link *n, oc_nccl_result result, const char *call)
 {
     if (result == OC_NCCL_SUCCESS || result == OC_NCCL_IN_PROGRESS) return OC_OK;
     n->phase = BROKEN;
-    const char *text = nccl.ncclGetErrorString(result), *more = n->comm ? nccl.ncclGetLastError(n->comm) : nullptr;
+    const char *text = n->nccl.ncclGetErrorString(result),
+               *more = n->comm ? n->nccl.ncclGetLastError(n->comm) : nullptr;
     return OC_FAIL(OC_EFAILED, "NCCL: %s failed: %.200s%s%.400s; NCCL_DEBUG=WARN says more", call, text ? text : "?",
                    more && *more ? ": " : "", more ? more : "");
 }
@@ -83,10 +58,10 @@ static OC_MUST outcome(nccl_link *n, oc_nccl_result result, const char *call)
 static oc_status link_id(oc_backend *, unsigned char *id)
 {
     oc_nccl_id made;
-    nccl_link none = {nullptr, STARTING, nullptr};
+    nccl_link none = {};
     static_assert(sizeof made == OC_LINK_ID_BYTES, "an id travels whole");
-    OC_TRY(nccl_ready());
-    OC_TRY(outcome(&none, nccl.ncclGetUniqueId(&made), "ncclGetUniqueId"));
+    OC_TRY(calls_find(&none.nccl));
+    OC_TRY(outcome(&none, none.nccl.ncclGetUniqueId(&made), "ncclGetUniqueId"));
     memcpy(id, &made, sizeof made);
     return OC_OK;
 }
@@ -95,25 +70,30 @@ static void link_close(oc_link *l)
 {
     nccl_link *n = state_of(l);
     if (!n) return;
-    if (n->comm) (void)nccl.ncclCommAbort(n->comm); /* an end in order would wait for ranks that may be gone */
+    if (n->comm) (void)n->nccl.ncclCommAbort(n->comm); /* an end in order would wait for ranks that may be gone */
     free(n);
     l->state = nullptr;
 }
 
-static oc_status link_open(oc_link *l, const oc_link_seat *seat)
+static OC_MUST link_fill(oc_link *l, nccl_link *n, const oc_link_seat *seat)
 {
     oc_nccl_id id;
     oc_nccl_config config = {sizeof config, OC_NCCL_CONFIG_MAGIC, OC_NCCL_VERSION_MIN, 0};
-    OC_TRY(nccl_ready());
+    OC_TRY(calls_find(&n->nccl));
     OC_TRY(oc_cuda_result(l->b, cudaSetDevice(oc_cuda_of(l->b)->device), "choosing the device"));
+    n->call = "ncclCommInitRankConfig";
+    memcpy(&id, seat->id, sizeof id);
+    OC_TRY(outcome(n, n->nccl.ncclCommInitRankConfig(&n->comm, seat->ranks, id, seat->rank, &config), n->call));
+    if (!n->comm) return OC_FAIL(OC_EFAILED, "NCCL: %s made no communicator", n->call);
+    return OC_OK;
+}
+
+static oc_status link_open(oc_link *l, const oc_link_seat *seat)
+{
     nccl_link *n = (nccl_link *)calloc(1, sizeof *n);
     if (!n) return OC_FAIL(OC_EMEMORY, "NCCL: no memory for a link");
     l->state = n;
-    n->call = "ncclCommInitRankConfig";
-    memcpy(&id, seat->id, sizeof id);
-    const oc_nccl_result result = nccl.ncclCommInitRankConfig(&n->comm, seat->ranks, id, seat->rank, &config);
-    oc_status status = outcome(n, result, n->call);
-    if (status == OC_OK && !n->comm) status = OC_FAIL(OC_EFAILED, "NCCL: %s made no communicator", n->call);
+    const oc_status status = link_fill(l, n, seat);
     if (status != OC_OK) link_close(l);
     return status;
 }
@@ -127,10 +107,10 @@ static oc_status link_start(oc_link *l, oc_link_work work, float *data, size_t c
     n->phase = WORKING;
     if (work == OC_LINK_GATHER) {
         n->call = "ncclAllGather";
-        result = nccl.ncclAllGather(data + (size_t)l->rank * count, data, count, OC_NCCL_FLOAT, n->comm, stream);
+        result = n->nccl.ncclAllGather(data + (size_t)l->rank * count, data, count, OC_NCCL_FLOAT, n->comm, stream);
     } else {
         n->call = "ncclAllReduce";
-        result = nccl.ncclAllReduce(data, data, count, OC_NCCL_FLOAT, OC_NCCL_SUM, n->comm, stream);
+        result = n->nccl.ncclAllReduce(data, data, count, OC_NCCL_FLOAT, OC_NCCL_SUM, n->comm, stream);
     }
     OC_TRY(outcome(n, result, n->call));
     return OC_OK;
@@ -142,7 +122,7 @@ static oc_status link_poll(oc_link *l, bool *done)
     oc_nccl_result state = OC_NCCL_SUCCESS;
     *done = false;
     if (n->phase == BROKEN) return OC_FAIL(OC_EFAILED, "NCCL: %s failed before", n->call);
-    OC_TRY(outcome(n, nccl.ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError"));
+    OC_TRY(outcome(n, n->nccl.ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError"));
     OC_TRY(outcome(n, state, n->call));
     if (state == OC_NCCL_IN_PROGRESS) return OC_OK;
     if (n->phase == WORKING) {

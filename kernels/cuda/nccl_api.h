@@ -41,7 +41,6 @@ typedef struct oc_nccl_comm oc_nccl_comm;
 
 /* name, result, parameters; stream: a cudaStream_t */
 #define OC_NCCL_CALLS(X)                                                                                               \
-    X(ncclGetVersion, oc_nccl_result, (int *version))                                                                  \
     X(ncclGetUniqueId, oc_nccl_result, (oc_nccl_id * id))                                                              \
     X(ncclCommInitRankConfig, oc_nccl_result,                                                                          \
       (oc_nccl_comm * *comm, int ranks, oc_nccl_id id, int rank, oc_nccl_config *config))                              \

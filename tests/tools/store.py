@@ -168,7 +168,7 @@ def refused(work):
     for name, ranks, own, environment, code, words in (
         ("3 ranks", 3, {}, {}, 78, "1, 2, 4, 8 are possible"),
         ("another config", 2, {1: ("train.rate=0.01",)}, {}, 78, 'rank 1 on .* "train.rate: 0.01'),
-        ("no NCCL", 2, {}, {"OUTCRY_NCCL": "/nonexistent/libnccl.so.2"}, 1, "NCCL cannot be loaded: /nonexistent"),
+        ("no NCCL", 2, {}, {"OUTCRY_NCCL": "/nonexistent/libnccl.so.2"}, 1, "backend cuda: no NCCL: /nonexistent"),
         ("auto without a GPU", 2, {r: ("backend=auto",) for r in (0, 1)}, {"OUTCRY_EMULATION_DEVICES": "0"}, 78,
          "--store is for ranks on GPUs, and this one computes on a CPU"),
     ):  # fmt: skip

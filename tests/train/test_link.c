@@ -42,8 +42,8 @@ typedef struct row {
 
 static const row rows[] = {
     {"", 1, WELL, NULL, NULL},
-    {"ncclGetVersion:fail", 1, SAYS, "does not tell its version", "%s has failed: ranks on GPUs"},
-    {"ncclGetVersion:old", 0, SAYS, "is version 21304, of before 2.14", "%s has failed: ranks on GPUs"},
+    {"ncclGetVersion:fail", 1, SAYS, "does not tell its version", "%s has failed: backend cuda"},
+    {"ncclGetVersion:old", 0, SAYS, "is NCCL 2.13.4: before 2.14", "%s has failed: backend cuda"},
     {"ncclGetVersion:late", 1, WELL, NULL, NULL},
     {"ncclGetVersion:never", 1, ENDED("the beginning of NCCL has not returned")},
     {"ncclGetUniqueId:fail", 0, FAILED("ncclGetUniqueId")},
@@ -278,7 +278,7 @@ static void no_nccl(void **state)
     (void)setenv("OUTCRY_NCCL", "/nonexistent/libnccl.so.2", 1);
     assert_int_equal(oc_backend_open(&b, &config), OC_OK);
     assert_int_equal(oc_link_id(b, id), OC_EFAILED);
-    assert_non_null(strstr(oc_status_message(), "ranks on GPUs: NCCL cannot be loaded: /nonexistent/libnccl.so.2"));
+    assert_non_null(strstr(oc_status_message(), "backend cuda: no NCCL: /nonexistent/libnccl.so.2"));
     oc_backend_close(b);
     assert_int_equal(oc_backend_open(&b, &cpu), OC_OK);
     assert_int_equal(oc_link_id(b, id), OC_EFAILED);
