@@ -123,6 +123,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                .spin_ns = oc_config_int(c, "serve.spin_us") * 1000};
     const oc_http_config http = {.address = oc_config_text(c, "serve.http"),
                                  .socket = server.socket,
+                                 .repository = server.repository[0] ? server.repository : NULL,
                                  .secrets = {.token_file = oc_config_text(c, "serve.token_file"),
                                              .control_token_file = oc_config_text(c, "serve.control_token_file"),
                                              .tls_cert = oc_config_text(c, "serve.tls_cert"),

@@ -1,15 +1,175 @@
-/* control.c - the repository extension's load and unload. One model answers; what is loaded is asked for by its name.
- */
+/* control.c - the repository extension: which versions there are, and load, which makes one of them live as `outcry
+ * models promote` does. A load takes as long as the version does, so a thread of its own does it, one at a time, while
+ * the connection is suspended: no other request of this HTTP thread waits for it. */
+#include <assert.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "serve/http/front.h"
+#include "serve/models_server.h"
+#include "serve/models_state.h"
+#include "serve/status.h"
+
+enum { VERSIONS_MAX = 4096 };
+
+/* ---- index ---------------------------------------------------------------------------------------------------------
+ */
+static int visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static bool is_version(const char *folder, const char *name)
+{
+    static const char *const files[] = {"bundle.json", "ensemble.json"};
+    char version[OC_PATH_MAX], path[OC_PATH_MAX];
+    if (oc_path_join(version, sizeof version, folder, name) != OC_OK) return false;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (oc_path_join(path, sizeof path, version, files[i]) == OC_OK && oc_path_exists(path)) return true;
+    return false;
+}
+
+static void row_write(oc_text *out, const char *name, const char *version, bool ready, bool first)
+{
+    oc_text_add(out, "%s{\"name\":\"%s\",\"version\":", first ? "" : ",", name);
+    oc_status_string(out, version);
+    oc_text_add(out, ",\"state\":\"%s\",\"reason\":\"%s\"}", ready ? "READY" : "UNAVAILABLE", ready ? "" : "not live");
+}
+
+static void folder_write(const oc_http *h, const char *live, oc_text *out)
+{
+    char folder[OC_PATH_MAX];
+    struct dirent **entries = NULL;
+    if (oc_path_join(folder, sizeof folder, h->config.repository, h->model->name) != OC_OK) return;
+    const int n = scandir(folder, &entries, visible, versionsort);
+    for (int i = 0; i < n; i++) {
+        if (i < VERSIONS_MAX && strcmp(entries[i]->d_name, live) != 0 && is_version(folder, entries[i]->d_name))
+            row_write(out, h->model->name, entries[i]->d_name, false, false);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+/* The live version first, then, where the body does not ask for what is ready alone, the others of the repository. */
+enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
+{
+    char live[32];
+    uint32_t generation;
+    oc_text text = {0};
+    json_t *asked = NULL;
+    if (s->body_bytes > 0 &&
+        (s->body_bytes > OC_INFER_JSON_MAX || oc_json_parse(s->body, s->body_bytes, "request", &asked) != OC_OK))
+        return oc_http_refuse(h, c, OC_HTTP_REQUEST, "the body is not JSON");
+    const bool ready = json_is_true(json_object_get(asked, "ready"));
+    json_decref(asked);
+    oc_server_live(h->server, live, &generation);
+    oc_text_add(&text, "[");
+    row_write(&text, h->model->name, live, true, true);
+    if (h->config.repository && !ready) folder_write(h, live, &text);
+    oc_text_add(&text, "]");
+    const enum MHD_Result good = oc_text_finish(&text, "an answer") == OC_OK ? oc_http_say(h, c, text.data) : MHD_NO;
+    oc_text_free(&text);
+    return good;
+}
+
+/* ---- load ----------------------------------------------------------------------------------------------------------
+ */
+/* What was live before is written back where the server refuses. */
+static OC_MUST promote(oc_http *h, const oc_http_loading *l)
+{
+    oc_models_state before, state;
+    char wanted[128];
+    json_t *said = NULL;
+    const int64_t patience = h->config.timeout_ns - OC_SECOND_NS;
+    snprintf(wanted, sizeof wanted, "%s/%s", h->model->name, l->version);
+    OC_TRY(oc_models_state_read(h->config.repository, h->model->name, &before));
+    OC_TRY(oc_models_promote(h->config.repository, wanted, &state));
+    const oc_status status =
+        oc_models_server_await(h->config.socket, h->config.repository, h->model->name, l->version, false,
+                               patience > OC_SECOND_NS / 2 ? patience : OC_SECOND_NS / 2, &said);
+    json_decref(said);
+    if (status != OC_EDATA) return status;
+    char reason[sizeof l->message];
+    snprintf(reason, sizeof reason, "%s", oc_status_message());
+    OC_TRY(oc_models_state_write(h->config.repository, h->model->name, &before));
+    return OC_FAIL(OC_EDATA, "%s", reason);
+}
+
+static void *load_main(void *argument)
+{
+    oc_http *h = argument;
+    oc_http_loading *l = &h->loading;
+    l->status = promote(h, l);
+    snprintf(l->message, sizeof l->message, "%s", l->status == OC_OK ? "" : oc_status_message());
+    __atomic_store_n(&l->slot->loaded, true, __ATOMIC_RELEASE);
+    MHD_resume_connection(l->connection);
+    return NULL;
+}
+
+static enum MHD_Result load_answer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
+{
+    oc_http_loading *l = &h->loading;
+    char message[sizeof l->message];
+    s->loaded = false;
+    pthread_join(l->thread, NULL);
+    const oc_status status = l->status;
+    memcpy(message, l->message, sizeof message);
+    __atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
+    if (status == OC_OK) return oc_http_say(h, c, "{}");
+    return oc_http_refuse(h, c, status == OC_EAGAIN ? OC_HTTP_OVERLOAD : OC_HTTP_REQUEST, message);
+}
+
+/* parameters.version: a name that leads nowhere else; "" where the body names none. */
+static bool version_read(const oc_http_slot *s, char version[32])
+{
+    json_t *asked = NULL;
+    version[0] = 0;
+    if (s->body_bytes == 0) return true;
+    if (s->body_bytes > OC_INFER_JSON_MAX || oc_json_parse(s->body, s->body_bytes, "request", &asked) != OC_OK)
+        return false;
+    const json_t *value = json_object_get(json_object_get(asked, "parameters"), "version");
+    const char *text = json_string_value(value);
+    bool good = !value || (text && json_string_length(value) < 32 && text[0] && text[0] != '.');
+    for (const char *k = good && text ? text : ""; *k; k++)
+        good &= strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *k) != NULL;
+    if (good && text) snprintf(version, 32, "%s", text);
+    json_decref(asked);
+    return good;
+}
 
 enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
-    (void)s;
-    return oc_http_say(h, c, "{}"); /* it is there */
+    char version[32], live[32];
+    uint32_t generation;
+    oc_http_loading *l = &h->loading;
+    if (__atomic_load_n(&s->loaded, __ATOMIC_ACQUIRE)) return load_answer(h, c, s);
+    if (!version_read(s, version))
+        return oc_http_refuse(h, c, OC_HTTP_REQUEST, "parameters.version is not the name of a version");
+    oc_server_live(h->server, live, &generation);
+    if (!version[0] || strcmp(version, live) == 0) return oc_http_say(h, c, "{}"); /* it is there */
+    if (!h->config.repository)
+        return oc_http_refuse(h, c, OC_HTTP_REQUEST,
+                              "the server has one bundle (model.bundle), and no serve.repository");
+    if (__atomic_exchange_n(&l->busy, true, __ATOMIC_ACQ_REL))
+        return oc_http_refuse(h, c, OC_HTTP_OVERLOAD, "another version is being loaded");
+    memcpy(l->version, version, sizeof version);
+    l->slot = s;
+    l->connection = c;
+    MHD_suspend_connection(c);
+    if (pthread_create(&l->thread, NULL, load_main, h) == 0) return MHD_YES;
+    MHD_resume_connection(c);
+    __atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
+    return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server has no thread for this");
 }
 
 enum MHD_Result oc_http_unload(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
     (void)s;
-    return oc_http_refuse(h, c, OC_HTTP_REQUEST, "the model that answers cannot be unloaded: stop the server instead");
+    return oc_http_refuse(h, c, OC_HTTP_REQUEST,
+                          "the model that answers cannot be unloaded: load another version, or stop");
 }

@@ -55,9 +55,19 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     bool refused;     /* before the body has come */
     char version[32]; /* that the path names; "": none */
     int route;        /* oc_http_route_find's */
+    bool loaded;      /* by __atomic: what the request waited for is done */
     char *body, *answer;
     float *values, *probabilities;
 } oc_http_slot;
+
+typedef struct oc_http_loading { /* the one load that is under way; busy by __atomic, the rest is its thread's */
+    bool busy;
+    pthread_t thread;
+    struct MHD_Connection *connection;
+    oc_http_slot *slot;
+    char version[32], message[400];
+    oc_status status;
+} oc_http_loading;
 
 typedef struct oc_http_sequence oc_http_sequence;
 typedef struct oc_http_connection oc_http_connection;
@@ -76,6 +86,7 @@ struct oc_http {
     oc_http_asker *askers;
     int asker_count;
     uint32_t asker_next;
+    oc_http_loading loading;
     oc_http_connection *connections;
     pthread_mutex_t connections_lock;
     oc_http_sequence *sequences;
@@ -159,7 +170,8 @@ enum MHD_Result oc_http_attention(oc_http *h, struct MHD_Connection *c, oc_http_
 OC_MUST oc_http_explainer_open(oc_http *h);
 void oc_http_explainer_close(oc_http *h);
 
-/* control.c: the repository extension's load and unload. */
+/* control.c: the repository extension. */
+enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_unload(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 
@@ -168,7 +180,6 @@ enum MHD_Result oc_http_metrics(oc_http *h, struct MHD_Connection *c, oc_http_sl
 enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_drift(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_statistics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
-enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 
 /* sequences.c: pushes. */
 OC_MUST oc_http_sequences_open(oc_http *h);

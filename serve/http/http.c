@@ -70,7 +70,8 @@ static OC_MUST daemon_start(oc_http *h)
     const oc_http_config *c = &h->config;
     const bool tls = h->secrets->certificate[0] != 0, pooled = c->threads > 1;
     const unsigned seconds = (unsigned)((c->timeout_ns + OC_SECOND_NS - 1) / OC_SECOND_NS),
-                   flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
+                   flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                           (tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem more[5];
     int n = 0;
     if (pooled) more[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, c->threads, NULL};

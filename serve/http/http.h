@@ -11,8 +11,9 @@
 typedef struct oc_http_config {
     const char *address; /* host:port; the host is an IP address, or localhost; port 0: any */
     oc_secrets_config secrets;
-    bool proxy;         /* a proxy before us has the TLS that other than loopback addresses need */
-    const char *socket; /* of the server */
+    bool proxy;             /* a proxy before us has the TLS that other than loopback addresses need */
+    const char *repository; /* of the server; NULL: none */
+    const char *socket;     /* of the server */
     int threads, connections_max;
     size_t body_max;    /* bytes of a request's body */
     int batch_max;      /* windows of a request */

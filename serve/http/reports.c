@@ -124,13 +124,3 @@ enum MHD_Result oc_http_statistics(oc_http *h, struct MHD_Connection *c, oc_http
                 f.queue.count, f.queue.ns, none, f.service.count, f.service.ns, none, none, none);
     return text_send(h, c, "application/json", &text);
 }
-
-/* The repository extension's index: the model that answers. */
-enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
-{
-    char text[256];
-    (void)s;
-    snprintf(text, sizeof text, "[{\"name\":\"%s\",\"version\":\"%s\",\"state\":\"READY\",\"reason\":\"\"}]",
-             h->model->name, h->model->version);
-    return oc_http_say(h, c, text);
-}

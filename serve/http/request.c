@@ -78,7 +78,7 @@ static oc_http_slot *slot_take(oc_http *h)
     if (!s) return NULL;
     __atomic_fetch_add(&h->under_way, 1, __ATOMIC_RELAXED);
     s->body_bytes = s->answer_bytes = s->json_bytes = 0;
-    s->refused = false;
+    s->refused = s->loaded = false;
     s->begun_ns = oc_clock_monotonic_ns();
     return s;
 }

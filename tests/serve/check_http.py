@@ -223,6 +223,54 @@ def malformed(port, about):
     assert get(port, "/v2/health/ready")[0] == 200
 
 
+def counted(port, about):
+    """Each bad input has its status, its message and its counter."""
+    name, shape = about["name"], [1, about["shape"]["steps"], about["shape"]["inputs"]]
+    numbers = [0.5] * (shape[1] * shape[2])
+    tensor = {"name": "window", "shape": shape, "datatype": "FP32", "data": numbers}
+
+    def body(**changes):
+        parameters = {"parameters": changes.pop("parameters")} if "parameters" in changes else {}
+        return json.dumps({"inputs": [{**tensor, **changes}], **parameters}).encode()
+
+    def framed(text, more=b"", length=None):
+        return (f"POST /v2/models/{name}/infer HTTP/1.1\r\nHost: x\r\n".encode() + more
+                + b"Content-Length: %d\r\n\r\n" % (len(text) if length is None else length) + text)
+
+    for what, data, status, word, reason in (
+            ("wrong shape", framed(body(shape=[1, shape[1] + 1, shape[2]])), 400, "shape", "request"),
+            ("wrong rank", framed(body(shape=shape[1:])), 400, "shape", "request"),
+            ("wrong count", framed(body(data=numbers[1:])), 400, "numbers", "request"),
+            ("dtype", framed(body(datatype="FP64")), 400, "FP32", "request"),
+            ("tensor", framed(body(name="rows")), 400, "window", "request"),
+            ("schema hash", framed(body(parameters={"schema": "f" * 32})), 409, "schema", "schema"),
+            ("unknown sequence", framed(body(shape=[1, 1, shape[2]], data=numbers[:shape[2]],
+                                             parameters={"sequence_id": 5})), 404, "not open", "sequence"),
+            ("a number beyond f32", framed(body(data=["big"] + numbers[1:]).replace(b'"big"', b"1e39")), 400, "number 0",
+             "request"),
+            ("oversized body", framed(b"", length=1 << 30), 413, "serve.http_body_kb", "size"),
+            ("both lengths", framed(b"{}", b"Transfer-Encoding: chunked\r\n"), 400, "at most one", "framing"),
+            ("deep JSON", framed(b'{"inputs":' + b"[" * 60000), 400, "", "request"),
+            ("deep and closed", framed(b'{"a":' * 3000 + b"0" + b"}" * 3000), 400, "", "request"),
+            ("batch", framed(body(shape=[1 << 40, *shape[1:]])), 400, "batch", "request"),
+            ("path", b"GET /v2/models/none HTTP/1.1\r\nHost: x\r\n\r\n", 404, "no such path", "path"),
+            ("method", b"PUT /v2 HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method", "method")):
+        label = 'reason="%s"' % reason
+        before = metrics(get(port, "/metrics")[1])["outcry_http_refusals_total", label]
+        with socket.create_connection(("127.0.0.1", port), 5) as s:
+            s.settimeout(20)
+            s.sendall(data)
+            got = b""
+            while b"\r\n\r\n" not in got or not got.endswith(b"}"):
+                part = s.recv(65536)
+                assert part, (what, got)
+                got += part
+        said = json.loads(got.partition(b"\r\n\r\n")[2])
+        assert got.startswith(b"HTTP/1.1 %d " % status) and word in said["error"], (what, got)
+        after = metrics(get(port, "/metrics")[1])["outcry_http_refusals_total", label]
+        assert after == before + 1, (what, before, after)
+
+
 def not_finite(port, about):
     """NaN and infinity, as JSON's words, as numbers beyond f32 and as bits: 400 with its reason, counted, no answer."""
     shape = [1, about["shape"]["steps"], about["shape"]["inputs"]]
@@ -293,6 +341,7 @@ with tempfile.TemporaryDirectory() as work:
             protocol(at, description)
             status(at, description)
             malformed(at, description)
+            counted(at, description)
             not_finite(at, description)
             example = subprocess.run([EXAMPLE, f"unix:{work}/s.sock", "50"], capture_output=True, text=True, timeout=60)
             assert example.returncode == 0 and len(example.stdout.splitlines()) == 50, example

@@ -113,6 +113,13 @@ def about_itself(client, about, asked):
         assert abs(one["last_inference"] / 1000 - time.time()) < 300, one
         for stage in ("success", "queue", "compute_infer"):
             assert one["inference_stats"][stage]["count"] >= asked and one["inference_stats"][stage]["ns"] > 0, one
+    for control in (client.load_model, client.unload_model):
+        try:
+            control(name)
+        except InferenceServerException as refused:
+            assert "serve.control_token_file" in refused.message(), refused
+        else:
+            raise AssertionError("model control is off")
     try:
         client.get_inference_statistics(name, "none")
     except InferenceServerException:

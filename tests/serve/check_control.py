@@ -1,0 +1,145 @@
+"""Model control over HTTP: the repository's index, load of a version by tritonclient's call or a plain one, with clients
+that go on meanwhile and get the bits of the version that each answer names; what is refused leaves everything as it was.
+
+usage: check_control.py OUTCRY MAKE_BUNDLE SOURCE
+"""
+import atexit
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
+started = []
+atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
+TOKEN = "control-token-of-the-test"
+
+
+def call(method, path, body=None, token=TOKEN):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, body, {"Authorization": f"Bearer {token}"} if token else {})
+    reply = connection.getresponse()
+    return reply.status, json.loads(reply.read())
+
+
+def load(version, what="load"):
+    return call("POST", f"/v2/repository/models/sample/{what}", json.dumps({"parameters": {"version": version}}))
+
+
+def index(**body):
+    status, rows = call("POST", "/v2/repository/index", json.dumps(body), None)
+    assert status == 200, rows
+    return {row["version"]: row["state"] for row in rows}
+
+
+def traffic(stop, seen, faults):
+    """Windows one after another; each answer is that of the version it names."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    about = json.load(open(f"{work}/models/sample/1/bundle.json", encoding="utf-8"))
+    steps, inputs = about["shape"]["steps"], about["shape"]["inputs"]
+    size, bits = 4 * steps * inputs, {v: open(f"{work}/wanted-{v}", "rb").read() for v in ("1", "2")}
+    rows, i = open(f"{work}/rows", "rb").read(), 0
+    while not stop.is_set():
+        i = (i + 1) % (len(rows) // size)
+        tensor = {"name": "window", "shape": [1, steps, inputs], "datatype": "FP32",
+                  "data": struct.unpack(f"<{size // 4}f", rows[i * size:(i + 1) * size])}
+        connection.request("POST", "/v2/models/sample/infer", json.dumps({"inputs": [tensor]}))
+        reply = connection.getresponse()
+        said = json.loads(reply.read())
+        if reply.status != 200:
+            faults.append(said)
+            return
+        got = struct.pack("<3f", *said["outputs"][0]["data"][:3])
+        if got != bits[said["model_version"]][12 * i:12 * i + 12]:
+            faults.append((i, said))
+        seen.add(said["model_version"])
+
+
+def oracle():
+    """What each version answers to the rows: a server of its own, before the test."""
+    rows = b"".join(struct.pack("<f", ((7 * i) % 100) / 25 - 2) for i in range(20 * 8 * 9))
+    with open(f"{work}/rows", "wb") as out:
+        out.write(rows)
+    for version in ("1", "2"):
+        server, at = start(f"model.bundle={work}/models/sample/{version}")
+        connection = http.client.HTTPConnection("127.0.0.1", at, timeout=60)
+        tensor = {"name": "window", "shape": [9, 20, 8], "datatype": "FP32",
+                  "data": struct.unpack(f"<{len(rows) // 4}f", rows)}
+        connection.request("POST", "/v2/models/sample/infer", json.dumps({"inputs": [tensor]}))
+        data = json.loads(connection.getresponse().read())["outputs"][0]["data"]
+        with open(f"{work}/wanted-{version}", "wb") as out:
+            out.write(struct.pack(f"<{len(data)}f", *data))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(15) == 0
+    assert open(f"{work}/wanted-1", "rb").read() != open(f"{work}/wanted-2", "rb").read()
+
+
+def start(*sets):
+    arguments = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
+    for pair in ("serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", *sets):
+        arguments += ["--set", pair]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    started.append(process)
+    return process, int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline()).group(1))
+
+
+def loads():
+    stop, seen, faults = threading.Event(), set(), []
+    clients = [threading.Thread(target=traffic, args=(stop, seen, faults), daemon=True) for _ in range(3)]
+    for client in clients:
+        client.start()
+    for version in ("2", "1", "2", "2", "1"):
+        status, said = load(version)
+        assert (status, said) == (200, {}), (version, status, said)
+        states = index()
+        assert states[version] == "READY" and list(states.values()).count("READY") == 1, states
+        assert index(ready=True) == {version: "READY"}
+        assert call("GET", "/v2/models/sample", None, None)[1]["versions"] == [version]
+    stop.set()
+    for client in clients:
+        client.join()
+    assert not faults and seen == {"1", "2"}, (faults[:2], seen)
+
+
+def refused():
+    shutil.copytree(f"{work}/models/sample/2", f"{work}/models/sample/broken")
+    path = f"{work}/models/sample/broken/weights.safetensors"
+    data = bytearray(open(path, "rb").read())
+    data[-1] ^= 1
+    with open(path, "wb") as out:
+        out.write(data)
+    state = open(f"{work}/models/sample/state.json", encoding="utf-8").read()
+    for version, word in (("broken", ""), ("none", ""), ("schema", "schema"), ("steps", "steps"), ("../sample/2", "version"), ("..", "version"), ("", "version"),
+                          (".hidden", "version"), ("x" * 40, "version"), (7, "version")):
+        status, said = load(version)
+        assert status == 400 and word in said["error"], (version, status, said)
+    assert call("POST", "/v2/repository/models/sample/load", "{")[0] == 400
+    assert call("POST", "/v2/repository/models/other/load", "{}")[0] == 404
+    assert load("1", "unload")[0] == 400
+    assert call("POST", "/v2/repository/models/sample/load", "{}", "no")[0] == 401
+    assert index()["1"] == "READY" and index()["broken"] == "UNAVAILABLE"
+    assert open(f"{work}/models/sample/state.json", encoding="utf-8").read() == state
+    assert call("POST", "/v2/repository/index", "[", None)[0] == 400
+
+
+with tempfile.TemporaryDirectory() as work:
+    subprocess.run([MAKE_BUNDLE, f"{work}/models", "repository"], check=True)
+    oracle()
+    subprocess.run([OUTCRY, "models", "promote", "sample/1", "--repository", f"{work}/models"], check=True,
+                   stdout=subprocess.DEVNULL)
+    with open(f"{work}/control", "w", encoding="utf-8") as file:
+        file.write(TOKEN)
+    os.chmod(f"{work}/control", 0o600)
+    running, port = start(f"serve.repository={work}/models", f"serve.control_token_file={work}/control")
+    loads()
+    refused()
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(15) == 0
+print("index and load over HTTP: 5 loads under traffic, every answer that of the version it names; refusals")
