@@ -1,5 +1,5 @@
-"""Model control over HTTP: the repository's index, load of a version by tritonclient's call or a plain one, with clients
-that go on meanwhile and get the bits of the version that each answer names; what is refused leaves everything as it was.
+"""Model control over HTTP: the repository's index, load of a version, with clients that go on meanwhile and get the
+bits of the version that each answer names; what is refused leaves everything as it was.
 
 usage: check_control.py OUTCRY MAKE_BUNDLE SOURCE
 """
@@ -116,8 +116,9 @@ def refused():
     with open(path, "wb") as out:
         out.write(data)
     state = open(f"{work}/models/sample/state.json", encoding="utf-8").read()
-    for version, word in (("broken", ""), ("none", ""), ("schema", "schema"), ("steps", "steps"), ("../sample/2", "version"), ("..", "version"), ("", "version"),
-                          (".hidden", "version"), ("x" * 40, "version"), (7, "version")):
+    for version, word in (("broken", ""), ("none", ""), ("schema", "schema"), ("steps", "steps"),
+                          ("../sample/2", "version"), ("..", "version"), ("", "version"), (".hidden", "version"),
+                          ("x" * 40, "version"), (7, "version")):
         status, said = load(version)
         assert status == 400 and word in said["error"], (version, status, said)
     assert call("POST", "/v2/repository/models/sample/load", "{")[0] == 400

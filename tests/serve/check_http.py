@@ -246,7 +246,7 @@ def counted(port, about):
             ("schema hash", framed(body(parameters={"schema": "f" * 32})), 409, "schema", "schema"),
             ("unknown sequence", framed(body(shape=[1, 1, shape[2]], data=numbers[:shape[2]],
                                              parameters={"sequence_id": 5})), 404, "not open", "sequence"),
-            ("a number beyond f32", framed(body(data=["big"] + numbers[1:]).replace(b'"big"', b"1e39")), 400, "number 0",
+            ("beyond f32", framed(body(data=["big"] + numbers[1:]).replace(b'"big"', b"1e39")), 400, "number 0",
              "request"),
             ("oversized body", framed(b"", length=1 << 30), 413, "serve.http_body_kb", "size"),
             ("both lengths", framed(b"{}", b"Transfer-Encoding: chunked\r\n"), 400, "at most one", "framing"),

@@ -1,6 +1,6 @@
-"""Inferences a second over HTTP: wrk with 32 connections on one thread, batch 1, binary tensors, one layer, H = 16, T = 20,
-F = 8, 64 windows in turn; every answer is checked against the model's own bits by its id. One second, and any rate; with
-OUTCRY_FULL ten seconds, three times, the best of which must be 20,000 or more. Skips where wrk is not there.
+"""Inferences a second over HTTP: wrk with 32 connections on one thread, batch 1, binary tensors, one layer, H = 16,
+T = 20, F = 8, 64 windows in turn; every answer is checked against the model's own bits by its id. One second, and any
+rate; with OUTCRY_FULL ten seconds, three times, the best of which must be 20,000. Skips where wrk is not there.
 
 usage: check_http_rate.py OUTCRY MAKE_BUNDLE SOURCE
 """
@@ -27,8 +27,8 @@ wrong, answered = 0, 0
 function setup(thread) table.insert(threads, thread) end
 function init(args)
   for i = 0, windows - 1 do
-    local json = string.format('{"id":"%d","inputs":[{"name":"window","shape":[1,%d,%d],"datatype":"FP32","parameters":' ..
-      '{"binary_data_size":%d}}],"parameters":{"binary_data_output":true}}', i, steps, inputs, size)
+    local json = string.format('{"id":"%d","inputs":[{"name":"window","shape":[1,%d,%d],"datatype":"FP32",' ..
+      '"parameters":{"binary_data_size":%d}}],"parameters":{"binary_data_output":true}}', i, steps, inputs, size)
     requests[i] = wrk.format("POST", "/v2/models/sample/infer", {["Inference-Header-Content-Length"] = tostring(#json),
       ["Content-Type"] = "application/octet-stream"}, json .. rows:sub(i * size + 1, (i + 1) * size))
     wanted[i] = bits:sub(12 * i + 1, 12 * i + 12)
@@ -47,7 +47,8 @@ function done(summary, latency, requests)
   local all, bad = 0, 0
   for _, thread in ipairs(threads) do all, bad = all + thread:get("answered"), bad + thread:get("wrong") end
   print(string.format("RESULT %d %d %.1f %.0f %.0f %d", all, bad, summary.requests / (summary.duration / 1e6),
-    latency:percentile(50), latency:percentile(99), summary.errors.status + summary.errors.read + summary.errors.timeout))
+    latency:percentile(50), latency:percentile(99),
+    summary.errors.status + summary.errors.read + summary.errors.timeout))
 end
 """
 
@@ -73,7 +74,8 @@ def main():
             answered, wrong, rate, p50, p99, errors = re.search(
                 r"RESULT (\d+) (\d+) ([\d.]+) (\d+) (\d+) (\d+)", said).groups()
             assert int(answered) > 20 and int(wrong) == 0 and int(errors) == 0, said
-            print(f"{answered} answers with the model's bits, {float(rate):.0f} a second, p50 {p50} us, p99 {p99} us, ok")
+            print(f"{answered} answers with the model's bits, {float(rate):.0f} a second, p50 {p50} us, p99 {p99} us, "
+                  "ok")
             best = max(best, float(rate))
         assert not FULL or best >= 20000, f"{best} inferences a second"
         server.send_signal(signal.SIGTERM)
