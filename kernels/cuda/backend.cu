@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/library.cuh"
 #include "kernels/cuda/ops_cuda.cuh"
 
@@ -130,12 +131,11 @@ static OC_MUST fault_clear(oc_backend *b)
 static OC_MUST fill_state(oc_backend *b, const oc_backend_config *config)
 {
     oc_cuda *c = oc_cuda_of(b);
-    const char *wait = getenv("OUTCRY_CUDA_WAIT"), *scan = getenv("OUTCRY_CUDA_SCAN"),
-               *record = getenv("OUTCRY_CUDA_RECORD");
+    const char *wait = getenv("OUTCRY_CUDA_WAIT"), *record = getenv("OUTCRY_CUDA_RECORD");
     OC_TRY(device_take(b, c, config->device));
     b->info.math = config->math;
     c->wait_always = wait && strcmp(wait, "1") == 0;
-    c->scans = !(scan && strcmp(scan, "0") == 0);
+    OC_TRY(oc_cuda_lstm_insist(b, getenv("OUTCRY_CUDA_LSTM")));
     b->info.records = !c->wait_always && !(record && strcmp(record, "0") == 0);
     OC_TRY(oc_cuda_lanes_open(b));
     OC_TRY(oc_cuda_lt_open(b));

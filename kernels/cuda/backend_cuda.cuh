@@ -31,7 +31,7 @@ typedef struct oc_cuda {
     int device, multiprocessors;
     size_t shared_max;   /* of one block */
     bool wait_always;    /* OUTCRY_CUDA_WAIT=1: after every launch, so that an error names its kernel */
-    bool scans;          /* persistent LSTM kernels; OUTCRY_CUDA_SCAN=0: the step by step twin alone */
+    int lstm_variant;    /* of choice.cuh, which OUTCRY_CUDA_LSTM insists on; -1: the table chooses */
     cudaStream_t stream; /* where things go: that of the current lane */
     cudaStream_t lanes[OC_CUDA_LANES];
     cudaEvent_t marks[OC_CUDA_LANES];

@@ -4,6 +4,7 @@
  * units with all four gates, h . W_hh through shared memory, gates and cell in registers.
  * Order: as on the CPU (x.W from the bias) + (h.W from 0): the CPU's bits. Bound: a launch a step, some 2 us, where the
  * batch is small; W_hh from L2 in every step. Not run on a GPU. */
+#include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/lstm_layout.cuh"
 #include "kernels/cuda/lstm_scan.cuh"
 
@@ -114,65 +115,116 @@ static OC_MUST cell_run(oc_backend *b, const cell_step *wanted)
     return OC_OK;
 }
 
+/* ---------------------------------------------------------------- a layer */
+typedef struct layer {
+    oc_lstm_plan plan;
+    int batch, steps, inputs, hidden;
+    const float *w_ih, *w_hh, *bias; /* of `packed` */
+    const void *scan_ih, *scan_hh;
+    const float *x;
+    float *gates, *cells, *out, *dropped; /* cells [T][B][H] where `training`, else [B][H] used over and over */
+    bool training;
+    oc_device_dropout dropout;
+} layer;
+
 /* gates [rows][4H] = x . W_ih' + bias */
-static OC_MUST project(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_lstm_layout *l, const float *packed,
-                       int layer, int rows, const float *x, float *gates, bool training)
+static OC_MUST project(oc_backend *b, const layer *l, int rows, const float *x, float *gates)
 {
-    const int inputs = oc_cuda_layer_inputs(s, layer);
     oc_cuda_product p = {};
     p.m = rows;
-    p.n = 4 * s->hidden;
-    p.k = inputs;
+    p.n = 4 * l->hidden;
+    p.k = l->inputs;
     p.a = x;
-    p.a_row = inputs;
+    p.a_row = l->inputs;
     p.a_k = 1;
-    p.b = packed + l->w_ih[layer];
+    p.b = l->w_ih;
     p.b_k = 1;
-    p.b_column = inputs;
+    p.b_column = l->inputs;
     p.c = gates;
     p.c_row = p.n;
-    p.start = packed + l->bias[layer];
+    p.start = l->bias;
     p.math = b->info.math;
-    p.large = training;
+    p.large = l->training && !l->plan.wave; /* the library's workspace is lane 0's */
     OC_TRY(oc_cuda_product_run(b, &p));
     return OC_OK;
 }
 
-/* ---------------------------------------------------------------- forward */
-typedef struct layer_memory {
-    float *gates, *cells, *out, *dropped;
-    bool cells_kept; /* [T][B][H], or [B][H] used over and over */
-} layer_memory;
-
-static OC_MUST layer_run(oc_backend *b, const oc_lstm_shape *s, const oc_cuda_lstm_layout *l, const float *packed,
-                         int layer, const float *x, const oc_dropout *dropout, bool training, const layer_memory *m)
+/* The persistent form of a layer from `step` on; x . W outside leaves its sums in gates first. */
+static oc_lstm_scan scan_of(const layer *l, int step, int steps)
 {
-    const int64_t state = (int64_t)s->batch * s->hidden;
-    OC_TRY(project(b, s, l, packed, layer, s->steps * s->batch, x, m->gates, training));
-    if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
-        const oc_lstm_scan scan = {
-            s->batch, s->steps,   s->hidden, packed + l->scan[layer].forward_hh, m->gates, m->cells,
-            m->out,   m->dropped, training,  oc_device_dropout_of(dropout),      NULL,     NULL,
-            NULL};
-        OC_TRY(oc_cuda_lstm_scan_run(b, &scan));
-        return OC_OK;
-    }
+    const int64_t state = (int64_t)l->batch * l->hidden;
+    oc_lstm_scan s = {};
+    s.rows = l->batch;
+    s.steps = steps;
+    s.hidden = l->hidden;
+    s.w_hh = l->scan_hh;
+    s.gates = l->gates + step * 4 * state;
+    s.cells = l->training ? l->cells + step * state : l->cells;
+    s.out = l->out + step * state;
+    s.dropped = l->dropped ? l->dropped + step * state : NULL;
+    s.keep = l->training;
+    s.dropout = l->dropout;
+    s.t_first = step;
+    if (!l->plan.fused) return s;
+    s.x = l->x + (int64_t)step * l->batch * l->inputs;
+    s.inputs = l->inputs;
+    s.w_ih = l->scan_ih;
+    s.bias = l->bias;
+    return s;
+}
+
+static OC_MUST steps_run(oc_backend *b, const layer *l, int from, int to)
+{
+    const int64_t state = (int64_t)l->batch * l->hidden;
     cell_step c = {};
-    c.rows = s->batch;
-    c.hidden = s->hidden;
-    c.w_hh = packed + l->w_hh[layer];
-    c.keep = training;
-    c.dropout = oc_device_dropout_of(dropout);
-    for (int64_t t = 0; t < s->steps; t++) {
-        c.h = t > 0 ? m->out + (t - 1) * state : NULL;
-        c.cells = m->cells + (m->cells_kept ? t * state : 0);
-        c.before = t == 0 ? NULL : m->cells_kept ? c.cells - state : c.cells;
-        c.gates = m->gates + t * 4 * state;
-        c.out = m->out + t * state;
-        c.dropped = m->dropped ? m->dropped + t * state : NULL;
+    c.rows = l->batch;
+    c.hidden = l->hidden;
+    c.w_hh = l->w_hh;
+    c.keep = l->training;
+    c.dropout = l->dropout;
+    for (int64_t t = from; t < to; t++) {
+        c.h = t > 0 ? l->out + (t - 1) * state : NULL;
+        c.cells = l->cells + (l->training ? t * state : 0);
+        c.before = t == 0 ? NULL : l->training ? c.cells - state : c.cells;
+        c.gates = l->gates + t * 4 * state;
+        c.out = l->out + t * state;
+        c.dropped = l->dropped ? l->dropped + t * state : NULL;
         c.step = t;
         OC_TRY(cell_run(b, &c));
     }
+    return OC_OK;
+}
+
+/* Steps from … to - 1; what lies before them has run, in training or from the first on. */
+static OC_MUST layer_run(oc_backend *b, const layer *l, int from, int to)
+{
+    const int64_t state = (int64_t)l->batch * l->hidden;
+    if (!l->plan.fused)
+        OC_TRY(project(b, l, (to - from) * l->batch, l->x + (int64_t)from * l->batch * l->inputs,
+                       l->gates + from * 4 * state));
+    if (!l->plan.persistent) return steps_run(b, l, from, to);
+    oc_lstm_scan s = scan_of(l, from, to - from);
+    assert(from == 0 || l->training);
+    if (from > 0) {
+        s.h_first = s.out - state;
+        s.c_first = s.cells - state;
+    }
+    OC_TRY(oc_cuda_lstm_scan_run(b, &s));
+    return OC_OK;
+}
+
+/* Layer l takes a chunk of steps while the layer above takes the one before: a lane each. */
+static OC_MUST wave_run(oc_backend *b, const layer *layers, int count)
+{
+    OC_TRY(oc_cuda_fork(b, count));
+    for (int from = 0; from < layers->steps; from += OC_LSTM_CHUNK)
+        for (int i = 0; i < count; i++) {
+            const int to = from + OC_LSTM_CHUNK < layers->steps ? from + OC_LSTM_CHUNK : layers->steps;
+            oc_cuda_on(b, i + 1);
+            if (i > 0) OC_TRY(oc_cuda_after(b, i + 1, i));
+            OC_TRY(layer_run(b, &layers[i], from, to));
+        }
+    OC_TRY(oc_cuda_join(b, count));
     return OC_OK;
 }
 
@@ -185,6 +237,26 @@ static OC_MUST dropout_check(const oc_lstm_shape *s, const oc_dropout *d)
     return OC_OK;
 }
 
+/* What does not depend on where the states lie. */
+static OC_MUST layer_make(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int number, bool training, layer *l)
+{
+    const oc_cuda_lstm_layout at = oc_cuda_lstm_layout_make(s, b->info.math);
+    const float *weights = (const float *)packed.data;
+    *l = {};
+    OC_TRY(oc_cuda_lstm_choose(b, s, number, training, &l->plan));
+    l->batch = s->batch;
+    l->steps = s->steps;
+    l->inputs = oc_cuda_layer_inputs(s, number);
+    l->hidden = s->hidden;
+    l->w_ih = weights + at.w_ih[number];
+    l->w_hh = weights + at.w_hh[number];
+    l->bias = weights + at.bias[number];
+    l->scan_ih = weights + at.scan[number].forward_ih;
+    l->scan_hh = weights + at.scan[number].forward_hh;
+    l->training = training;
+    return OC_OK;
+}
+
 oc_status oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x,
                                const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve)
 {
@@ -193,19 +265,27 @@ oc_status oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor 
     const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
     float *kept = (float *)reserve.data;
     const float *in = (const float *)x.data;
+    layer layers[OC_LAYERS_MAX];
     assert(oc_cuda_count(x) == (int64_t)s->steps * s->batch * s->inputs && (training || !dropout));
     assert(oc_cuda_count(y) == (int64_t)s->steps * s->batch * s->hidden);
     if (s->batch == 0) return OC_OK;
     for (int i = 0; i < s->layers; i++) {
         const bool last = i == s->layers - 1, drop = !last && dropout && dropout->p > 0.0f;
+        layer *one = &layers[i];
         oc_dropout d = dropout ? *dropout : oc_dropout();
         d.tensor += (uint32_t)i;
-        layer_memory m = {kept + l.once_gates, kept + l.once_cells, kept + l.once_out[i % 2], NULL, false};
-        if (training) m = {kept + l.gates[i], kept + l.cells[i], kept + l.out[i], drop ? kept + l.in[i] : NULL, true};
-        if (last) m.out = (float *)y.data;
-        OC_TRY(layer_run(b, s, &l, (const float *)packed.data, i, in, drop ? &d : NULL, training, &m));
-        in = drop ? m.dropped : m.out;
+        OC_TRY(layer_make(b, s, packed, i, training, one));
+        one->gates = kept + (training ? l.gates[i] : l.once_gates);
+        one->cells = kept + (training ? l.cells[i] : l.once_cells);
+        one->out = last ? (float *)y.data : kept + (training ? l.out[i] : l.once_out[i % 2]);
+        one->dropped = drop ? kept + l.in[i] : NULL;
+        one->dropout = oc_device_dropout_of(drop ? &d : NULL);
+        one->x = in;
+        in = drop ? one->dropped : one->out;
     }
+    for (int i = 0; i < s->layers; i++) layers[i].plan.wave = layers->plan.wave;
+    if (layers->plan.wave) return wave_run(b, layers, s->layers);
+    for (int i = 0; i < s->layers; i++) OC_TRY(layer_run(b, &layers[i], 0, s->steps));
     return OC_OK;
 }
 
@@ -213,47 +293,41 @@ oc_status oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor pac
                             oc_tensor c, oc_tensor reserve)
 {
     OC_TRY(oc_cuda_lstm_shape_check(s, "lstm_step"));
-    const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
-    const float *weights = (const float *)packed.data, *in = (const float *)x.data;
+    const oc_cuda_lstm_layout at = oc_cuda_lstm_layout_make(s, b->info.math);
     float *kept = (float *)reserve.data;
+    const float *in = (const float *)x.data;
     const int64_t state = (int64_t)n * s->hidden;
     assert(n >= 0 && n <= s->batch && oc_cuda_count(h) == s->layers * state && oc_cuda_count(c) == s->layers * state);
     for (int i = 0; i < s->layers && n > 0; i++) {
-        float *states = (float *)h.data + i * state, *cells = (float *)c.data + i * state;
-        if (oc_cuda_lstm_scan_serves(b, s->hidden, false)) {
-            OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates, false));
-            const oc_lstm_scan scan = {n,
-                                       1,
-                                       s->hidden,
-                                       weights + l.scan[i].forward_hh,
-                                       kept + l.once_gates,
-                                       NULL,
-                                       states,
-                                       NULL,
-                                       false,
-                                       oc_device_dropout(),
-                                       states,
-                                       cells,
-                                       cells};
-            OC_TRY(oc_cuda_lstm_scan_run(b, &scan));
-            in = states;
+        layer l;
+        OC_TRY(layer_make(b, s, packed, i, false, &l));
+        l.batch = n;
+        l.x = in;
+        l.gates = kept + at.once_gates;
+        l.out = (float *)h.data + i * state;
+        l.cells = (float *)c.data + i * state;
+        in = l.out;
+        if (!l.plan.fused) OC_TRY(project(b, &l, n, l.x, l.gates));
+        if (l.plan.persistent) {
+            oc_lstm_scan one = scan_of(&l, 0, 1);
+            one.h_first = l.out;
+            one.c_first = one.c_last = l.cells;
+            OC_TRY(oc_cuda_lstm_scan_run(b, &one));
             continue;
         }
         OC_TRY(oc_cuda_result(b,
-                              cudaMemcpyAsync(kept + l.old, states, (size_t)state * sizeof(float),
+                              cudaMemcpyAsync(kept + at.old, l.out, (size_t)state * sizeof(float),
                                               cudaMemcpyDeviceToDevice, oc_cuda_of(b)->stream),
                               "a copy"));
-        OC_TRY(project(b, s, &l, weights, i, n, in, kept + l.once_gates, false));
         cell_step one = {};
         one.rows = n;
         one.hidden = s->hidden;
-        one.w_hh = weights + l.w_hh[i];
-        one.h = kept + l.old;
-        one.before = one.cells = cells;
-        one.gates = kept + l.once_gates;
-        one.out = states;
+        one.w_hh = l.w_hh;
+        one.h = kept + at.old;
+        one.before = one.cells = l.cells;
+        one.gates = l.gates;
+        one.out = l.out;
         OC_TRY(cell_run(b, &one));
-        in = states;
     }
     return OC_OK;
 }

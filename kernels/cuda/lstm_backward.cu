@@ -4,6 +4,7 @@
  * units into the gradients of their pre-activations; then dW_ih, dW_hh, dx as products over all (t, b), split over k
  * where their tiles alone would not fill a device, and the bias as sums of columns. Order: as on the CPU where nothing
  * is split, so up to 511 rows (t, b) the CPU's bits. No atomics. Not run on a GPU. */
+#include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/lstm_layout.cuh"
 #include "kernels/cuda/lstm_scan.cuh"
 
@@ -64,9 +65,14 @@ static __global__ void __launch_bounds__(THREADS) lstm_cell_gradient(gradient_st
 }
 
 typedef struct layer {
+    oc_lstm_plan plan;
     int batch, steps, inputs, hidden, number;
-    const float *w_ih, *w_hh, *scan_hh, *in, *out, *cells;
+    const float *w_ih, *w_hh;
+    const void *scan_hh;
+    const float *in, *out, *cells;
     float *gates, *dy, *dc, *parts;
+    bool drop; /* dropout of what the layer below put out */
+    oc_device_dropout dropout;
 } layer;
 
 /* dy_t += dgates_{t+1} . W_hh by fragments. */
@@ -90,12 +96,23 @@ static OC_MUST add_recurrent(oc_backend *b, const layer *l, const float *next, f
     return OC_OK;
 }
 
-static OC_MUST scan(oc_backend *b, const layer *l)
+/* Steps to - 1 down to from; what lies behind them has run. */
+static OC_MUST scan(oc_backend *b, const layer *l, int from, int to)
 {
     const int64_t state = (int64_t)l->batch * l->hidden;
     const dim3 grid((unsigned)((l->batch + ROWS - 1) / ROWS), (unsigned)((l->hidden + UNITS - 1) / UNITS));
-    if (oc_cuda_lstm_scan_serves(b, l->hidden, true)) {
-        const oc_lstm_scan_gradient s = {l->batch, l->steps, l->hidden, l->scan_hh, l->cells, l->dy, l->gates};
+    if (l->plan.persistent) {
+        oc_lstm_scan_gradient s = {};
+        s.rows = l->batch;
+        s.steps = to - from;
+        s.hidden = l->hidden;
+        s.w_hh = l->scan_hh;
+        s.cells = l->cells + from * state;
+        s.dy = l->dy + from * state;
+        s.gates = l->gates + from * 4 * state;
+        s.next = to < l->steps ? l->gates + to * 4 * state : NULL;
+        s.earlier = from > 0;
+        s.dc = l->dc;
         OC_TRY(oc_cuda_lstm_scan_gradient_run(b, &s));
         return OC_OK;
     }
@@ -104,7 +121,7 @@ static OC_MUST scan(oc_backend *b, const layer *l)
     g.hidden = l->hidden;
     g.w_hh = l->w_hh;
     g.dc = l->dc;
-    for (int64_t t = l->steps - 1; t >= 0; t--) {
+    for (int64_t t = to - 1; t >= from; t--) {
         g.first_visit = t == l->steps - 1;
         g.gates = l->gates + t * 4 * state;
         g.next = g.first_visit ? NULL : g.gates + 4 * state;
@@ -146,7 +163,7 @@ static OC_MUST weight_gradient(oc_backend *b, const layer *l, const float *dgate
 
 typedef struct dropping {
     float *dy;
-    int64_t steps, batch, hidden;
+    int64_t first, steps, batch, hidden;
     oc_device_dropout dropout;
 } dropping;
 
@@ -154,31 +171,32 @@ static __global__ void lstm_dropout_gradient(dropping d)
 {
     const int64_t count = d.steps * d.batch * d.hidden;
     for (int64_t i = oc_thread_first(); i < count; i += oc_thread_step()) {
-        const int64_t j = i % d.hidden, b = i / d.hidden % d.batch, t = i / d.hidden / d.batch;
+        const int64_t j = i % d.hidden, b = i / d.hidden % d.batch, t = d.first + i / d.hidden / d.batch;
         d.dy[i] *= oc_device_dropout_factor(d.dropout, b, t, d.hidden, j);
     }
 }
 
-/* dx = dgates . W_ih takes the place of dy for the layer below. */
-static OC_MUST pass_down(oc_backend *b, const layer *l, const oc_dropout *below)
+/* dx = dgates . W_ih of steps from … to - 1 takes the place of dy for the layer below. */
+static OC_MUST pass_down(oc_backend *b, const layer *l, int from, int to)
 {
+    const int64_t first = (int64_t)from * l->batch;
     oc_cuda_product p = {};
-    p.m = l->steps * l->batch;
+    p.m = (to - from) * l->batch;
     p.n = l->inputs;
     p.k = 4 * l->hidden;
-    p.a = l->gates;
+    p.a = l->gates + first * p.k;
     p.a_row = p.k;
     p.a_k = 1;
     p.b = l->w_ih;
     p.b_k = l->inputs;
     p.b_column = 1;
-    p.c = l->dy;
+    p.c = l->dy + first * l->inputs;
     p.c_row = l->inputs;
     p.math = b->info.math;
-    p.large = true;
+    p.large = !l->plan.wave; /* the library's workspace is lane 0's */
     OC_TRY(oc_cuda_product_run(b, &p));
-    if (!below) return OC_OK;
-    const dropping d = {l->dy, l->steps, l->batch, l->inputs, oc_device_dropout_of(below)};
+    if (!l->drop) return OC_OK;
+    const dropping d = {p.c, from, to - from, l->batch, l->inputs, l->dropout};
     OC_LAUNCH(b, lstm_dropout_gradient, oc_flat_grid(b, (int64_t)p.m * p.n), OC_FLAT_THREADS, 0, d);
     return OC_OK;
 }
@@ -195,6 +213,23 @@ static OC_MUST large_products(oc_backend *b, const layer *l, const oc_lstm_weigh
     return OC_OK;
 }
 
+/* As wave_run of lstm.cu, from the top layer and the last chunk on; dW after all, its parts being one memory. */
+static OC_MUST wave_run(oc_backend *b, const layer *layers, int count)
+{
+    const int last = (layers->steps - 1) / OC_LSTM_CHUNK * OC_LSTM_CHUNK;
+    OC_TRY(oc_cuda_fork(b, count));
+    for (int from = last; from >= 0; from -= OC_LSTM_CHUNK)
+        for (int i = count - 1; i >= 0; i--) {
+            const int to = from == last ? layers->steps : from + OC_LSTM_CHUNK;
+            oc_cuda_on(b, i + 1);
+            if (i < count - 1) OC_TRY(oc_cuda_after(b, i + 1, i + 2));
+            OC_TRY(scan(b, &layers[i], from, to));
+            if (i > 0) OC_TRY(pass_down(b, &layers[i], from, to));
+        }
+    OC_TRY(oc_cuda_join(b, count));
+    return OC_OK;
+}
+
 oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
                                 oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
 {
@@ -202,30 +237,40 @@ oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor
     const float *weights = (const float *)packed.data;
     float *kept = (float *)reserve.data;
     const bool drop = dropout && dropout->p > 0.0f;
+    layer layers[OC_LAYERS_MAX] = {};
     assert(oc_cuda_count(dy) == (int64_t)s->steps * s->batch * s->hidden);
     if (s->batch == 0) return OC_OK;
-    for (int n = s->layers - 1; n >= 0; n--) {
+    for (int n = 0; n < s->layers; n++) {
         const float *below = n == 0 ? (const float *)x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]);
-        const layer l = {s->batch,
-                         s->steps,
-                         oc_cuda_layer_inputs(s, n),
-                         s->hidden,
-                         n,
-                         weights + at.w_ih[n],
-                         weights + at.w_hh[n],
-                         weights + at.scan[n].backward_hh,
-                         below,
-                         n == s->layers - 1 ? (const float *)y.data : kept + at.out[n],
-                         kept + at.cells[n],
-                         kept + at.gates[n],
-                         (float *)dy.data,
-                         kept + at.dc[n],
-                         kept + at.parts};
         oc_dropout d = drop ? *dropout : oc_dropout();
+        layer *l = &layers[n];
         d.tensor += (uint32_t)(n - 1);
-        OC_TRY(scan(b, &l));
-        OC_TRY(large_products(b, &l, dw));
-        if (n > 0) OC_TRY(pass_down(b, &l, drop ? &d : NULL));
+        OC_TRY(oc_cuda_lstm_choose(b, s, n, true, &l->plan));
+        l->batch = s->batch;
+        l->steps = s->steps;
+        l->inputs = oc_cuda_layer_inputs(s, n);
+        l->hidden = s->hidden;
+        l->number = n;
+        l->w_ih = weights + at.w_ih[n];
+        l->w_hh = weights + at.w_hh[n];
+        l->scan_hh = weights + at.scan[n].backward_hh;
+        l->in = below;
+        l->out = n == s->layers - 1 ? (const float *)y.data : kept + at.out[n];
+        l->cells = kept + at.cells[n];
+        l->gates = kept + at.gates[n];
+        l->dy = (float *)dy.data;
+        l->dc = kept + at.dc[n];
+        l->parts = kept + at.parts;
+        l->drop = n > 0 && drop;
+        l->dropout = oc_device_dropout_of(l->drop ? &d : NULL);
+    }
+    const bool wave = layers->plan.wave;
+    for (int n = 0; n < s->layers; n++) layers[n].plan.wave = wave;
+    if (wave) OC_TRY(wave_run(b, layers, s->layers));
+    for (int n = s->layers - 1; n >= 0; n--) {
+        if (!wave) OC_TRY(scan(b, &layers[n], 0, s->steps));
+        OC_TRY(large_products(b, &layers[n], dw));
+        if (!wave && n > 0) OC_TRY(pass_down(b, &layers[n], 0, s->steps));
     }
     return OC_OK;
 }

@@ -52,20 +52,26 @@ static __global__ void __launch_bounds__(32 * KT, 1) lstm_scan_gradient(oc_lstm_
     /* Register e of a fragment: unit g or g + 8, column 2i or 2i + 1. */
     const int unit = threadIdx.x / 32 * 16 + g, row = first + 2 * i;
     gradient_weights<plan> weights;
-    float dc[NT][4] = {}, cell[NT][4];
+    float dc[NT][4], cell[NT][4];
     weights.load(s.w_hh, fragments);
     OC_UNROLL
     for (int n = 0; n < 4 * NT; n++) {
         const int u = unit + n % 4 / 2 * 8, r = row + n / 4 * 8 + n % 2;
         cell[n / 4][n % 4] = oc_scan_cell(s, s.steps - 1, r, u);
+        dc[n / 4][n % 4] = oc_scan_dc(s, r, u);
     }
+    for (int n = threadIdx.x; s.next && n < plan::ROWS * 4 * plan::UNITS; n += plan::THREADS) {
+        const int r = n / plan::UNITS / 4, k = n % (4 * plan::UNITS);
+        gradients[r * plan::ROW + k] = number::of(oc_scan_next(s, first + r, k % plan::UNITS, k / plan::UNITS));
+    }
+    __syncthreads();
     for (int64_t t = s.steps - 1; t >= 0; t--) {
         float sum[NT][4] = {};
         oc_scan_kept have[NT][4];
         OC_UNROLL
         for (int n = 0; n < 4 * NT; n++)
             have[n / 4][n % 4] = oc_scan_kept_of(s, t, row + n / 4 * 8 + n % 2, unit + n % 4 / 2 * 8);
-        if (t < s.steps - 1) {
+        if (t < s.steps - 1 || s.next) {
             OC_UNROLL
             for (int step = 0; step < plan::STEPS; step++) {
                 uint32_t a[4];
@@ -96,6 +102,9 @@ static __global__ void __launch_bounds__(32 * KT, 1) lstm_scan_gradient(oc_lstm_
         }
         __syncthreads();
     }
+    OC_UNROLL
+    for (int n = 0; n < 4 * NT; n++)
+        oc_scan_dc_keep(s, row + n / 4 * 8 + n % 2, unit + n % 4 / 2 * 8, dc[n / 4][n % 4]);
 }
 
 /* A row serves H <= 16 KT with 8 NT rows a block. */

@@ -16,6 +16,8 @@ static constexpr int OC_SCAN_UNITS_MAX = 128; /* what one multiprocessor holds *
 /* Shared memory of a block on compute capability 8.0; 9.0 has 227 KB, 8.6 and 8.9 have 99 KB: the twin alone there. */
 static constexpr size_t OC_SHARED_MAX_80 = 163 * 1024;
 
+static constexpr int OC_FUSED_INPUTS_MAX = 160; /* x . W inside: 5 numbers of a row a lane on their way */
+
 /* Width of the persistent kernels for H, 0: too wide for them. */
 static inline int oc_scan_units(int hidden)
 {

@@ -18,16 +18,25 @@ typedef struct oc_lstm_scan {
     oc_device_dropout dropout;
     const float *h_first, *c_first; /* [rows][H], or NULL: 0 */
     float *c_last;                  /* or NULL. out may be h_first where steps is 1, c_last may be c_first */
+    int64_t t_first;                /* of the window, for dropout: a chunk begins later */
+    const float *x, *bias;          /* x . W inside (bf16, tf32): x [T][rows][inputs], or NULL */
+    const void *w_ih;               /* forward form */
+    int inputs;
 } oc_lstm_scan;
 typedef struct oc_lstm_scan_gradient {
     int rows, steps, hidden;
     const void *w_hh; /* backward form */
     const float *cells, *dy;
     float *gates; /* in: gates after activation, out: gradients of the pre-activations */
+    /* A chunk: the gradients of the step after it, or NULL; whether cells has a step before it; dc [rows][H] is read
+     * where next, written where earlier. */
+    const float *next;
+    bool earlier;
+    float *dc;
 } oc_lstm_scan_gradient;
 
-/* Whether they serve this shape in this math; the step by step twin serves all. OUTCRY_CUDA_SCAN=0: never. */
-bool oc_cuda_lstm_scan_serves(oc_backend *b, int hidden, bool backward);
+/* Whether x . W of this width fits inside. */
+bool oc_cuda_lstm_fused_serves(oc_backend *b, int hidden, int inputs);
 OC_MUST oc_cuda_lstm_scan_run(oc_backend *b, const oc_lstm_scan *s);
 OC_MUST oc_cuda_lstm_scan_gradient_run(oc_backend *b, const oc_lstm_scan_gradient *s);
 OC_MUST oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what);
@@ -78,7 +87,7 @@ OC_DEVICE float oc_scan_unit(const oc_lstm_scan &s, int64_t t, int row, int unit
     const float h = a.o * oc_device_tanh(*cell);
     (s.out + base)[at] = h;
     if (s.c_last && t == s.steps - 1) s.c_last[at] = *cell;
-    if (s.dropped) (s.dropped + base)[at] = h * oc_device_dropout_factor(s.dropout, row, t, s.hidden, unit);
+    if (s.dropped) (s.dropped + base)[at] = h * oc_device_dropout_factor(s.dropout, row, s.t_first + t, s.hidden, unit);
     if (s.keep) {
         float *gates = s.gates + 4 * base;
         (s.cells + base)[at] = *cell;
@@ -119,8 +128,24 @@ OC_DEVICE oc_scan_kept oc_scan_kept_of(const oc_lstm_scan_gradient &s, int64_t t
     const int64_t base = t * s.rows * s.hidden;
     const float *gates = s.gates + 4 * base;
     return {{gates[gate], gates[gate + H], gates[gate + 2 * H], gates[gate + 3 * H]},
-            t > 0 ? oc_scan_cell(s, t - 1, row, unit) : 0.0f,
+            t > 0 || s.earlier ? oc_scan_cell(s, t - 1, row, unit) : 0.0f,
             (s.dy + base)[at]};
+}
+
+/* Where a chunk begins and ends: the gradient of gate g of the step after it, and dc of the unit. */
+OC_DEVICE float oc_scan_next(const oc_lstm_scan_gradient &s, int row, int unit, int g)
+{
+    const unsigned H = (unsigned)s.hidden;
+    return row < s.rows && unit < s.hidden ? s.next[((unsigned)row * 4 + (unsigned)g) * H + (unsigned)unit] : 0.0f;
+}
+OC_DEVICE float oc_scan_dc(const oc_lstm_scan_gradient &s, int row, int unit)
+{
+    const bool there = s.next && row < s.rows && unit < s.hidden;
+    return there ? s.dc[(unsigned)row * (unsigned)s.hidden + (unsigned)unit] : 0.0f;
+}
+OC_DEVICE void oc_scan_dc_keep(const oc_lstm_scan_gradient &s, int row, int unit, float dc)
+{
+    if (s.earlier && row < s.rows && unit < s.hidden) s.dc[(unsigned)row * (unsigned)s.hidden + (unsigned)unit] = dc;
 }
 
 /* Writes them; returns what the step before reads of this unit: zeros beyond the layer. */

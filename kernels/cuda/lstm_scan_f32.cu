@@ -121,18 +121,26 @@ static __global__ void __launch_bounds__(4 * UNITS, 1) lstm_scan_gradient_f32(oc
     float *gradients = shared + f32_plan<UNITS>::SHARED, *sums = gradients + R * ROW; /* [R][4][QUARTER], [R][UNITS] */
     const int unit = threadIdx.x / 4, gate = threadIdx.x % 4, first = blockIdx.x * R;
     f32_weights<UNITS> weights;
-    float cell[MINE], dc[MINE] = {};
+    float cell[MINE], dc[MINE];
     weights.load(s.w_hh, shared);
     OC_UNROLL
-    for (int n = 0; n < MINE; n++)
-        cell[n] = oc_scan_cell(s, s.steps - 1, 4 * n + gate < R ? first + 4 * n + gate : s.rows, unit);
+    for (int n = 0; n < MINE; n++) {
+        const int row = 4 * n + gate < R ? first + 4 * n + gate : s.rows;
+        cell[n] = oc_scan_cell(s, s.steps - 1, row, unit);
+        dc[n] = oc_scan_dc(s, row, unit);
+    }
+    for (int n = threadIdx.x; s.next && n < R * 4 * UNITS; n += 4 * UNITS)
+        gradients[n / UNITS / 4 * ROW + n / UNITS % 4 * plan::QUARTER + n % UNITS] =
+            oc_scan_next(s, first + n / UNITS / 4, n % UNITS, n / UNITS % 4);
+    __syncthreads();
     for (int64_t t = s.steps - 1; t >= 0; t--) {
         oc_scan_kept have[MINE];
         float sum[plan::EACH] = {};
+        const bool after = t < s.steps - 1 || s.next;
         OC_UNROLL
         for (int n = 0; n < MINE; n++)
             have[n] = oc_scan_kept_of(s, t, 4 * n + gate < R ? first + 4 * n + gate : s.rows, unit);
-        for (int phase = 0; t < s.steps - 1 && phase < plan::GROUPS + 3; phase++) {
+        for (int phase = 0; after && phase < plan::GROUPS + 3; phase++) {
             const int group = phase - gate;
             OC_UNROLL
             for (int e = 0; e < plan::EACH; e++) {
@@ -149,7 +157,7 @@ static __global__ void __launch_bounds__(4 * UNITS, 1) lstm_scan_gradient_f32(oc
         for (int n = 0; n < MINE; n++) {
             const int r = 4 * n + gate;
             if (r >= R) continue;
-            const float dh = t < s.steps - 1 ? have[n].dy + sums[r * UNITS + unit] : have[n].dy;
+            const float dh = after ? have[n].dy + sums[r * UNITS + unit] : have[n].dy;
             const oc_gates d =
                 oc_scan_keep(s, t, first + r, unit, oc_gates_gradient(have[n].a, cell[n], have[n].before, dh, &dc[n]));
             float *to = gradients + r * ROW + unit;
@@ -161,6 +169,8 @@ static __global__ void __launch_bounds__(4 * UNITS, 1) lstm_scan_gradient_f32(oc
         }
         __syncthreads();
     }
+    OC_UNROLL
+    for (int n = 0; n < MINE; n++) oc_scan_dc_keep(s, 4 * n + gate < R ? first + 4 * n + gate : s.rows, unit, dc[n]);
 }
 
 /* ---------------------------------------------------------------- choosing */

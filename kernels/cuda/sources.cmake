@@ -9,6 +9,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/loss.cu
     cuda/lstm.cu
     cuda/lstm_backward.cu
+    cuda/lstm_choice.cu
     cuda/lstm_pack.cu
     cuda/lstm_persistent.cu
     cuda/lstm_persistent_backward.cu

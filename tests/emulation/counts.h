@@ -13,4 +13,8 @@ typedef struct oc_emulation_counts {
 } oc_emulation_counts;
 #define OC_EMULATION_COUNTS "outcry_emulation_counts"
 
+/* How often the kernel of exactly this name ran, replays included; a template's name is as its launch has it. */
+typedef uint64_t (*oc_emulation_ran)(const char *name);
+#define OC_EMULATION_RAN "outcry_emulation_ran"
+
 #endif

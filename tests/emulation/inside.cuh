@@ -54,6 +54,7 @@ extern uint32_t era;
 extern std::recursive_mutex one_at_a_time; /* launches and replays */
 uint32_t random_below(uint32_t bound);
 void random_seed(); /* anew for every launch and replay */
+void count_kernel(const char *name); /* it runs: counts.h */
 cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
 
 /* Recordings (graph.cpp). The operation is kept, not run, where the stream is captured. */

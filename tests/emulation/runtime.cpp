@@ -3,10 +3,31 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <string>
 #include "emulation/inside.cuh"
 
 extern "C" {
 __attribute__((visibility("default"))) oc_emulation_counts outcry_emulation_counts;
+__attribute__((visibility("default"))) uint64_t outcry_emulation_ran(const char *name);
+}
+
+static std::map<std::string, uint64_t> &kernels_ran()
+{
+    static std::map<std::string, uint64_t> ran;
+    return ran;
+}
+
+void emulation::count_kernel(const char *name)
+{
+    std::string plain = name;
+    if (plain.front() == '(') plain = plain.substr(1, plain.size() - 2); /* a template with a comma */
+    kernels_ran()[plain]++;
+}
+
+uint64_t outcry_emulation_ran(const char *name)
+{
+    const auto at = kernels_ran().find(name);
+    return at == kernels_ran().end() ? 0 : at->second;
 }
 
 namespace

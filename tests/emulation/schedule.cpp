@@ -335,6 +335,7 @@ cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes
     memcpy(parameters, packet, bytes);
     entry_run = run;
     kernel_name = shape.name;
+    count_kernel(shape.name);
     cooperative = shape.cooperative;
     era++;
     grid_run(shape);

@@ -13,14 +13,33 @@ const covering_axis covering_lstm[COVERING_LSTM_AXES] = {
     {"T", 3, {1, 2, 17}},
     {"F", 3, {1, 5, 40}},
     {"H", 6, {8, 40, 64, 100, 128, 256}},
-    {"math", 3, {OC_MATH_F32, OC_MATH_TF32, OC_MATH_BF16}},
+    {"math", 3, {OC_MATH_BF16, OC_MATH_TF32, OC_MATH_F32}}, /* the first is served by every variant */
+    {"variant", COVERING_VARIANTS, {0, 1, 2, 3, 4, 5}},
 };
+
+/* As choice.cuh has them. */
+const char *const covering_variants[COVERING_VARIANTS] = {"twin",      "twin-wave", "scan",
+                                                          "scan-wave", "fused",     "fused-wave"};
+
+int covering_lstm_layers(const covering_case *c)
+{
+    return 1 + c->value[COVERING_VARIANT] % 2; /* a wavefront has two */
+}
+
+static bool served(const covering_case *c)
+{
+    const int variant = c->value[COVERING_VARIANT] / 2, math = c->value[COVERING_MATH],
+              hidden = c->value[COVERING_HIDDEN];
+    if (variant > 0 && hidden > 128) return false;
+    return variant < 2 || (math != OC_MATH_F32 && hidden <= (math == OC_MATH_TF32 ? 64 : 128));
+}
 
 int64_t covering_lstm_work(const covering_case *c)
 {
     const int64_t rows = (int64_t)c->value[COVERING_BATCH] * c->value[COVERING_STEPS],
                   hidden = c->value[COVERING_HIDDEN];
-    return rows * 4 * hidden * (c->value[COVERING_INPUTS] + hidden) * 3;
+    const int64_t above = covering_lstm_layers(c) > 1 ? 2 * hidden : 0;
+    return served(c) ? rows * 4 * hidden * (c->value[COVERING_INPUTS] + hidden + above) * 3 : INT64_MAX;
 }
 
 typedef struct search {

@@ -27,10 +27,22 @@ void covering_make(covering_set *out, const covering_axis *axes, int axis_count,
 int covering_open(const covering_set *set, const covering_axis *axes, int axis_count, covering_work work,
                   int64_t work_max);
 
-/* The axes of the issue: B, T, F, H, and math (oc_math). */
-enum { COVERING_BATCH, COVERING_STEPS, COVERING_INPUTS, COVERING_HIDDEN, COVERING_MATH, COVERING_LSTM_AXES };
+/* The axes of the issue: B, T, F, H, math (oc_math), and the variant of kernels/cuda/choice.cuh by number. What a
+ * variant does not serve is more work than there is. */
+enum {
+    COVERING_BATCH,
+    COVERING_STEPS,
+    COVERING_INPUTS,
+    COVERING_HIDDEN,
+    COVERING_MATH,
+    COVERING_VARIANT,
+    COVERING_LSTM_AXES,
+    COVERING_VARIANTS = 6
+};
 extern const covering_axis covering_lstm[COVERING_LSTM_AXES];
-int64_t covering_lstm_work(const covering_case *c); /* one layer, forward and backward */
+extern const char *const covering_variants[COVERING_VARIANTS]; /* odd ones: layers as a wavefront */
+int covering_lstm_layers(const covering_case *c);
+int64_t covering_lstm_work(const covering_case *c); /* forward and backward */
 static const int64_t COVERING_WORK_MAX = 50000000;
 
 #endif

@@ -22,7 +22,12 @@ enum { TENSORS_MAX = 16 + 8 * OC_LAYERS_MAX, GROUP_APART = 10, SEEN_MAX = 4096 }
 static const struct variant {
     const char *name, *variable, *value;
 } variants[] = {{"chosen", NULL, NULL},
-                {"a launch a step", "OUTCRY_CUDA_SCAN", "0"},
+                {"twin", "OUTCRY_CUDA_LSTM", "twin"},
+                {"scan", "OUTCRY_CUDA_LSTM", "scan"},
+                {"fused", "OUTCRY_CUDA_LSTM", "fused"},
+                {"twin-wave", "OUTCRY_CUDA_LSTM", "twin-wave"},
+                {"scan-wave", "OUTCRY_CUDA_LSTM", "scan-wave"},
+                {"fused-wave", "OUTCRY_CUDA_LSTM", "fused-wave"},
                 {"products by hand", "OUTCRY_CUDA_PRODUCT", "hand"},
                 {"products by cuBLASLt", "OUTCRY_CUDA_PRODUCT", "lt"}};
 
