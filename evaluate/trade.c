@@ -199,10 +199,10 @@ static oc_status session_loop(session *s)
 static json_t *server_counts(const session *s)
 {
     const oc_server_counts n = oc_server_predictor_counts(s->server);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "asked", (json_int_t)n.asked, "answered",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "asked", (json_int_t)n.asked, "answered",
                      (json_int_t)n.answered, "unanswered", (json_int_t)n.unanswered, "late", (json_int_t)n.late,
                      "refused", (json_int_t)n.refused, "lost", (json_int_t)n.lost, "connected", (json_int_t)n.connected,
-                     "restored_rows", (json_int_t)n.restored_rows);
+                     "restored_rows", (json_int_t)n.restored_rows, "other_version", (json_int_t)n.other_version);
 }
 
 static json_t *resumption(const session *s)

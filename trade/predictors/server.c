@@ -200,14 +200,17 @@ static stream *stream_of(oc_server_predictor *s, const oc_wire_reply *r)
 /* False: there is no prediction in it. */
 static bool reply_read(oc_server_predictor *s, const oc_wire_reply *r, oc_prediction *p)
 {
-    const float *answer = r->probabilities[s->options.wanted.horizon];
+    static const float held[3] = {0, 0, 1};
+    const bool wanted = strncmp(r->version_text, s->options.wanted.version, sizeof r->version_text) == 0;
+    const float *answer = wanted ? r->probabilities[s->options.wanted.horizon] : held;
     p->buy = answer[0];
     p->sell = answer[1];
     p->hold = answer[2];
     p->model_version = r->model_version;
-    p->state = r->state == OC_REPLY_OK ? OC_PREDICTION_OK : OC_PREDICTION_HOLD;
+    p->state = r->state == OC_REPLY_OK && wanted ? OC_PREDICTION_OK : OC_PREDICTION_HOLD;
     s->counts.late += r->state == OC_REPLY_LATE;
-    s->counts.answered += r->state == OC_REPLY_OK;
+    s->counts.answered += r->state == OC_REPLY_OK && wanted;
+    s->counts.other_version += r->state == OC_REPLY_OK && !wanted;
     s->counts.refused += refusal(r->state);
     return r->state == OC_REPLY_OK || r->state == OC_REPLY_LATE;
 }

@@ -7,7 +7,9 @@
  * time waits for that up to wait_ns from the row that found the server gone, and says so when it goes on without.
  *
  * A server with another model, version, schema or window than was asked for is refused: at open the failure says which;
- * later it counts as gone. Memory is taken in open; a connection made anew takes what the client library takes. */
+ * later it counts as gone. Where the server's operator puts another version live meanwhile, its answers are HOLD, and
+ * counted, until the wanted one answers again. Memory is taken in open; a connection made anew takes what the client
+ * library takes. */
 #ifndef OC_TRADE_PREDICTORS_SERVER_H
 #define OC_TRADE_PREDICTORS_SERVER_H
 
@@ -44,6 +46,7 @@ typedef struct oc_server_counts {
     uint64_t asked, answered; /* rows pushed; probabilities that came of them */
     uint64_t unanswered;      /* rows that nobody was there for, or whose answer never came */
     uint64_t late, refused;   /* answers after their deadline; rows that the server would not take */
+    uint64_t other_version;   /* answers of another version than was wanted: HOLD */
     uint64_t lost, connected; /* connections that ended by themselves, connections made */
     uint64_t restored_rows;   /* handed in again to fill windows */
 } oc_server_counts;
