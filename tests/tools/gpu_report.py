@@ -162,7 +162,8 @@ def list_complete():
     for folder, _, files in os.walk(f"{SOURCE}/tests"):
         for name in files:
             source = text_of(f"{folder}/{name}") if re.fullmatch(r"test_\w+\.c", name) else ""
-            if re.search(r"\bOC_TEST_MODULE\b|device_open\(|device_skip\(", source):
+            double = "OC_TEST_NCCL" in source  # a library's double: of the emulation alone
+            if re.search(r"\bOC_TEST_MODULE\b|device_open\(|device_skip\(", source) and not double:
                 here = os.path.relpath(folder, f"{SOURCE}/tests")
                 wanted.add(f"{here}/test_{here}_{name[5:-2]}")
     if os.path.exists(EMULATION):
