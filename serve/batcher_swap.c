@@ -89,7 +89,8 @@ static bool follow(oc_batcher *e, oc_session *s)
     if (oc_slot_step(other, &session, e->kept.rows + at * (size_t)shape_of(e)->inputs, 1, e->answers, e->answers_cap,
                      e->full) != OC_OK ||
         oc_slot_advance(other, &session, 1) != OC_OK) {
-        oc_log_failure(OC_LOG_ERROR);
+        if (start >= e->said_at_ns) oc_log_failure(OC_LOG_ERROR); /* it is tried again: no line a round */
+        e->said_at_ns = start + OC_SECOND_NS;
         s->follows = false;
         return false;
     }
