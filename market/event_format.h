@@ -1,4 +1,5 @@
-/* event_format.h - the bytes of a `.events` file, shared by writer and reader; everybody else uses event_file.h.
+/* event_format.h - the bytes of a `.events` file, shared by writer and reader; everybody else uses event_file.h,
+ * but for oc_event_problem, which looks at any event that comes from outside.
  *
  *   header   oc_event_head | oc_instrument[instruments] | origin, NUL, padded to 8 | oc_hash of all before it
  *   block b  oc_event_block_head | oc_event[records]     every block but the last holds OC_EVENT_BLOCK records

@@ -225,11 +225,11 @@ static oc_status sample_parse(oc_features *e, const oc_feature_spec *spec)
 }
 
 /* Everything that decides a value, as text, hashed. */
-static oc_status schema_hash(oc_features *e)
+static void schema_hash(oc_features *e)
 {
-    oc_hasher *h;
-    OC_TRY(oc_hasher_open(&h));
+    oc_hasher *h = e->hasher;
     char line[256];
+    oc_hasher_reset(h);
     int n = snprintf(line, sizeof line, "outcry features %d sample %d:%u row_ns %lld spread %a\n", OC_FEATURES_VERSION,
                      (int)e->sample, e->every, (long long)e->plan.row_ns, e->bar_spread);
     oc_hasher_add(h, line, (size_t)n);
@@ -246,8 +246,12 @@ static oc_status schema_hash(oc_features *e)
         oc_hasher_add(h, line, (size_t)n);
     }
     e->schema = oc_hasher_result(h);
-    oc_hasher_close(h);
-    return OC_OK;
+}
+
+static void universe_copy(oc_features *e, const oc_instrument *universe)
+{
+    memcpy(e->universe, universe, e->instruments * sizeof *universe);
+    for (size_t i = 0; i < e->instruments; i++) e->half_tick[i] = 0.5 * oc_decimal_value(universe[i].tick);
 }
 
 /* Places nodes behind the stream and the ring, then takes the block of all instruments. */
@@ -283,8 +287,8 @@ static oc_status open_into(oc_features *e, const oc_feature_spec *spec, const oc
     e->bar_spread = spec->bar_spread;
     OC_TRY(oc_memory_new_array(&e->universe, e->instruments, sizeof *e->universe, "feature universe"));
     OC_TRY(oc_memory_new_array(&e->half_tick, e->instruments, sizeof *e->half_tick, "feature universe"));
-    memcpy(e->universe, universe, e->instruments * sizeof *universe);
-    for (size_t i = 0; i < e->instruments; i++) e->half_tick[i] = 0.5 * oc_decimal_value(universe[i].tick);
+    universe_copy(e, universe);
+    OC_TRY(oc_hasher_open(&e->hasher));
     OC_TRY(oc_memory_new_array(&e->infos, OC_FEATURES_MAX, sizeof *e->infos, "feature columns"));
     OC_TRY(oc_memory_new_array(&e->columns, OC_FEATURES_MAX, sizeof *e->columns, "feature columns"));
     e->plan.lookback = 2;
@@ -293,7 +297,7 @@ static oc_status open_into(oc_features *e, const oc_feature_spec *spec, const oc
     OC_TRY(memory_plan(e));
     e->row.x = e->x;
     e->row.mask = e->mask;
-    OC_TRY(schema_hash(e));
+    schema_hash(e);
     oc_features_reset(e);
     return OC_OK;
 }
@@ -307,7 +311,7 @@ oc_status oc_features_open(oc_features **out, const oc_feature_spec *spec, const
                        OC_INSTRUMENTS_MAX);
     oc_features *e;
     OC_TRY(oc_memory_new(&e, sizeof *e, "feature engine"));
-    e->instruments = instruments;
+    e->instruments = e->instruments_max = instruments;
     oc_status status = open_into(e, spec, universe);
     if (status != OC_OK) {
         oc_features_close(e);
@@ -328,7 +332,20 @@ void oc_features_close(oc_features *e)
     oc_memory_free(e->infos);
     oc_memory_free(e->half_tick);
     oc_memory_free(e->universe);
+    oc_hasher_close(e->hasher);
     oc_memory_free(e);
+}
+
+oc_status oc_features_set_universe(oc_features *e, const oc_instrument *universe, size_t instruments)
+{
+    if (!(instruments >= 1 && instruments <= e->instruments_max))
+        return OC_FAIL(OC_ELIMIT, "a universe of %zu instruments; this engine has memory for 1 to %zu", instruments,
+                       e->instruments_max);
+    e->instruments = instruments;
+    e->state_bytes = e->stream_bytes * instruments;
+    universe_copy(e, universe);
+    schema_hash(e);
+    return OC_OK;
 }
 
 size_t oc_features_width(const oc_features *e)

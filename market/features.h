@@ -85,6 +85,11 @@ OC_MUST oc_features_open(oc_features **out, const oc_feature_spec *spec, const o
                          size_t instruments);
 /* unknown names: OC_ECONFIG with the nearest known name */
 void oc_features_close(oc_features *e);
+/* Another universe in the memory of this engine: at most as many instruments as at open (OC_ELIMIT), the same columns;
+ * its schema from now on. No allocation. Each of its instruments is as after open once oc_features_reset_one was called
+ * for it; until then it must get no event. */
+OC_MUST oc_features_set_universe(oc_features *e, const oc_instrument *universe, size_t instruments);
+void oc_features_reset_one(oc_features *e, size_t instrument);
 void oc_features_reset(oc_features *e);        /* as after open */
 /* After open or reset, before the first event: nothing comes before these events in any run. */
 void oc_features_begin(oc_features *e);

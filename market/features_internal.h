@@ -182,7 +182,7 @@ struct oc_features {
     oc_feature_plan plan;
     oc_feature_column *columns;
     oc_feature_info *infos;
-    size_t width, instruments, stream_bytes, state_bytes;
+    size_t width, instruments, instruments_max, stream_bytes, state_bytes; /* max: that there is memory for */
     size_t nodes_offset, windows_bytes, book_offset;     /* in a stream: ring and nodes lie together; 0: no book */
     oc_instrument *universe;
     double *half_tick;                       /* price units */
@@ -191,6 +191,7 @@ struct oc_features {
     const oc_book *shared[OC_INSTRUMENTS_MAX];           /* another's, NULL: the one in the stream */
     double bar_spread;
     oc_hash schema;
+    oc_hasher *hasher;
     unsigned char *state;                    /* instruments * stream_bytes */
     double *value;                           /* raw f64 of the latest row */
     float *x;

@@ -59,14 +59,19 @@ static void interval_restart(oc_stream *s)
     s->opened = 0;
 }
 
+void oc_features_reset_one(oc_features *e, size_t instrument)
+{
+    oc_stream *s = oc_features_stream(e, instrument);
+    oc_book *book = own_book(e, s);
+    assert(instrument < e->instruments);
+    memset(s, 0, e->stream_bytes);
+    e->shared[instrument] = NULL;
+    if (book) oc_book_init(book);
+}
+
 void oc_features_reset(oc_features *e)
 {
-    memset(e->state, 0, e->state_bytes);
-    for (size_t i = 0; i < e->instruments; i++) {
-        oc_book *book = own_book(e, oc_features_stream(e, i));
-        e->shared[i] = NULL;
-        if (book) oc_book_init(book);
-    }
+    for (size_t i = 0; i < e->instruments; i++) oc_features_reset_one(e, i);
 }
 
 void oc_features_begin(oc_features *e)
