@@ -71,7 +71,8 @@ oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batc
 size_t oc_batcher_planned_bytes(const oc_batcher *e)
 {
     const size_t slot = e->slots[0].bytes;
-    return e->kept.rows ? 2 * slot + oc_batcher_kept_bytes(&e->shape, (size_t)e->sessions_max) : slot;
+    const size_t kept = e->kept.rows ? slot + oc_batcher_kept_bytes(&e->shape, (size_t)e->sessions_max) : 0;
+    return slot + kept + e->stream_bytes;
 }
 
 static OC_MUST kept_make(oc_batcher *e)
@@ -138,7 +139,7 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
                       .bell_fd = -1};
     memcpy(e->name, version->name, sizeof e->name);
     OC_TRY(batcher_fill(e, version, config));
-    return OC_OK;
+    return oc_ticks_init(e, version->first, &config->ticks);
 }
 
 oc_status oc_batcher_start(oc_batcher *e, int cpu)
@@ -167,6 +168,7 @@ void oc_batcher_deinit(oc_batcher *e)
         pthread_join(e->thread, NULL);
     }
     oc_observed_deinit(&e->observed);
+    oc_ticks_deinit(e);
     if (e->bell) munmap(e->bell, OC_WIRE_REGION_OFFSET);
     if (e->bell_fd >= 0) close(e->bell_fd);
     for (int i = 0; i < 2; i++) oc_slot_close(&e->slots[i]);

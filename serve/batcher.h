@@ -17,8 +17,9 @@
 #include "serve/channel.h"
 #include "serve/observed.h"
 #include "serve/slot.h"
+#include "serve/stream.h"
 
-enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_KINDS = OC_REQUEST_HISTORY + 1 };
+enum { OC_BATCHER_SESSIONS_MAX = 4096, OC_BATCHER_STREAMS_MAX = 64, OC_BATCHER_KINDS = OC_REQUEST_TICK + 1 };
 
 typedef struct oc_batcher_stats { /* written by the batcher alone; read at any time by __atomic loads */
     uint64_t replies[OC_BATCHER_KINDS][OC_REPLY_STATE_COUNT]; /* kind 0: unknown kinds */
@@ -31,11 +32,13 @@ typedef struct oc_batcher_stats { /* written by the batcher alone; read at any t
     uint64_t expired; /* sessions that nobody had asked of for too long */
     uint64_t duplicates, stale,
         gaps; /* rows: of the last sequence number again, of an older one, behind a missing one */
+    uint64_t streams, ticks, ticks_dropped; /* open; events taken in; events refused, or behind one in its request */
 } oc_batcher_stats;
 
 typedef struct oc_session {
     uint32_t id; /* generation << 12 | index; 0: free */
     uint32_t generation, run_length;
+    bool of_stream; /* no request names it; it lives as long as its stream */
     oc_channel *channel;
     uint64_t sequence;                        /* of the last row */
     bool any, due, taken;                     /* a row came; its advance is due; a row is in this round */
@@ -53,8 +56,22 @@ typedef struct oc_pending {
     oc_session *session;
     oc_wire_request request;
     int64_t taken_ns;
-    int slot; /* that answers it */
+    int slot;            /* that answers it */
+    uint32_t instrument; /* of a stream's row */
 } oc_pending;
+
+typedef enum { OC_STREAM_FREE, OC_STREAM_OPENING, OC_STREAM_IDLE, OC_STREAM_BUSY } oc_stream_work;
+typedef struct oc_batcher_stream {
+    oc_tick_stream ticks;
+    oc_session **sessions; /* of its instruments */
+    oc_pending pending;    /* the request that is worked on, or was last; its channel is the stream's */
+    uint32_t id;           /* generation << 8 | index; 0: free */
+    uint32_t generation, reset;
+    oc_stream_work work;
+    bool told;          /* what the last event came to */
+    uint64_t row_round; /* when it had a row in a round last */
+    int64_t period_ns, used_ns;
+} oc_batcher_stream;
 
 typedef struct oc_history { /* stored rows on their way into a session's windows; one at a time a batcher */
     oc_pending pending;
@@ -96,6 +113,9 @@ typedef struct oc_batcher {
     int follow_at;        /* whose turn it is */
     oc_kept kept;
     oc_sample sample;
+    oc_batcher_stream *streams;
+    int stream_count;
+    size_t stream_bytes;
     char name[64];
     oc_model_shape shape; /* T, F and horizons hold for every version */
     oc_hash schema;
@@ -136,12 +156,14 @@ typedef struct oc_batcher_config {
     int64_t spin_ns;
     int64_t queue_max_ns, idle_max_ns; /* 0: windows wait however long; sessions stay until they are closed */
     bool two_slots;                    /* rows are kept, and half of the memory is for another version */
+    oc_stream_config ticks;
     oc_backend_config backend;
 } oc_batcher_config;
 OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,
                         oc_channel *channels, int channel_count);
 size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions);
-size_t oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, and kept rows */
+size_t
+oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, kept rows, streams */
 oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config);
 OC_MUST oc_batcher_start(oc_batcher *e, int cpu); /* the thread "batcher-I", on that core alone; -1: on any */
 void oc_batcher_deinit(oc_batcher *e); /* answers what is pending, at most two seconds, and joins the thread */

@@ -147,7 +147,8 @@ static bool take_unknown(oc_batcher *e, oc_pending *p)
 }
 
 static bool (*const takers[OC_BATCHER_KINDS])(oc_batcher *, oc_pending *) = {
-    take_unknown, take_window, take_push, take_open, take_close, take_history,
+    take_unknown, take_window,        take_push,           take_open,     take_close,
+    take_history, oc_ticks_take_open, oc_ticks_take_close, oc_ticks_take,
 };
 
 /* A few requests of one client. TURN_WAITS: its next one must wait for another round. */

@@ -25,13 +25,26 @@ static inline size_t output_count(const oc_batcher *e)
     return (size_t)shape_of(e)->horizons * OC_CLASSES;
 }
 
+/* batcher_ticks.c. Each take_* as those of batcher_admit.c: false where the request must wait for the next round. */
+OC_MUST oc_ticks_init(oc_batcher *e, const oc_bundle *bundle, const oc_stream_config *config);
+void oc_ticks_deinit(oc_batcher *e);
+bool oc_ticks_go_on(oc_batcher *e); /* before a round's requests; whether a stream had work left */
+bool oc_ticks_take_open(oc_batcher *e, oc_pending *p);
+bool oc_ticks_take_close(oc_batcher *e, oc_pending *p);
+bool oc_ticks_take(oc_batcher *e, oc_pending *p);
+void oc_ticks_leave(oc_batcher *e, const oc_channel *c);
+void oc_ticks_expire(oc_batcher *e, int64_t now_ns);
+
 /* batcher_reply.c. A full ring of replies drops and counts: a client that does not read never holds the others up. */
 void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_reply_state state,
                        const float *probabilities);
 void oc_batcher_failed(oc_batcher *e, const oc_pending *list, int n); /* this thread's message goes to the log */
 
 /* batcher_sessions.c */
-oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id);       /* NULL: not one of this client */
+oc_session *oc_session_find(oc_batcher *e, const oc_channel *c,
+                            uint32_t id); /* NULL: not one that this client opened */
+oc_session *oc_session_take(oc_batcher *e, const oc_pending *p, const char *symbol,
+                            int64_t period_ns);                                     /* NULL: none left */
 void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open); /* answers */
 void oc_session_reckon(oc_batcher *e); /* the load of all, after another version became live */
 void oc_session_end(oc_batcher *e, oc_session *s);

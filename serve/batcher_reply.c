@@ -24,7 +24,8 @@ void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_
                            .queue_ns = q->sent_ns > 0 && q->sent_ns <= p->taken_ns ? p->taken_ns - q->sent_ns : 0,
                            .service_ns = now - p->taken_ns,
                            .model_version = version->generation,
-                           .horizons = (uint32_t)shape_of(e)->horizons};
+                           .horizons = (uint16_t)shape_of(e)->horizons,
+                           .instrument = (uint16_t)p->instrument};
     memcpy(reply.version_text, version->text, sizeof reply.version_text);
     for (int h = 0; h < shape_of(e)->horizons; h++) {
         if (probabilities)

@@ -155,7 +155,8 @@ bool oc_batcher_round(oc_batcher *e)
 {
     oc_swap_tend(e);
     if (e->rounds++ % EXPIRY_ROUNDS == 0) oc_session_expire(e, oc_clock_monotonic_ns());
-    bool any = oc_batcher_collect(e);
+    bool any = oc_ticks_go_on(e);
+    any |= oc_batcher_collect(e);
     answer_pushes(e);
     answer_windows(e);
     any |= history_row(e);

@@ -35,7 +35,7 @@ oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id)
 {
     const uint32_t index = id & ((1u << INDEX_BITS) - 1);
     oc_session *s = index < (uint32_t)e->sessions_max ? &e->sessions[index] : NULL;
-    return s && id != 0 && s->id == id && s->channel == c ? s : NULL;
+    return s && id != 0 && s->id == id && s->channel == c && !s->of_stream ? s : NULL;
 }
 
 static oc_reply_state open_check(const oc_batcher *e, const oc_wire_request *q, const oc_wire_open *open)
@@ -64,28 +64,33 @@ static void refusal_say(oc_batcher *e, const oc_pending *p, const oc_wire_open *
            e->sessions_max, 1e-9 * (double)e->stats.load_ppb, 1e-9 * (double)load_ppb(e, open->period_ns), e->budget);
 }
 
-void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open)
+oc_session *oc_session_take(oc_batcher *e, const oc_pending *p, const char *symbol, int64_t period_ns)
 {
-    oc_reply_state state = open_check(e, &p->request, open);
     oc_session *s = NULL;
     for (int i = 0; i < e->sessions_max && !s; i++)
         if (e->sessions[i].id == 0) s = &e->sessions[i];
+    if (!s) return NULL;
+    const uint32_t generation = s->generation % ((1u << (32 - INDEX_BITS)) - 1) + 1; /* never 0 */
+    *s = (oc_session){.id = generation << INDEX_BITS | (uint32_t)(s - e->sessions),
+                      .generation = generation,
+                      .channel = p->channel,
+                      .canary = (uint32_t)(oc_hash_bytes(symbol, strlen(symbol)).low & 0xffff),
+                      .queued = s->queued,
+                      .used_ns = p->taken_ns,
+                      .period_ns = period_ns};
+    memcpy(s->symbol, symbol, strlen(symbol));
+    s->slot = (uint8_t)oc_swap_slot(e, s->canary);
+    oc_slot_reset(&e->slots[s->slot], (uint32_t)(s - e->sessions));
+    count(&e->stats.load_ppb, load_ppb(e, period_ns));
+    count(&e->stats.sessions, 1);
+    return s;
+}
+
+void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open)
+{
+    oc_reply_state state = open_check(e, &p->request, open);
+    oc_session *s = state == OC_REPLY_OK ? oc_session_take(e, p, open->symbol, open->period_ns) : NULL;
     if (state == OC_REPLY_OK && !s) state = OC_REPLY_REFUSED_FULL;
-    if (state == OC_REPLY_OK) {
-        const uint32_t generation = s->generation % ((1u << (32 - INDEX_BITS)) - 1) + 1; /* never 0 */
-        *s = (oc_session){.id = generation << INDEX_BITS | (uint32_t)(s - e->sessions),
-                          .generation = generation,
-                          .channel = p->channel,
-                          .canary = (uint32_t)(oc_hash_bytes(open->symbol, strlen(open->symbol)).low & 0xffff),
-                          .queued = s->queued,
-                          .used_ns = p->taken_ns,
-                          .period_ns = open->period_ns};
-        memcpy(s->symbol, open->symbol, sizeof s->symbol);
-        s->slot = (uint8_t)oc_swap_slot(e, s->canary);
-        oc_slot_reset(&e->slots[s->slot], (uint32_t)(s - e->sessions));
-        count(&e->stats.load_ppb, load_ppb(e, s->period_ns));
-        count(&e->stats.sessions, 1);
-    }
     oc_batcher_answer(e, p, state == OC_REPLY_OK ? s->id : 0, state, NULL);
     refusal_say(e, p, open, state);
 }
@@ -94,10 +99,13 @@ void oc_session_expire(oc_batcher *e, int64_t now_ns)
 {
     if (e->idle_max_ns <= 0 || now_ns < e->expire_at_ns) return;
     e->expire_at_ns = now_ns + OC_SECOND_NS;
+    oc_ticks_expire(e, now_ns);
     for (int i = 0; i < e->sessions_max; i++) {
         oc_session *s = &e->sessions[i];
         const int64_t most = 4 * s->period_ns > e->idle_max_ns ? 4 * s->period_ns : e->idle_max_ns;
-        if (s->id == 0 || now_ns - s->used_ns <= most || (e->history.busy && e->history.pending.session == s)) continue;
+        if (s->id == 0 || s->of_stream || now_ns - s->used_ns <= most ||
+            (e->history.busy && e->history.pending.session == s))
+            continue;
         oc_session_end(e, s);
         count(&e->stats.expired, 1);
     }
@@ -136,6 +144,7 @@ oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_
 
 void oc_batcher_leave(oc_batcher *e, oc_channel *c)
 {
+    oc_ticks_leave(e, c);
     for (int i = 0; i < e->sessions_max; i++)
         if (e->sessions[i].id != 0 && e->sessions[i].channel == c) oc_session_end(e, &e->sessions[i]);
     __atomic_store_n(&c->state, OC_CHANNEL_LEFT, __ATOMIC_RELEASE);

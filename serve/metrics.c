@@ -3,7 +3,8 @@
 
 #include "base/build.h"
 
-const char *const oc_request_names[OC_BATCHER_KINDS] = {"unknown", "window", "push", "open", "close", "history"};
+const char *const oc_request_names[OC_BATCHER_KINDS] = {"unknown", "window",      "push",         "open", "close",
+                                                        "history", "stream_open", "stream_close", "tick"};
 static const char *const hello_names[OC_HELLO_FAILED + 1] = {"", "welcome", "wrong_uid", "full", "failed"};
 const char *const oc_reply_names[OC_REPLY_STATE_COUNT] = {
 #define STATE_NAME(state, name, meaning) name,
@@ -78,6 +79,10 @@ static void write_rows(oc_text *out, const oc_figures *f)
          (double)f->stats.duplicates},
         {"outcry_rows_stale_total", "counter", "Pushed rows with an older sequence number.", (double)f->stats.stale},
         {"outcry_rows_gap_total", "counter", "Pushed rows before which one was missing.", (double)f->stats.gaps},
+        {"outcry_ticks_total", "counter", "Events that streams took in.", (double)f->stats.ticks},
+        {"outcry_ticks_dropped_total", "counter", "Events of streams that were refused, or stood behind one.",
+         (double)f->stats.ticks_dropped},
+        {"outcry_streams", "gauge", "Open streams.", (double)f->stats.streams},
         {"outcry_advance_load", "gauge", "Share of the batchers' time that open sessions may need, summed.",
          1e-9 * (double)f->stats.load_ppb},
         {"outcry_sessions", "gauge", "Open sessions.", (double)f->stats.sessions},

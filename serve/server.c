@@ -209,7 +209,8 @@ static OC_MUST config_check(const oc_server_config *c, const oc_bundle *b)
     if (!(c->threads >= 1 && c->threads <= THREADS_MAX && c->clients_max >= 1 && c->clients_max <= CLIENTS_MAX &&
           c->batch_max >= 1 && c->batch_max <= BATCH_MAX && c->sessions_max >= 1 &&
           c->sessions_max <= OC_BATCHER_SESSIONS_MAX && c->spin_ns >= 0 && c->queue_max_ns >= 0 &&
-          c->session_idle_ns >= 0 && c->advance_budget > 0))
+          c->session_idle_ns >= 0 && c->advance_budget > 0 && c->ticks.streams >= 0 &&
+          c->ticks.streams <= OC_BATCHER_STREAMS_MAX))
         return OC_FAIL(OC_ELIMIT, "serve: a number of its configuration is out of its bounds");
     if (!(c->ring_bytes >= 4096 && c->ring_bytes <= UINT64_C(1) << 30 && (c->ring_bytes & (c->ring_bytes - 1)) == 0))
         return OC_FAIL(OC_ECONFIG, "a ring of %zu bytes, not a power of two from 4096 to 2^30", c->ring_bytes);
@@ -217,6 +218,12 @@ static OC_MUST config_check(const oc_server_config *c, const oc_bundle *b)
         return OC_FAIL(OC_ECONFIG,
                        "serve.ring_kb: a ring of %zu bytes does not hold two windows of %llu bytes; raise it",
                        c->ring_bytes, (unsigned long long)record);
+    const uint64_t ticks = oc_ring_record_bytes(OC_WIRE_EVENTS_MAX * OC_WIRE_EVENT_BYTES);
+    if (c->ticks.streams > 0 && !(ticks <= c->ring_bytes / 2))
+        return OC_FAIL(OC_ECONFIG,
+                       "serve.ring_kb: a ring of %zu bytes does not hold two requests of %d events, %llu bytes each; "
+                       "raise it, or set serve.streams=0",
+                       c->ring_bytes, OC_WIRE_EVENTS_MAX, (unsigned long long)ticks);
     return OC_OK;
 }
 
@@ -239,17 +246,19 @@ static OC_MUST loader_make(oc_server *s, const oc_batcher_config *batcher)
 static OC_MUST server_fill(oc_server *s)
 {
     const oc_server_config *c = &s->config;
-    const oc_batcher_config batcher = {.batch_max = c->batch_max,
-                                       .sessions_max = c->sessions_max,
-                                       .budget = c->advance_budget,
-                                       .wait = c->wait,
-                                       .spin_ns = c->spin_ns,
-                                       .queue_max_ns = c->queue_max_ns,
-                                       .idle_max_ns = c->session_idle_ns,
-                                       .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
-                                       .two_slots = c->repository && c->repository[0],
-                                       .backend = c->backend};
+    oc_batcher_config batcher = {.batch_max = c->batch_max,
+                                 .sessions_max = c->sessions_max,
+                                 .budget = c->advance_budget,
+                                 .wait = c->wait,
+                                 .spin_ns = c->spin_ns,
+                                 .queue_max_ns = c->queue_max_ns,
+                                 .idle_max_ns = c->session_idle_ns,
+                                 .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
+                                 .two_slots = c->repository && c->repository[0],
+                                 .ticks = c->ticks,
+                                 .backend = c->backend};
     int cpus[THREADS_MAX];
+    batcher.ticks.memory_max_bytes /= (size_t)c->threads;
     OC_TRY(loader_make(s, &batcher));
     OC_TRY(config_check(c, s->version->first));
     OC_TRY(oc_pin_parse(c->pin, c->threads, cpus));

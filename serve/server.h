@@ -23,6 +23,7 @@ typedef struct oc_server_config {
     double advance_budget;         /* share of a batcher's time that advances of its sessions may take */
     int64_t queue_max_ns;          /* a window that waited longer is refused; 0: none is */
     int64_t session_idle_ns;       /* a session that nobody asks of is ended; 0: never */
+    oc_stream_config ticks;        /* streams of a batcher; memory_max_bytes: of all batchers */
     const char *pin;               /* oc_pin_parse */
     oc_batcher_wait wait;
     int64_t spin_ns; /* an idle batcher spins so long, then yields, then sleeps */

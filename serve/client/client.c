@@ -18,7 +18,7 @@
 #include "base/memory.h"
 #include "serve/client/ring.h"
 
-enum { YIELDS = 64, NAP_NS = 10000000 };
+enum { YIELDS = 64, NAP_NS = 10000000, UNIVERSE_MAX = 256 };
 
 struct oc_client {
     int socket;
@@ -164,6 +164,9 @@ const oc_client_model *oc_client_describe(const oc_client *c)
 
 static OC_MUST send_request(oc_client *c, oc_wire_request *request, const void *payload, size_t bytes)
 {
+    if (!(oc_ring_record_bytes(bytes) <= c->requests.capacity))
+        return OC_FAIL(OC_EUSAGE, "%s: a request of %zu bytes, but the server's rings hold %llu (serve.ring_kb)",
+                       c->address, bytes, (unsigned long long)c->requests.capacity);
     request->bytes = (uint32_t)oc_ring_record_bytes(bytes);
     request->count = (uint32_t)bytes;
     request->sent_ns = oc_clock_monotonic_ns();
@@ -284,7 +287,7 @@ static OC_MUST await_control(oc_client *c, uint32_t kind, int64_t timeout_ns, oc
             if (reply->state == OC_REPLY_OK) return OC_OK;
             return OC_FAIL(reply->state == OC_REPLY_REFUSED_FULL || reply->state == OC_REPLY_REFUSED_BUDGET ? OC_EAGAIN
                                                                                                             : OC_EUSAGE,
-                           "%s: session refused: %s", c->address,
+                           "%s: %s refused: %s", c->address, kind == OC_REQUEST_OPEN ? "session" : "stream",
                            reply->state < OC_REPLY_STATE_COUNT ? state_texts[reply->state] : "unknown reason");
         }
         if (!oc_client_alive(c)) return OC_FAIL(OC_EFAILED, "%s: the server is gone", c->address);
@@ -313,4 +316,44 @@ oc_status oc_client_session_close(oc_client *c, uint32_t session)
 {
     oc_wire_request request = {.kind = OC_REQUEST_CLOSE, .session = session};
     return send_request(c, &request, NULL, 0);
+}
+
+oc_status oc_client_stream_open(oc_client *c, const char *model, const oc_wire_instrument *universe,
+                                uint32_t instruments, int64_t period_ns, int begins, int64_t timeout_ns,
+                                oc_client_stream *stream)
+{
+    struct {
+        oc_wire_stream head;
+        oc_wire_instrument universe[UNIVERSE_MAX];
+    } open = {.head = {.period_ns = period_ns, .instruments = instruments, .flags = begins ? OC_STREAM_BEGINS : 0}};
+    oc_wire_request request = {.kind = OC_REQUEST_STREAM_OPEN};
+    oc_wire_reply reply;
+    if (strlen(model) >= sizeof open.head.model || !(instruments >= 1 && instruments <= UNIVERSE_MAX))
+        return OC_FAIL(OC_EUSAGE, "a model's name is below %zu bytes, and a universe has 1 to %d instruments",
+                       sizeof open.head.model, UNIVERSE_MAX);
+    memcpy(open.head.model, model, strlen(model));
+    memcpy(open.universe, universe, instruments * sizeof *universe);
+    OC_TRY(send_request(c, &request, &open, sizeof open.head + instruments * sizeof *universe));
+    OC_TRY(await_control(c, OC_REQUEST_STREAM_OPEN, timeout_ns, &reply));
+    *stream =
+        (oc_client_stream){.id = reply.session, .history_rows = (uint32_t)reply.sequence, .history_ns = reply.input_ns};
+    return OC_OK;
+}
+
+oc_status oc_client_stream_close(oc_client *c, uint32_t stream)
+{
+    oc_wire_request request = {.kind = OC_REQUEST_STREAM_CLOSE, .session = stream};
+    return send_request(c, &request, NULL, 0);
+}
+
+oc_status oc_client_tick(oc_client *c, uint32_t stream, oc_stamp stamp, const struct oc_event *events, size_t count)
+{
+    oc_wire_request request = {.kind = OC_REQUEST_TICK,
+                               .session = stream,
+                               .sequence = stamp.sequence,
+                               .input_ns = stamp.input_ns,
+                               .deadline_ns = stamp.deadline_ns};
+    if (!(count >= 1 && count <= OC_WIRE_EVENTS_MAX))
+        return OC_FAIL(OC_EUSAGE, "%zu events, but a request carries 1 to %d", count, OC_WIRE_EVENTS_MAX);
+    return send_request(c, &request, events, count * OC_WIRE_EVENT_BYTES);
 }

@@ -36,6 +36,24 @@ OC_MUST oc_client_session_open(oc_client *c, const char *model, const char *symb
                                uint64_t schema_high, int64_t period_ns, int64_t timeout_ns, uint32_t *session);
 OC_MUST oc_client_session_close(oc_client *c, uint32_t session);
 
+/* A stream of market events over a universe (wire.h): the server computes the rows. The answer says how much history a
+ * stream needs that does not begin (begins 0) before its rows are exact: events of at least history_rows rows of each
+ * instrument behind its second and history_ns, then T rows more for its first window, the books of the start in front.
+ * Refusals as for a session; OC_EUSAGE too where the model was trained on another universe, tick, lot or order of it.
+ * That and the server's serve.sample, serve.row_ns and serve.bar_spread are what the schema's hash covers. */
+typedef struct oc_client_stream {
+    uint32_t id, history_rows;
+    int64_t history_ns;
+} oc_client_stream;
+OC_MUST oc_client_stream_open(oc_client *c, const char *model, const oc_wire_instrument *universe, uint32_t instruments,
+                              int64_t period_ns, int begins, int64_t timeout_ns, oc_client_stream *stream);
+OC_MUST oc_client_stream_close(oc_client *c, uint32_t stream);
+/* 1 to OC_WIRE_EVENTS_MAX events of a stream (market/event.h), copied; what they must fulfil and what is answered to
+ * them stands in wire.h. Of the stamp only the deadline counts, but where the stream or the size is wrong. Returns as
+ * oc_client_window. */
+struct oc_event;
+OC_MUST oc_client_tick(oc_client *c, uint32_t stream, oc_stamp stamp, const struct oc_event *events, size_t count);
+
 /* One whole window [T,F] of raw rows; copied. OC_EAGAIN: the ring is full, poll and come again. OC_EFAILED: the server
  * is gone or broke the protocol: close and open anew. `session` 0: no session is needed for windows. */
 OC_MUST oc_client_window(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows);

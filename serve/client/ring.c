@@ -12,6 +12,7 @@ _Static_assert(sizeof(oc_wire_ring) == 3 * OC_WIRE_LINE, "a line a word");
 _Static_assert(sizeof(oc_wire_request) == OC_WIRE_LINE, "a request's header is one line");
 _Static_assert(sizeof(oc_wire_reply) == 3 * OC_WIRE_LINE, "a reply is three lines");
 _Static_assert(sizeof(oc_wire_open) == 2 * OC_WIRE_LINE, "an opening is two lines");
+_Static_assert(sizeof(oc_wire_stream) == 2 * OC_WIRE_LINE && sizeof(oc_wire_instrument) == OC_WIRE_LINE, "lines");
 _Static_assert(sizeof(oc_wire_control) <= OC_WIRE_REGION_OFFSET, "both rings' words on the first page");
 
 void oc_ring_init(oc_ring *r, oc_wire_ring *shared, void *data, uint64_t capacity)

@@ -42,7 +42,10 @@ typedef enum {
     OC_REQUEST_PUSH,       /* payload: F floats */
     OC_REQUEST_OPEN,       /* payload: oc_wire_open */
     OC_REQUEST_CLOSE,
-    OC_REQUEST_HISTORY /* payload: up to T - 1 rows of F floats, oldest first; one reply, once all are taken in */
+    OC_REQUEST_HISTORY,     /* payload: up to T - 1 rows of F floats, oldest first; one reply, once all are taken in */
+    OC_REQUEST_STREAM_OPEN, /* payload: oc_wire_stream, then oc_wire_instrument[instruments]; below */
+    OC_REQUEST_STREAM_CLOSE,
+    OC_REQUEST_TICK /* payload: 1 to OC_WIRE_EVENTS_MAX records of 88 bytes, oc_event of market/event.h */
 } oc_request_kind;
 
 typedef struct oc_wire_request {
@@ -64,6 +67,42 @@ typedef struct oc_wire_open {
     uint64_t reserved;
 } oc_wire_open;
 
+/* A stream is one order of events over a universe: the server runs the feature engine over it, and every row that comes
+ * out is pushed into a session that the stream has for its instrument. Events: instrument counts in the universe,
+ * source is 0, and (receive_ns, sequence) rises from event to event over the whole stream.
+ *
+ * Replies to a TICK, in the order of its events, all with the stream's number in `session` and the event's in
+ * `instrument`, `sequence` (the event's, not the request's) and `input_ns` (its receive_ns, so the row's time):
+ *   - one for each row: as for a pushed row, with the run_length of the engine;
+ *   - for a last event that made no row: HOLD_NO_ROW. So the last reply of a request has the sequence of its last
+ * event;
+ *   - for an event that is none, or not behind the one before: REFUSED_EVENT or REFUSED_ORDER. What follows it in the
+ *     request is dropped, and the stream has a gap: every instrument begins anew, its book with the next snapshot.
+ * A request whose stream or size is wrong has one reply with the sequence of the request.
+ *
+ * OC_STREAM_BEGINS says that nothing comes before the first event in any run, as in a dataset. Without it the stream
+ * begins late (a restart): rows are HOLD_HISTORY until the declared history of the features lies behind them, and from
+ * then on have the bits of a run that began earlier. The reply to STREAM_OPEN says how much that is: `sequence` rows of
+ * an instrument behind its second, and `input_ns` ns; then T rows make the first window. The books of that moment come
+ * first, as SNAPSHOT events without OC_EVENT_LAST; levels before them are left out. With packet:N and trade:N the
+ * events of an instrument begin right behind one that made a row. */
+enum { OC_WIRE_EVENTS_MAX = 512, OC_WIRE_EVENT_BYTES = 88 };
+enum { OC_STREAM_BEGINS = 1 };
+
+typedef struct oc_wire_instrument { /* tick and lot: mantissa * 10^exponent, no zeros at the mantissa's end */
+    char symbol[OC_WIRE_SYMBOL];
+    int64_t tick, lot;
+    int32_t tick_exponent, lot_exponent;
+    uint64_t reserved;
+} oc_wire_instrument;
+
+typedef struct oc_wire_stream {
+    char model[OC_WIRE_NAME];
+    int64_t period_ns; /* shortest usual time between rows of an instrument */
+    uint32_t instruments, flags;
+    uint64_t reserved[6];
+} oc_wire_stream;
+
 /* What a reply says; one row: enum, name in metrics, meaning. */
 #define OC_REPLY_STATES(X)                                                                                             \
     X(OC_REPLY_OK, "ok", "probabilities of the window")                                                                \
@@ -81,7 +120,10 @@ typedef struct oc_wire_open {
     X(OC_REPLY_REFUSED_DRAINING, "refused_draining", "the server is stopping")                                         \
     X(OC_REPLY_REFUSED_OVERLOAD, "refused_overload", "the window waited longer than serve.queue_max_us")               \
     X(OC_REPLY_REFUSED_KIND, "refused_kind", "no such request")                                                        \
-    X(OC_REPLY_FAILED, "failed", "the server could not compute; its log says why")
+    X(OC_REPLY_FAILED, "failed", "the server could not compute; its log says why")                                     \
+    X(OC_REPLY_HOLD_NO_ROW, "hold_no_row", "HOLD: the events are taken in, and the last of them made no row")          \
+    X(OC_REPLY_HOLD_HISTORY, "hold_history", "HOLD: the stream began too late for the history of this row")            \
+    X(OC_REPLY_REFUSED_EVENT, "refused_event", "an event is none; what follows it was dropped, the stream has a gap")
 
 typedef enum oc_reply_state {
 #define OC_REPLY_ENUM(state, name, meaning) state,
@@ -97,7 +139,7 @@ typedef struct oc_wire_reply { /* 192 bytes, a record of its own */
     int64_t input_ns, deadline_ns; /* as sent */
     int64_t queue_ns, service_ns;  /* publication -> taken -> answered, on the server */
     uint32_t model_version;        /* that answered; counts what this server has loaded, from 1 */
-    uint32_t horizons;
+    uint16_t horizons, instrument; /* instrument: of a TICK, in its stream's universe */
     float probabilities[OC_WIRE_HORIZONS_MAX][3];
     char version_text[OC_WIRE_SYMBOL]; /* the bundle's own name of that version, NUL at its end */
 } oc_wire_reply;

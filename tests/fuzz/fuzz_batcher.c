@@ -1,7 +1,7 @@
 /* fuzz_batcher.c - any requests, and any shared memory, before a whole batcher with its model and sessions. The first
  * byte chooses: 255: what follows is the ring itself, with its tail; else it is a program of requests of five bytes
- * each, or of orders of the loader to one of two versions. After every round: no probabilities but of a good answer,
- * which sum to one; then the client goes, and no session is left. */
+ * each, or of orders of the loader to one of two versions, or of streams and their events. After every round: no
+ * probabilities but of a good answer, which sum to one; then the client goes, and no session is left. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,7 +11,11 @@
 #include "nn/sample_bundle.h"
 #include "serve/batcher.h"
 
-enum { T = 4, F = 3, RING = 4096, SESSIONS = 2, ROUNDS_MAX = 400 };
+enum { T = 4, F = 3, RING = 4096, SESSIONS = 3, STREAMS = 2, INSTRUMENTS = 2, ROUNDS_MAX = 400 };
+static const char *const names[F] = {"return:1", "imbalance:1", "ofi:1"};
+static const oc_instrument universe[INSTRUMENTS] = {
+    {.symbol = "A", .tick = {1, 0, 0}, .lot = {1, 0, 0}, .order_tick = {1, 0, 0}},
+    {.symbol = "B", .tick = {1, 0, 0}, .lot = {1, 0, 0}, .order_tick = {1, 0, 0}}};
 
 static oc_batcher batcher;
 static oc_channel channel;
@@ -22,11 +26,26 @@ static void must(int good)
     if (!good) abort();
 }
 
+static void features_set(oc_bundle *b)
+{
+    const oc_feature_spec spec = {.features = names, .feature_count = F, .sample = "packet"};
+    oc_features *engine;
+    must(oc_features_open(&engine, &spec, universe, INSTRUMENTS) == OC_OK);
+    b->schema = oc_features_schema(engine);
+    for (int i = 0; i < F; i++) memcpy(b->features[i], names[i], strlen(names[i]) + 1);
+    oc_features_close(engine);
+}
+
 static void batcher_make(void)
 {
     static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 1, 4, 2, 1};
     const oc_batcher_config config = {
-        .batch_max = 3, .sessions_max = SESSIONS, .memory_max_bytes = 1 << 20, .budget = 0.9, .two_slots = true};
+        .batch_max = 3,
+        .sessions_max = SESSIONS,
+        .memory_max_bytes = 1 << 20,
+        .budget = 0.9,
+        .two_slots = true,
+        .ticks = {.sample = "packet", .streams = STREAMS, .instruments_max = INSTRUMENTS, .memory_max_bytes = 8 << 20}};
     static oc_slot box;
     static oc_version second;
     static oc_bundle *bundle;
@@ -34,6 +53,7 @@ static void batcher_make(void)
     static oc_ensemble ensemble;
     int fd;
     must(sample_bundle(&bundle, &shape, 3.0f, 4.0, 5) == OC_OK);
+    features_set(bundle);
     oc_version_of_bundle(&version, &ensemble, bundle);
     must(oc_batcher_init(&batcher, 0, &version, &config, &channel, 1) == OC_OK);
     second = version;
@@ -54,6 +74,7 @@ static void client_make(void)
         oc_ring_init(ours[i], theirs[i]->shared, theirs[i]->data, theirs[i]->capacity);
     }
     for (int i = 0; i < SESSIONS; i++) batcher.sessions[i] = (oc_session){.id = 0};
+    for (int i = 0; i < STREAMS; i++) batcher.streams[i].generation = 0;
     batcher.due_count = 0;
     batcher.stats = (oc_batcher_stats){.batches = 0};
     batcher.order = OC_ORDER_MAKE(1, 0, 0); /* every input finds the first version live */
@@ -109,6 +130,44 @@ static void request_put(const uint8_t op[5], uint64_t *sequence)
     (void)oc_ring_put(&requests, &q, sizeof q, opens ? (const void *)&open : payload, bytes);
 }
 
+/* Openings, right or with one byte of them wrong, closings, and up to five events, of which the last has one byte
+ * wrong. */
+static void ticks_put(const uint8_t op[5], uint64_t *sequence)
+{
+    static const uint32_t streams[] = {1u << 8, 1u << 8 | 1, 2u << 8, 0};
+    struct {
+        oc_wire_stream head;
+        oc_wire_instrument universe[INSTRUMENTS];
+    } open = {.head = {.period_ns = 10000, .instruments = INSTRUMENTS, .flags = op[1] & 1}};
+    oc_event events[5];
+    oc_wire_request q = {.session = streams[op[1] % 4], .sequence = *sequence, .deadline_ns = op[1] == 255};
+    const size_t count = 1 + op[1] / 4 % 5;
+    const void *payload = NULL;
+    size_t bytes = 0;
+    memset(events, 0, sizeof events);
+    for (size_t i = 0; i < count; i++) {
+        *sequence += 1;
+        events[i] = (oc_event){.receive_ns = (int64_t)*sequence * 1000,
+                               .sequence = *sequence,
+                               .instrument = op[2] & 1,
+                               .kind = (uint8_t)(1 + (op[2] >> 1) % (OC_EVENT_KIND_END - 1)),
+                               .side = (uint8_t)(1 + (op[2] >> 6) % 2),
+                               .flags = i + 1 == count || (op[2] & 32),
+                               .as.bar = {op[2] + 5, op[2] + 9, op[2] + 1, op[2] + 7, 3}};
+    }
+    if (op[4]) ((unsigned char *)&events[count - 1])[op[3] % sizeof *events] ^= op[4];
+    memcpy(open.head.model, batcher.name, strlen(batcher.name));
+    for (int i = 0; i < INSTRUMENTS; i++)
+        open.universe[i] = (oc_wire_instrument){.symbol = {universe[i].symbol[0]}, .tick = 1, .lot = 1};
+    if (op[4] > 200) ((unsigned char *)&open)[op[3] % sizeof open] ^= op[4];
+    q.kind = op[0] % 8 < 2 ? OC_REQUEST_STREAM_OPEN : op[0] % 8 == 2 ? OC_REQUEST_STREAM_CLOSE : OC_REQUEST_TICK;
+    if (q.kind == OC_REQUEST_STREAM_OPEN) bytes = sizeof open, payload = &open;
+    if (q.kind == OC_REQUEST_TICK) bytes = count * sizeof *events, payload = events;
+    q.bytes = (uint32_t)oc_ring_record_bytes(bytes);
+    q.count = (uint32_t)bytes;
+    (void)oc_ring_put(&requests, &q, sizeof q, payload, bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -121,7 +180,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         channel.requests.shared->tail = (uint64_t)data[1] << 6 | (uint64_t)data[2] << 14 | (data[3] & 1);
     }
     for (size_t at = 1; data[0] != 255 && at + 5 <= bytes; at += 5) {
-        if (data[at] % 8 == 7)
+        if (data[at] & 0x40)
+            ticks_put(data + at, &sequence);
+        else if (data[at] % 8 == 7)
             order_put(data + at);
         else
             request_put(data + at, &sequence);
@@ -134,6 +195,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (channel.state == OC_CHANNEL_LIVE) channel.state = OC_CHANNEL_LEAVING;
     (void)oc_batcher_round(&batcher);
     must(channel.state == OC_CHANNEL_LEFT && batcher.stats.sessions == 0 && !batcher.history.busy);
+    must(batcher.stats.streams == 0 && batcher.stats.load_ppb == 0);
     for (int i = 0; i < SESSIONS; i++) must(batcher.sessions[i].id == 0);
     return 0;
 }

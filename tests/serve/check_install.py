@@ -47,7 +47,7 @@ def install(work):
 def headers(work):
     root = f"{work}/tree/include/outcry"
     names = sorted(os.path.relpath(f"{folder}/{name}", root) for folder, _, files in os.walk(root) for name in files)
-    assert names == ["base/status.h", "serve/client/client.h", "serve/client/wire.h"], names
+    assert names == ["base/status.h", "market/event.h", "serve/client/client.h", "serve/client/wire.h"], names
     for name in names:
         for language, standard in (("c", "c11"), ("c++", "c++17")):
             compiler = CC if language == "c" else shutil.which("c++") or CC

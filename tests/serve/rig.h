@@ -22,7 +22,8 @@ typedef struct rig {
     oc_ring requests[RIG_CHANNELS], replies[RIG_CHANNELS]; /* the clients' ends */
 } rig;
 
-static inline void rig_open(rig *r)
+/* names: of the features, NULL: those of sample_bundle, which no engine knows. */
+static inline void rig_open_with(rig *r, const char *const *names, oc_hash schema, const oc_stream_config *ticks)
 {
     static const oc_model_shape shape = {OC_TRUNK_LSTM, RIG_T, RIG_F, 2, 16, 2, 2};
     const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
@@ -32,9 +33,12 @@ static inline void rig_open(rig *r)
                                       .budget = 0.9,
                                       .spin_ns = 0,
                                       .two_slots = true,
+                                      .ticks = *ticks,
                                       .backend = cpu};
     memset(r, 0, sizeof *r);
     assert_int_equal(sample_bundle(&r->bundle, &shape, 3.0f, 4.0, 5), OC_OK);
+    for (int i = 0; names && i < RIG_F; i++) snprintf(r->bundle->features[i], 64, "%s", names[i]);
+    r->bundle->schema = schema;
     assert_int_equal(oc_model_open(&r->model, r->bundle, &cpu, 1), OC_OK);
     oc_version_of_bundle(&r->version, &r->ensemble, r->bundle);
     if (oc_batcher_init(&r->batcher, 0, &r->version, &config, r->channels, RIG_CHANNELS) != OC_OK)
@@ -49,6 +53,12 @@ static inline void rig_open(rig *r)
         oc_ring_init(&r->requests[i], c->requests.shared, c->requests.data, c->requests.capacity);
         oc_ring_init(&r->replies[i], c->replies.shared, c->replies.data, c->replies.capacity);
     }
+}
+
+static inline void rig_open(rig *r)
+{
+    static const oc_stream_config none = {.streams = 0};
+    rig_open_with(r, NULL, (oc_hash){0, 0}, &none);
 }
 
 static inline void rig_close(rig *r)

@@ -3,8 +3,8 @@ import ctypes
 import struct
 import time
 
-OK, HOLD_SHORT, HOLD_GAP = 0, 2, 3
-WINDOW, PUSH, OPEN, CLOSE, HISTORY = 1, 2, 3, 4, 5
+OK, HOLD_SHORT, HOLD_GAP, HOLD_NO_ROW, HOLD_HISTORY, REFUSED_EVENT = 0, 2, 3, 16, 17, 18
+WINDOW, PUSH, OPEN, CLOSE, HISTORY, TICK = 1, 2, 3, 4, 5, 8
 SECOND = 1000000000
 
 
@@ -16,6 +16,10 @@ class Model(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char * 64), ("version", ctypes.c_char * 32), ("steps", ctypes.c_uint32),
                 ("inputs", ctypes.c_uint32), ("horizons", ctypes.c_uint32), ("generation", ctypes.c_uint32),
                 ("schema_low", ctypes.c_uint64), ("schema_high", ctypes.c_uint64)]
+
+
+class Stream(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_uint32), ("history_rows", ctypes.c_uint32), ("history_ns", ctypes.c_int64)]
 
 
 class Client:
@@ -32,7 +36,8 @@ class Client:
                 ("window", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_size_t]),
                 ("push", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_uint32]),
                 ("history", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_size_t,
-                                           ctypes.c_uint32])):
+                                           ctypes.c_uint32]),
+                ("tick", ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32, Stamp, ctypes.c_char_p, ctypes.c_size_t])):
             function = getattr(self.lib, f"oc_client_{name}")
             function.restype, function.argtypes = result, arguments
         self.lib.oc_status_message.restype = ctypes.c_char_p
@@ -65,6 +70,20 @@ class Client:
         count = len(rows) // (4 * self.model.inputs)
         return self.sent(self.lib.oc_client_history(self.at, session, Stamp(sequence), rows, count, run_length))
 
+    def stream(self, universe, begins, period_ns=SECOND):
+        """universe: (symbol, tick, lot), each a pair (mantissa, exponent). Returns id, history_rows, history_ns."""
+        stream = Stream()
+        records = b"".join(struct.pack("<32sqqiiq", symbol.encode(), tick[0], lot[0], tick[1], lot[1], 0)
+                           for symbol, tick, lot in universe)
+        self.good(self.lib.oc_client_stream_open(
+            self.at, self.model.name, records, ctypes.c_uint32(len(universe)), ctypes.c_int64(period_ns),
+            ctypes.c_int(begins), ctypes.c_int64(5 * SECOND), ctypes.byref(stream)))
+        return stream
+
+    def tick(self, stream, events):
+        """events: records of 88 bytes. False where the ring is full."""
+        return self.sent(self.lib.oc_client_tick(self.at, stream, self.stamp(0), events, len(events) // 88))
+
     def sent(self, status):
         if status == 6:     # OC_EAGAIN
             return False
@@ -81,6 +100,18 @@ class Client:
             _, kind, session, state, sequence = struct.unpack_from("<IIIIQ", record)
             version = (record[160:192].split(b"\0")[0].decode(),) if named else ()
             found.append((kind, session, state, sequence, record[64:64 + 12 * self.model.horizons], *version))
+        return found
+
+    def tick_replies(self, wait_ns=SECOND):
+        """(state, instrument, sequence of the event, its time, probabilities as bytes) of a client that only ticks."""
+        self.lib.oc_client_wait(self.at, 0, wait_ns)
+        found = []
+        for i in range(self.lib.oc_client_poll(self.at, self.room, 64)):
+            record = self.room.raw[192 * i:192 * (i + 1)]
+            _, kind, _, state, sequence, time_ns = struct.unpack_from("<IIIIQq", record)
+            assert kind == TICK, kind
+            instrument, = struct.unpack_from("<H", record, 62)
+            found.append((state, instrument, sequence, time_ns, record[64:64 + 12 * self.model.horizons]))
         return found
 
     def alive(self):

@@ -15,8 +15,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "serve/client/client.h"
-#include "serve/rig.h"
 #include "serve/server.h"
+#include "serve/ticks_rig.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SANITIZED = 1 };
@@ -192,13 +192,36 @@ static void orders_give(rig *r, oc_slot *box, uint64_t i)
         if (i == orders[k].at) __atomic_store_n(&r->batcher.order, orders[k].order, __ATOMIC_RELEASE);
 }
 
+/* A packet of a stream, one reply; now and then the stream ends and another begins. */
+static bool ticks_exchange(rig *r, ticks_market *m, uint32_t *stream, uint64_t i)
+{
+    oc_event events[40];
+    oc_wire_reply reply;
+    if (i % 200 == 1) {
+        const ticks_open open = ticks_open_of(r, OC_STREAM_BEGINS);
+        const size_t bytes = sizeof open.head + TICKS_INSTRUMENTS * sizeof *open.universe;
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_STREAM_CLOSE, .session = *stream}, NULL, 0);
+        if (!answer_take(r, &reply) || reply.state != (i > 1 ? OC_REPLY_OK : OC_REPLY_REFUSED_SESSION)) return false;
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_STREAM_OPEN}, &open, bytes);
+        if (!answer_take(r, &reply) || reply.state != OC_REPLY_OK) return false;
+        *stream = reply.session;
+        m->begun[0] = m->begun[1] = false;
+    }
+    const size_t n = ticks_packet(m, events, false);
+    ticks_send(r, 0, *stream, events, n);
+    return answer_take(r, &reply) && reply.kind == OC_REQUEST_TICK && reply.sequence == events[n - 1].sequence;
+}
+
 /* The exit code of a child that lets a sealed thread answer ROUNDS requests. */
 static int batcher_exchange(bool planted)
 {
     static rig r;
     float window[RIG_T * RIG_F];
     size_t ok = 0;
-    rig_open(&r);
+    ticks_market market;
+    uint32_t stream = 0;
+    ticks_rig_open(&r);
+    ticks_market_open(&market, 5);
     rig_rows(window, 1, 0, RIG_T);
     const uint32_t session = rig_session(&r, 0);
     sealed s = {.r = &r, .planted = planted};
@@ -216,6 +239,7 @@ static int batcher_exchange(bool planted)
         oc_wire_reply reply;
         size_t rows;
         orders_give(&r, &box, i);
+        if (!ticks_exchange(&r, &market, &stream, i)) return WRONG;
         const oc_wire_request q = request_of(i, session, &rows);
         rig_send(&r, 0, q, window, rows * RIG_F * sizeof *window);
         if (!answer_take(&r, &reply)) return LOST;
@@ -223,6 +247,8 @@ static int batcher_exchange(bool planted)
         ok += reply.state == OC_REPLY_OK;
     }
     if (ok < ROUNDS / 2) return WRONG;
+    if (__atomic_load_n(&r.batcher.stats.replies[OC_REQUEST_TICK][OC_REPLY_OK], __ATOMIC_RELAXED) < ROUNDS / 4)
+        return WRONG;
     if (__atomic_load_n(&r.batcher.live_generation, __ATOMIC_ACQUIRE) != 2) return WRONG;
     if (__atomic_load_n(&r.batcher.stats.moves, __ATOMIC_RELAXED) < 3) return WRONG;
     if (__atomic_load_n(&r.batcher.stats.followed, __ATOMIC_RELAXED) < RIG_T) return WRONG;
