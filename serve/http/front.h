@@ -80,7 +80,9 @@ struct oc_http {
     int listener;
     pthread_mutex_t lock; /* of the free slots */
     oc_http_slot *slots, *free_slots;
-    oc_model *explainer; /* NULL where the model has no attention; one user at a time */
+    oc_model *explainer;         /* of the live version; NULL where it has no attention; one user at a time */
+    oc_bundle *explained_bundle; /* the explainer's; NULL: the first version's, which is the server's */
+    uint32_t explained;          /* its generation */
     pthread_mutex_t explaining;
     float *window, *attention; /* [T, F], [heads, T] */
     oc_http_asker *askers;
@@ -168,6 +170,7 @@ const char *oc_http_route_path(int route);
 enum MHD_Result oc_http_page(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_attention(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 OC_MUST oc_http_explainer_open(oc_http *h);
+void oc_http_explainer_tend(oc_http *h); /* once a second or so */
 void oc_http_explainer_close(oc_http *h);
 
 /* control.c: the repository extension. */

@@ -197,6 +197,7 @@ static void *tender_main(void *argument)
         }
         pthread_mutex_unlock(&h->sequences_lock);
         oc_http_connections_tend(h);
+        oc_http_explainer_tend(h);
         pthread_mutex_lock(&h->sequences_lock);
         if (h->stopping) break;
         struct timespec until;

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
 started = []
@@ -90,6 +91,21 @@ def start(*sets):
     return process, int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline()).group(1))
 
 
+def attention(version):
+    """The page's attention follows the live version: another one gives another to the same window."""
+    end, status, said = time.monotonic() + 30, 0, None
+    while status != 200 and time.monotonic() < end:
+        rows = struct.unpack("<160f", open(f"{work}/rows", "rb").read()[:640])
+        tensor = {"name": "window", "shape": [1, 20, 8], "datatype": "FP32", "data": rows}
+        time.sleep(0.15)                                     # windows are kept ten times a second
+        assert call("POST", "/v2/models/sample/infer", json.dumps({"inputs": [tensor]}), None)[0] == 200
+        seats = [one["seat"] for one in call("GET", "/outcry/status", None, None)[1]["instruments"]]
+        status, said = call("GET", f"/outcry/attention?seat={seats[-1]}", None, None)
+    assert status == 200 and all(abs(sum(head) - 1) < 1e-4 and len(head) == 20 for head in said["attention"]), said
+    assert len(said["attention"]) == 4, (version, said)
+    return said["attention"]
+
+
 def loads():
     stop, seen, faults = threading.Event(), set(), []
     clients = [threading.Thread(target=traffic, args=(stop, seen, faults), daemon=True) for _ in range(3)]
@@ -141,6 +157,11 @@ with tempfile.TemporaryDirectory() as work:
     running, port = start(f"serve.repository={work}/models", f"serve.control_token_file={work}/control")
     loads()
     refused()
+    seen = {}
+    for name in ("1", "2", "wide", "1"):
+        assert load(name)[0] == 200
+        now = attention(name)
+        assert seen.setdefault(name, now) == now and list(seen.values()).count(now) == 1, name
     running.send_signal(signal.SIGTERM)
     assert running.wait(15) == 0
 print("index and load over HTTP: 5 loads under traffic, every answer that of the version it names; refusals")
