@@ -89,8 +89,10 @@ static bool follow(oc_batcher *e, oc_session *s)
     if (oc_slot_step(other, &session, e->kept.rows + at * (size_t)shape_of(e)->inputs, 1, e->answers, e->answers_cap,
                      e->full) != OC_OK ||
         oc_slot_advance(other, &session, 1) != OC_OK) {
-        if (start >= e->said_at_ns) oc_log_failure(OC_LOG_ERROR); /* it is tried again: no line a round */
-        e->said_at_ns = start + OC_SECOND_NS;
+        if (start >= e->said_at_ns) { /* it is tried again: not a line a round */
+            oc_log_failure(OC_LOG_ERROR);
+            e->said_at_ns = start + OC_SECOND_NS;
+        }
         s->follows = false;
         return false;
     }
