@@ -72,9 +72,11 @@ static OC_MUST daemon_start(oc_http *h)
     const unsigned seconds = (unsigned)((c->timeout_ns + OC_SECOND_NS - 1) / OC_SECOND_NS),
                    flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                            (tls ? MHD_USE_TLS : 0);
-    struct MHD_OptionItem more[5];
+    struct MHD_OptionItem more[6];
     int n = 0;
     if (pooled) more[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, c->threads, NULL};
+    if (c->peer_connections_max > 0)
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, c->peer_connections_max, NULL};
     if (tls) {
         more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, h->secrets->certificate};
         more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, h->secrets->key};

@@ -15,10 +15,11 @@ typedef struct oc_http_config {
     const char *repository; /* of the server; NULL: none */
     const char *socket;     /* of the server */
     int threads, connections_max;
-    size_t body_max;    /* bytes of a request's body */
-    int batch_max;      /* windows of a request */
-    int64_t timeout_ns; /* of a request, from its first byte to its answer, and of idle connections */
-    int sequences_max;  /* of pushed rows; each is a session of the server */
+    int peer_connections_max; /* of one address; 0: connections_max */
+    size_t body_max;          /* bytes of a request's body */
+    int batch_max;            /* windows of a request */
+    int64_t timeout_ns;       /* of a request, from its first byte to its answer, and of idle connections */
+    int sequences_max;        /* of pushed rows; each is a session of the server */
     int64_t sequence_idle_ns, sequence_period_ns; /* closed when idle so long; time between rows where none is said */
 } oc_http_config;
 

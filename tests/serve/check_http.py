@@ -309,6 +309,32 @@ def refused_starts(work, bundle):
         assert process.returncode == 78 and "serve." in said, (pair, process.returncode, said)
 
 
+def one_peer(work, bundle):
+    """More connections from one address than it may have are closed; the others, and a later one, are answered."""
+    process, port = start(work, bundle, "serve.http_peer_connections=3")
+    assert isinstance(port, int), port
+    ask_live = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def answer(s):
+        try:
+            s.sendall(ask_live)
+            return s.recv(4096)[9:12]
+        except OSError:
+            return b""
+
+    held = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(6)]
+    got = [answer(s) for s in held]
+    assert got.count(b"200") == 3 and got.count(b"") == 3, got
+    for s in held:
+        s.close()
+    end = time.monotonic() + 20
+    while raw(port, ask_live) != "200":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+
+
 def drain(process, port, about):
     """A request whose body is still coming when SIGTERM arrives is answered."""
     shape = about["shape"]
@@ -331,6 +357,7 @@ def drain(process, port, about):
 with tempfile.TemporaryDirectory() as work:
     subprocess.run([MAKE_BUNDLE, f"{work}/b"], check=True)
     refused_starts(work, f"{work}/b/0")
+    one_peer(work, f"{work}/b/0")
     for index in sorted(os.listdir(f"{work}/b")):
         folder = f"{work}/b/{index}"
         description = json.load(open(f"{folder}/bundle.json"))
