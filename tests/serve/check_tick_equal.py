@@ -30,7 +30,7 @@ OUTCRY, LIBRARY, SOURCE = sys.argv[1:4]
 FULL = bool(os.environ.get("OUTCRY_FULL"))
 DATA = os.environ.get("OUTCRY_DATA") or f"{SOURCE}/../shared/data"
 GOOG = "lobster-nasdaq-2012-06-21/GOOG_2012-06-21_34200000_57600000"
-STEPS, SEED, ROWS = 16, 9, 1 << 60 if FULL else 2500
+STEPS, SEED, ROWS = 16, int(os.environ.get("OUTCRY_SEED", 9)), 1 << 60 if FULL else 2500
 LEVEL, SNAPSHOT, LAST, GAP, BUY = 4, 5, 1, 2, 1
 EVENT = numpy.dtype([("exchange_ns", "<i8"), ("receive_ns", "<i8"), ("sequence", "<u8"), ("order_id", "<u8"),
                      ("instrument", "<u4"), ("source", "<u2"), ("kind", "u1"), ("side", "u1"), ("level", "u1"),
@@ -304,6 +304,7 @@ def refusals(market):
     assert server.wait(15) == 0
 
 
+print(f"seed {SEED}")
 with tempfile.TemporaryDirectory() as work:
     cases = (("bars", bars, BARS, "bar", ["row_ns=60000000000", "bar_spread=0.01"]),
              ("Binance", lambda at: recorded(at, "binance", "BTCUSDT",

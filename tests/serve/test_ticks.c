@@ -79,6 +79,39 @@ static void same_bits(void **state)
     assert_int_equal(r->batcher.stats.ticks_dropped, 0);
 }
 
+/* A stream in the memory of one that ended in the middle of a packet leaves nothing of it: the first rows, which depend
+ * on what came before most, have the same bits. */
+static void used_memory(void **state)
+{
+    rig *r = *state;
+    static ticks_want want[REQUEST_MAX];
+    oc_event events[40];
+    for (int turn = 0; turn < 4; turn++) {
+        ticks_market m;
+        ticks_oracle o;
+        size_t full = 0;
+        ticks_market_open(&m, 20 + (uint64_t)turn);
+        ticks_oracle_open(&o);
+        const uint32_t stream = ticks_stream(r, 0, OC_STREAM_BEGINS);
+        for (int i = 0; i < 300; i++) {
+            size_t rows = 0;
+            const size_t n = ticks_packet(&m, events, true);
+            for (size_t k = 0; k < n; k++) rows += ticks_oracle_event(&o, r, &events[k], &want[rows]);
+            full += rows > 0 && want[rows - 1].state == OC_REPLY_OK;
+            ticks_send(r, 0, stream, events, n);
+            replies_check(r, stream, want, rows, &events[n - 1]);
+        }
+        assert_true(full > 50);
+        size_t n = 0;
+        while (n < 2) n = ticks_packet(&m, events, true);
+        ticks_send(r, 0, stream, events, n - 1);
+        (void)rig_await(r, 0);
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_STREAM_CLOSE, .session = stream}, NULL, 0);
+        assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+        oc_features_close(o.engine);
+    }
+}
+
 /* A stream that begins in the middle, with the books of that moment: nothing is answered before the declared history
  * lies behind it, and then with the bits of the run that began earlier. */
 static void late_start(void **state)
@@ -369,6 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(same_bits, setup, teardown),
+        cmocka_unit_test_setup_teardown(used_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(late_start, setup, teardown),
         cmocka_unit_test_setup_teardown(no_books, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_events, setup, teardown),
