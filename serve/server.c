@@ -174,6 +174,21 @@ static void *acceptor_main(void *argument)
     return NULL;
 }
 
+/* What was handed in must be where clients, and HTTP among them, will look for it. */
+static OC_MUST socket_adopt(oc_server *s)
+{
+    struct sockaddr_un name = {0};
+    socklen_t bytes = sizeof name;
+    s->listener = s->config.listener;
+    if (getsockname(s->listener, (struct sockaddr *)&name, &bytes) != 0)
+        return OC_FAIL(OC_EFAILED, "serve.socket: %s", strerror(errno));
+    if (strncmp(name.sun_path, s->config.socket, sizeof name.sun_path) != 0)
+        return OC_FAIL(OC_ECONFIG,
+                       "serve.socket is \"%.200s\", but the socket handed in lies at \"%.*s\": set one to the other",
+                       s->config.socket, (int)sizeof name.sun_path, name.sun_path);
+    return OC_OK;
+}
+
 /* A socket file that nobody listens on is left over from a killed server: replaced. A living one is an error. */
 static OC_MUST socket_listen(oc_server *s)
 {
@@ -271,7 +286,7 @@ static OC_MUST server_fill(oc_server *s)
     }
     const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
     snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
-    OC_TRY(socket_listen(s));
+    OC_TRY(c->listener ? socket_adopt(s) : socket_listen(s));
     for (int i = 0; i < c->threads; i++) OC_TRY(oc_batcher_start(&s->batchers[i], cpus[i]));
     OC_TRY(oc_loader_start(s->loader, s->batchers, s->batcher_count));
     const int code = pthread_create(&s->acceptor, NULL, acceptor_main, s);

@@ -10,6 +10,7 @@
 
 typedef struct oc_server_config {
     const char *bundle, *socket; /* folder; path of the Unix socket, replaced where it is left over */
+    int listener; /* a socket that already listens there (activation.h), neither made nor removed; 0: none */
     /* NULL or "": bundle alone; else versions of one model, changed while it runs (models_state.h), and `bundle` is
      * not looked at. model: NULL or "" where the repository holds one. */
     const char *repository, *model;

@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "serve/activation.h"
 #include "serve/http/http.h"
 #include "tools/commands.h"
 
@@ -88,6 +89,9 @@ static void addresses_say(const oc_cli *cli, const oc_server *server, const oc_h
 /* SIGTERM and SIGINT are blocked in all threads and waited for here. */
 static oc_status serve(const oc_cli *cli, const oc_server_config *server_config, const oc_http_config *http_config)
 {
+    oc_server_config rings = *server_config;
+    oc_http_config web = *http_config;
+    oc_activation handed;
     oc_server *server;
     oc_http *http;
     sigset_t stop;
@@ -96,13 +100,18 @@ static oc_status serve(const oc_cli *cli, const oc_server_config *server_config,
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
     if (pthread_sigmask(SIG_BLOCK, &stop, NULL) != 0) return OC_FAIL(OC_EFAILED, "serve: signals cannot be blocked");
-    OC_TRY(oc_server_open(&server, server_config));
-    const oc_status status = oc_http_open(&http, http_config, server);
+    OC_TRY(oc_activation_take(&handed));
+    rings.listener = handed.rings;
+    web.listener = handed.http;
+    OC_TRY(oc_server_open(&server, &rings));
+    const oc_status status = oc_http_open(&http, &web, server);
     if (status == OC_OK) {
         addresses_say(cli, server, http, server_config->socket);
+        oc_activation_tell("READY=1");
         while (sigwait(&stop, &number) != 0) {
         }
         oc_log(OC_LOG_INFO, "serve: %s: answering what is pending", strsignal(number));
+        oc_activation_tell("STOPPING=1");
         oc_http_close(http);
     }
     oc_server_close(server);

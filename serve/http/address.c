@@ -63,28 +63,59 @@ static OC_MUST exposure_check(const oc_http *h)
                    tls || h->config.proxy ? " is" : "serve.tls_cert with serve.tls_key (or serve.proxy=declared) are");
 }
 
-oc_status oc_http_listen(oc_http *h)
+static OC_MUST socket_listen(oc_http *h, const struct sockaddr_storage *address, socklen_t bytes)
 {
-    struct sockaddr_storage address;
-    socklen_t bytes;
-    char host[INET6_ADDRSTRLEN];
     const int on = 1;
-    bool loopback = false;
-    OC_TRY(address_parse(h->config.address, &address, &bytes, &loopback));
-    if (!loopback) OC_TRY(exposure_check(h));
-    h->listener = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    h->listener = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (h->listener < 0) return OC_FAIL(OC_EFAILED, "serve.http: socket: %s", strerror(errno));
     (void)setsockopt(h->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(h->listener, (struct sockaddr *)&address, bytes) != 0 || listen(h->listener, BACKLOG) != 0)
+    if (bind(h->listener, (const struct sockaddr *)address, bytes) != 0 || listen(h->listener, BACKLOG) != 0)
         return OC_FAIL(OC_ECONFIG, "serve.http: %s: %s", h->config.address, strerror(errno));
-    if (getsockname(h->listener, (struct sockaddr *)&address, &bytes) != 0)
-        return OC_FAIL(OC_EFAILED, "serve.http: %s", strerror(errno));
-    const bool six = address.ss_family == AF_INET6;
-    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)&address;
-    const struct sockaddr_in6 *other = (const struct sockaddr_in6 *)(const void *)&address;
-    inet_ntop(address.ss_family, six ? (const void *)&other->sin6_addr : (const void *)&four->sin_addr, host,
+    return OC_OK;
+}
+
+/* Where `found` is what the configuration names: what it says of loopback, token and TLS was judged by that. */
+static bool same_address(const struct sockaddr_storage *wanted, const struct sockaddr_storage *found)
+{
+    const struct sockaddr_in *a4 = (const struct sockaddr_in *)(const void *)wanted,
+                             *b4 = (const struct sockaddr_in *)(const void *)found;
+    const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)(const void *)wanted,
+                              *b6 = (const struct sockaddr_in6 *)(const void *)found;
+    if (wanted->ss_family != found->ss_family) return false;
+    if (wanted->ss_family == AF_INET)
+        return a4->sin_addr.s_addr == b4->sin_addr.s_addr && (!a4->sin_port || a4->sin_port == b4->sin_port);
+    return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof a6->sin6_addr) == 0 &&
+           (!a6->sin6_port || a6->sin6_port == b6->sin6_port);
+}
+
+static void address_text(const struct sockaddr_storage *address, char *out, size_t cap)
+{
+    char host[INET6_ADDRSTRLEN];
+    const bool six = address->ss_family == AF_INET6;
+    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)address;
+    const struct sockaddr_in6 *other = (const struct sockaddr_in6 *)(const void *)address;
+    inet_ntop(address->ss_family, six ? (const void *)&other->sin6_addr : (const void *)&four->sin_addr, host,
               sizeof host);
-    snprintf(h->address, sizeof h->address, six ? "[%s]:%u" : "%s:%u", host,
-             (unsigned)ntohs(six ? other->sin6_port : four->sin_port));
+    snprintf(out, cap, six ? "[%s]:%u" : "%s:%u", host, (unsigned)ntohs(six ? other->sin6_port : four->sin_port));
+}
+
+oc_status oc_http_listen(oc_http *h)
+{
+    struct sockaddr_storage wanted = {0}, found = {0};
+    socklen_t bytes = 0, found_bytes = sizeof found;
+    bool loopback = false;
+    OC_TRY(address_parse(h->config.address, &wanted, &bytes, &loopback));
+    if (!loopback) OC_TRY(exposure_check(h));
+    if (h->config.listener)
+        h->listener = h->config.listener;
+    else
+        OC_TRY(socket_listen(h, &wanted, bytes));
+    if (getsockname(h->listener, (struct sockaddr *)&found, &found_bytes) != 0)
+        return OC_FAIL(OC_EFAILED, "serve.http: %s", strerror(errno));
+    address_text(&found, h->address, sizeof h->address);
+    if (!same_address(&wanted, &found))
+        return OC_FAIL(OC_ECONFIG,
+                       "serve.http is \"%.100s\", but the socket handed in lies at %s: set one to the other",
+                       h->config.address, h->address);
     return OC_OK;
 }

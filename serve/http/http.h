@@ -10,6 +10,7 @@
 
 typedef struct oc_http_config {
     const char *address; /* host:port; the host is an IP address, or localhost; port 0: any */
+    int listener;        /* a socket that already listens there (serve/activation.h); 0: none */
     oc_secrets_config secrets;
     bool proxy;             /* a proxy before us has the TLS that other than loopback addresses need */
     const char *repository; /* of the server; NULL: none */

@@ -4,11 +4,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* A file that systemd (LoadCredential=) or a pod's Secret puts into $CREDENTIALS_DIRECTORY is root's, and readable to
+ * this user by an access list or a group, which its mode shows as the group's: 0440. */
+static bool credential_private(const char *path, const struct stat *found)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    const size_t n = folder ? strlen(folder) : 0;
+    return n > 0 && strncmp(path, folder, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/') &&
+           (found->st_mode & 0337) == 0 && (found->st_uid == 0 || found->st_uid == geteuid());
+}
+
+static bool owner_private(const struct stat *found)
+{
+    return (found->st_mode & 0177) == 0 && found->st_uid == geteuid();
+}
 
 /* All of the file, NUL behind it. `private`: nobody but its owner may read it. */
 static OC_MUST file_read(const char *key, const char *path, bool private, char *out, size_t cap, size_t *bytes)
@@ -19,7 +35,7 @@ static OC_MUST file_read(const char *key, const char *path, bool private, char *
     oc_status status = OC_OK;
     if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode))
         status = OC_FAIL(OC_ECONFIG, "%s: %s is not a file", key, path);
-    else if (private && ((found.st_mode & 0177) != 0 || found.st_uid != geteuid()))
+    else if (private && !owner_private(&found) && !credential_private(path, &found))
         status = OC_FAIL(OC_ECONFIG, "%s: %s must be this user's, with mode 0600 or 0400 (chmod 600)", key, path);
     *bytes = 0;
     for (ssize_t n = 1; status == OC_OK && n > 0 && *bytes < cap; *bytes += (size_t)n) {

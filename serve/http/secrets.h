@@ -17,8 +17,9 @@ typedef struct oc_secrets_config {
     const char *token_file, *control_token_file, *tls_cert, *tls_key; /* paths; NULL or "": none */
 } oc_secrets_config;
 
-/* OC_ECONFIG names the key and the file, never what is in it: mode 0600 or 0400, this user's, one line of 16 to 255
- * printable characters; certificate and key both or neither. */
+/* OC_ECONFIG names the key and the file, never what is in it: mode 0600 or 0400, this user's (or one of
+ * $CREDENTIALS_DIRECTORY, root's and 0440), one line of 16 to 255 printable characters;
+ * certificate and key both or neither. */
 OC_MUST oc_secrets_open(oc_secrets **out, const oc_secrets_config *config);
 void oc_secrets_close(oc_secrets *s); /* wipes; NULL is fine */
 /* Whether `header` is "Bearer TOKEN" with this token, which must be one; takes the same time for any header. */

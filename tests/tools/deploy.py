@@ -95,19 +95,24 @@ def sbatch_faults():
                 yield f"train.sbatch: after {code} scontrol was given {queued!r}"
 
 
-text = open(f"{SOURCE}/tools/deploy/Containerfile").read()
-packages = needed_packages()
-faults = [*faults_in(text, packages), *sbatch_faults()]
-for old, new, said in (
-    ("debian:12.11-slim", "debian:latest", "not held to a version"),
-    ("USER 1000:1000\n", "", "runs as root"),
-    ("USER 1000:1000", "USER 0", "runs as root"),
-    ('ENTRYPOINT ["/opt/outcry/bin/outcry"]', "ENTRYPOINT outcry", "exec form"),
-    ("COPY nn nn\n", "", "does not copy nn"),
-    ("COPY nn nn\n", "COPY nn nn\nCOPY nns nns\n", "copies nns"),
-    *((("libjansson4 ", "", "lacks libjansson4"),) if packages else ()),
-):
-    if not any(said in fault for fault in faults_in(text.replace(old, new), packages)):
-        faults.append(f"planted and not found: {old!r} -> {new!r}")
-print("\n".join([*faults, f"packages of the libraries: {' '.join(sorted(packages)) or 'not looked at'}"]))
-sys.exit(1 if faults else 0)
+def main():
+    text = open(f"{SOURCE}/tools/deploy/Containerfile").read()
+    packages = needed_packages()
+    faults = [*faults_in(text, packages), *sbatch_faults()]
+    for old, new, said in (
+        ("debian:12.11-slim", "debian:latest", "not held to a version"),
+        ("USER 1000:1000\n", "", "runs as root"),
+        ("USER 1000:1000", "USER 0", "runs as root"),
+        ('ENTRYPOINT ["/opt/outcry/bin/outcry"]', "ENTRYPOINT outcry", "exec form"),
+        ("COPY nn nn\n", "", "does not copy nn"),
+        ("COPY nn nn\n", "COPY nn nn\nCOPY nns nns\n", "copies nns"),
+        *((("libjansson4 ", "", "lacks libjansson4"),) if packages else ()),
+    ):
+        if not any(said in fault for fault in faults_in(text.replace(old, new), packages)):
+            faults.append(f"planted and not found: {old!r} -> {new!r}")
+    print("\n".join([*faults, f"packages of the libraries: {' '.join(sorted(packages)) or 'not looked at'}"]))
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
