@@ -111,10 +111,12 @@ void oc_status_write(oc_text *out, const oc_bundle *bundle, const char *version,
     for (int i = 0; i < OC_OBSERVED_SIZES; i++)
         oc_text_add(out, "%s%llu", i ? "," : "", (unsigned long long)f.sizes[i]);
     oc_text_add(out,
-                "],\"batch_ns\":%llu,\"in_queue\":%llu,\"sessions\":%llu,\"budget_used\":%.6g,\"advances\":%llu,"
+                "],\"batch_ns\":%llu,\"in_queue\":%llu,\"sessions\":%llu,\"streams\":%llu,\"ticks\":%llu,\"budget_"
+                "used\":%.6g,\"advances\":%llu,"
                 "\"advance_ns\":%llu,\"dropped\":%llu,\"broken\":%llu",
                 (unsigned long long)f.batch_ns, (unsigned long long)f.in_queue, (unsigned long long)f.stats.sessions,
-                f.budget_used, (unsigned long long)f.stats.advances, (unsigned long long)f.stats.advance_ns,
+                (unsigned long long)f.stats.streams, (unsigned long long)f.stats.ticks, f.budget_used,
+                (unsigned long long)f.stats.advances, (unsigned long long)f.stats.advance_ns,
                 (unsigned long long)f.stats.dropped, (unsigned long long)f.stats.broken);
     inputs_write(out, bundle, &f);
     instruments_write(out, batchers, batcher_count);

@@ -1,7 +1,7 @@
 /* test_ticks.c - events of a stream against the feature engine and the model beside the server. What it would catch: a
  * bit that differs from rows pushed by hand, replies out of the order of their events, a row that is believed after a
  * late start or behind a refused event, a book that nobody knows, an event that is none and reaches the engine, memory
- * taken by opening, a stream that holds others up or outlives its client. */
+ * taken by opening, a version that answers for another, a stream that holds others up or outlives its client. */
 #include <math.h>
 #include <stddef.h>
 #include "serve/ticks_rig.h"
@@ -110,6 +110,61 @@ static void used_memory(void **state)
         assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
         oc_features_close(o.engine);
     }
+}
+
+/* Versions change under a stream, there and back: every row is answered once, with the bits of the version that its
+ * reply names. */
+static void versions_change(void **state)
+{
+    rig *r = *state;
+    static rig other; /* of which the oracle takes the model */
+    static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 2, 24, 2, 2};
+    static const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
+    const oc_slot_config slot = {7, RIG_SESSIONS, 32 << 20, cpu};
+    oc_version second;
+    oc_ensemble ensemble;
+    oc_slot box;
+    oc_event events[40];
+    ticks_market m;
+    ticks_oracle o[2];
+    size_t answered[3] = {0};
+    assert_int_equal(sample_bundle(&other.bundle, &shape, 3.0f, 4.0, 6), OC_OK);
+    assert_int_equal(oc_model_open(&other.model, other.bundle, &cpu, 1), OC_OK);
+    oc_version_of_bundle(&second, &ensemble, other.bundle);
+    second.generation = 2;
+    assert_int_equal(oc_slot_open(&box, &second, &slot), OC_OK);
+    ticks_market_open(&m, 12);
+    for (int v = 0; v < 2; v++) ticks_oracle_open(&o[v]);
+    const uint32_t stream = ticks_stream(r, 0, OC_STREAM_BEGINS);
+    for (int i = 0; i < 1600; i++) {
+        ticks_want want[2][40];
+        size_t rows[2] = {0};
+        if (i == 200) r->batcher.offer = &box;
+        if (i >= 300 && i % 400 == 300) r->batcher.order = OC_ORDER_MAKE(i / 400 % 2 ? 1u : 2u, 1, 0);
+        const size_t n = ticks_packet(&m, events, true);
+        for (size_t k = 0; k < n; k++) {
+            rows[0] += ticks_oracle_event(&o[0], r, &events[k], &want[0][rows[0]]);
+            rows[1] += ticks_oracle_event(&o[1], &other, &events[k], &want[1][rows[1]]);
+        }
+        ticks_send(r, 0, stream, events, n);
+        for (size_t k = 0; k < rows[0]; k++) {
+            const oc_wire_reply reply = rig_await(r, 0);
+            assert_true(reply.model_version == 1 || reply.model_version == 2);
+            reply_check(&reply, &want[reply.model_version - 1][k], stream);
+            answered[reply.model_version] += reply.state == OC_REPLY_OK;
+        }
+        if (rows[0] == 0 || want[0][rows[0] - 1].sequence != events[n - 1].sequence)
+            assert_int_equal(rig_await(r, 0).state, OC_REPLY_HOLD_NO_ROW);
+    }
+    assert_true(answered[1] > 200 && answered[2] > 200 && r->batcher.stats.moves >= 6);
+    for (int v = 0; v < 2; v++) oc_features_close(o[v].engine);
+    oc_model_close(other.model);
+    oc_slot_close(&box); /* what was in the other slot before: nothing */
+    r->batcher.order = OC_ORDER_MAKE(1, 0, 0);
+    while (oc_batcher_round(&r->batcher)) {
+    }
+    oc_slot_close(&r->batcher.slots[!r->batcher.live]);
+    oc_bundle_close(other.bundle);
 }
 
 /* A stream that begins in the middle, with the books of that moment: nothing is answered before the declared history
@@ -403,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(same_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(used_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_change, setup, teardown),
         cmocka_unit_test_setup_teardown(late_start, setup, teardown),
         cmocka_unit_test_setup_teardown(no_books, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_events, setup, teardown),
