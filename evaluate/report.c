@@ -10,7 +10,7 @@
 
 enum { INPUT_BYTES_MAX = 256 << 20 };
 
-static const char STYLE[] =
+const char oc_report_style[] =
     ":root{--ink:#1b1f24;--soft:#5c6672;--line:#d5dae0;--back:#fff;--card:#f6f8fa;--c0:#0b62c4;--c1:#c2410c;--c2:#"
     "15803d;--c3:#7e22ce;--c4:#a16207;--c5:#0f766e}"
     "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a0a9b4;--line:#39414b;--back:#14181d;--card:#1c2229;"
@@ -45,7 +45,7 @@ static void head(oc_text *t, size_t inputs)
         "content=\"width=device-width,initial-scale=1\">\n"
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         "<title>Outcry report</title><style>%s</style></head><body>\n<h1>Outcry report</h1>\n",
-        STYLE);
+        oc_report_style);
     oc_text_add(t,
                 "<p class=\"soft\">%zu %s, written %.19s UTC. Every figure is computed from predictions or journals "
                 "whose hash was checked; intervals are 95 %% block bootstrap.</p>\n",

@@ -14,4 +14,6 @@ OC_MUST oc_report_write(const char *const *inputs, size_t count, const char *out
 /* results.json of a backtest in a few lines of plain text. */
 OC_MUST oc_report_backtest_plain(const json_t *results, oc_text *t);
 
+extern const char oc_report_style[]; /* CSS of a page: what the classes of svg.h mean, light and dark */
+
 #endif

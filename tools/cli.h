@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/status.h"
 
-enum { OC_CLI_OPTIONS_MAX = 32, OC_CLI_ARGUMENTS_MAX = 4096, OC_CLI_SETS_MAX = 64 };
+enum { OC_CLI_OPTIONS_MAX = 48, OC_CLI_ARGUMENTS_MAX = 4096, OC_CLI_SETS_MAX = 64 };
 
 typedef struct oc_cli_option {
     const char *name;            /* long flag without "--" */

@@ -40,6 +40,20 @@ static const oc_cli_option options[] = {
      "OUTCRY_TRADING_PYTHON)"},
     {"data", "FOLDER", NULL, false, "folder of recorded market data (environment: OUTCRY_DATA)"},
     {"tiny", NULL, NULL, false, "a fraction of the work, no peer: only to see that the bench still runs"},
+    {"rate", "R", "0", false, "serve: requests a second, whether or not answers keep up (open loop); 0: none"},
+    {"load", "SHARE", "0", false, "serve: the rate as a share of what the server can do, measured before; 0: none"},
+    {"mode", "window|push", "window", false, "serve, under load: what is asked for"},
+    {"transport", "ring|http", "ring", false, "serve, under load: by which way"},
+    {"clients", "N", "1", false, "serve, under load: clients, each with a session or a connection of its own"},
+    {"burst", "N", "1", false,
+     "serve, under load: requests due at one instant, each of another session while there are"},
+    {"gaps", "poisson|even", "poisson", false, "serve, under load: between requests; even: 0.5 to 1.5 of their mean"},
+    {"seed", "N", "1", false, "serve, under load: of the schedule"},
+    {"deadline-us", "US", "0", false, "serve, under load: a later answer is HOLD and counts as late; 0: none"},
+    {"queue-max-us", "US", "0", false, "serve, under load: as serve.queue_max_us; 0: none, with --overload 1000"},
+    {"sweep", NULL, NULL, false, "serve: eight rates from a tenth of the capacity to a twentieth over it"},
+    {"overload", NULL, NULL, false, "serve: windows at 80 % of the capacity, ten times it, 80 % again, --seconds each"},
+    {"page", "FILE", NULL, false, "serve --sweep: latency against load as one page of HTML"},
     {NULL, NULL, NULL, false, NULL},
 };
 
@@ -79,6 +93,42 @@ static bool knows_cuda(const char *name)
     return false;
 }
 
+static oc_status load_read(const oc_cli *cli, oc_bench_load *l)
+{
+    static const char *const modes[] = {"window", "push"}, *const ways[] = {"ring", "http"},
+                             *const gaps[] = {"poisson", "even"};
+    int mode, way, gap;
+    int64_t clients, burst, seed;
+    double deadline_us, queue_us;
+    OC_TRY(word_read(cli, "mode", modes, 2, &mode));
+    OC_TRY(word_read(cli, "transport", ways, 2, &way));
+    OC_TRY(word_read(cli, "gaps", gaps, 2, &gap));
+    OC_TRY(oc_cli_int(cli, "clients", 1, OC_BENCH_CLIENTS_MAX, &clients));
+    OC_TRY(oc_cli_int(cli, "burst", 1, OC_BENCH_CLIENTS_MAX, &burst));
+    OC_TRY(oc_cli_int(cli, "seed", 0, INT64_MAX, &seed));
+    OC_TRY(oc_cli_real(cli, "rate", 0, 1e7, &l->rate));
+    OC_TRY(oc_cli_real(cli, "load", 0, 100, &l->share));
+    OC_TRY(oc_cli_real(cli, "deadline-us", 0, 1e9, &deadline_us));
+    OC_TRY(oc_cli_real(cli, "queue-max-us", 0, 1e9, &queue_us));
+    l->push = mode == 1;
+    l->http = way == 1;
+    l->even = gap == 1;
+    l->clients = (int)clients;
+    l->burst = (int)burst;
+    l->seed = (uint64_t)seed;
+    l->deadline_ns = (int64_t)(1e3 * deadline_us);
+    l->queue_max_ns = (int64_t)(1e3 * queue_us);
+    l->sweep = oc_cli_flag(cli, "sweep");
+    l->overload = oc_cli_flag(cli, "overload");
+    l->page = oc_cli_text(cli, "page");
+    if ((l->rate > 0) + (l->share > 0) + l->sweep + l->overload > 1)
+        return OC_FAIL(OC_EUSAGE, "--rate, --load, --sweep and --overload are four ways to set one rate: give one");
+    if (l->page && !l->sweep) return OC_FAIL(OC_EUSAGE, "--page is the page of --sweep");
+    if (l->overload && l->push)
+        return OC_FAIL(OC_EUSAGE, "--overload asks for windows: sessions are refused when opened");
+    return OC_OK;
+}
+
 static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
 {
     const struct {
@@ -97,6 +147,7 @@ static oc_status options_read(const oc_cli *cli, oc_bench_options *o)
     }
     OC_TRY(oc_cli_real(cli, "seconds", 0.001, 3600, &o->seconds));
     OC_TRY(device_read(cli, o));
+    OC_TRY(load_read(cli, &o->load));
     o->tiny = oc_cli_flag(cli, "tiny");
     o->peers = text_or(cli, "peers", "OUTCRY_PEERS");
     o->python = text_or(cli, "python", "OUTCRY_PYTHON");
@@ -169,6 +220,8 @@ const oc_command oc_command_bench = {
                    "the first figure's\n"
                    "keys and all of them under `figures`. Absolute times belong to one machine; only ratios travel.\n"
                    "Example: outcry bench latency-window --peers PEERS --python VENV/bin/python\n"
+                   "         outcry bench serve --mode push --clients 10 --burst 10 --gaps even --load 0.9\n"
+                   "         outcry bench serve --sweep --page load.html\n"
                    "         outcry bench backtest --peers PEERS --trading-python VENV-TRADING/bin/python --data DATA",
     .options = options,
     .run = run,

@@ -10,6 +10,17 @@
 #include "base/status.h"
 #include "kernels/ops.h"
 
+/* `bench serve` under load: on where a rate, a share, a sweep or an overload is asked for. */
+enum { OC_BENCH_CLIENTS_MAX = 64 };
+typedef struct oc_bench_load {
+    double rate, share;                        /* requests a second; of the capacity; 0: not given */
+    int clients, burst;                        /* burst: requests due at one instant, of so many sessions */
+    bool push, http, even, sweep, overload;    /* even: gaps within half of their mean, else as Poisson's */
+    uint64_t seed;
+    int64_t deadline_ns, queue_max_ns;         /* 0: none */
+    const char *page;                          /* of the sweep, NULL: none */
+} oc_bench_load;
+
 typedef struct oc_bench_options {
     double seconds;                            /* length of each timed part */
     int repeats, threads, hidden, steps, inputs, layers, heads, batch;   /* 0: the bench's own default */
@@ -19,6 +30,7 @@ typedef struct oc_bench_options {
     bool tiny;                                 /* CI: a fraction of the work, to keep it from rotting */
     oc_backend_kind backend;                   /* CPU or CUDA: benches that do not know CUDA are not called with it */
     oc_math math;                              /* CUDA */
+    oc_bench_load load;
 } oc_bench_options;
 
 typedef struct oc_bench_figure {

@@ -38,15 +38,16 @@ static OC_MUST address_connect(bench_http *h, const char *address)
 }
 
 static OC_MUST request_make(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
-                            const float *rows, bool binary)
+                            const float *rows, bool binary, const char *parameters)
 {
     const size_t cells = (size_t)shape->steps * (size_t)shape->inputs, raw = binary ? cells * sizeof *rows : 0;
     oc_text json = {0}, head = {0};
     oc_text_add(&json, "{\"inputs\":[{\"name\":\"window\",\"shape\":[1,%d,%d],\"datatype\":\"FP32\",", shape->steps,
                 shape->inputs);
     if (binary) {
-        oc_text_add(&json, "\"parameters\":{\"binary_data_size\":%zu}}],\"parameters\":{\"binary_data_output\":true}}",
-                    raw);
+        oc_text_add(&json,
+                    "\"parameters\":{\"binary_data_size\":%zu}}],\"parameters\":{%s\"binary_data_output\":true}}", raw,
+                    parameters);
     } else {
         oc_text_add(&json, "\"data\":[");
         for (size_t i = 0; i < cells; i++) oc_text_add(&json, "%s%.7g", i ? "," : "", (double)rows[i]);
@@ -74,9 +75,17 @@ oc_status bench_http_open(bench_http *h, const char *address, const char *model,
                           const float *rows, bool binary)
 {
     *h = (bench_http){.socket = -1};
-    OC_TRY(request_make(h, address, model, shape, rows, binary));
+    OC_TRY(request_make(h, address, model, shape, rows, binary, ""));
     OC_TRY(address_connect(h, address));
     return OC_OK;
+}
+
+oc_status bench_http_request(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
+                             const float *rows, bool binary, const char *parameters)
+{
+    oc_memory_free(h->request);
+    h->request = NULL;
+    return request_make(h, address, model, shape, rows, binary, parameters);
 }
 
 void bench_http_close(bench_http *h)
@@ -86,8 +95,7 @@ void bench_http_close(bench_http *h)
     *h = (bench_http){.socket = -1};
 }
 
-/* Bytes of the whole answer once its head is there; 0: not yet. */
-static size_t answer_bytes(const char *text)
+size_t bench_http_answer_bytes(const char *text)
 {
     static const char name[] = "\r\ncontent-length:";
     const char *end = strstr(text, "\r\n\r\n");
@@ -97,21 +105,27 @@ static size_t answer_bytes(const char *text)
     return 0;
 }
 
-oc_status bench_http_call(bench_http *h)
+oc_status bench_http_send(bench_http *h)
 {
-    char answer[ANSWER_BYTES];
-    size_t have = 0, want = 0;
     for (size_t sent = 0; sent < h->request_bytes;) {
         const ssize_t n = send(h->socket, h->request + sent, h->request_bytes - sent, MSG_NOSIGNAL);
         if (n <= 0) return OC_FAIL(OC_EFAILED, "bench: send: %s", strerror(errno));
         sent += (size_t)n;
     }
+    return OC_OK;
+}
+
+oc_status bench_http_call(bench_http *h)
+{
+    char answer[ANSWER_BYTES];
+    size_t have = 0, want = 0;
+    OC_TRY(bench_http_send(h));
     while (want == 0 || have < want) {
         const ssize_t n = recv(h->socket, answer + have, sizeof answer - 1 - have, 0);
         if (n <= 0) return OC_FAIL(OC_EFAILED, "bench: the server closed the connection or says nothing");
         have += (size_t)n;
         answer[have] = 0;
-        want = want ? want : answer_bytes(answer);
+        want = want ? want : bench_http_answer_bytes(answer);
         if (want >= sizeof answer) return OC_FAIL(OC_ELIMIT, "bench: an answer of %zu bytes", want);
     }
     if (strncmp(answer, "HTTP/1.1 200", 12) != 0) return OC_FAIL(OC_EFAILED, "bench: the server said %.200s", answer);

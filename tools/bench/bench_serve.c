@@ -11,7 +11,7 @@
 #include "serve/client/client.h"
 #include "serve/client/ring.h"
 #include "serve/server.h"
-#include "tools/bench/bench_http.h"
+#include "tools/bench/bench_load.h"
 #include "tools/bench/benches.h"
 
 static const int64_t period_ns = 200000;
@@ -39,17 +39,34 @@ static void bundle_name(oc_bundle *b)
     for (size_t i = 0; i < b->seen_count; i++) snprintf(b->seen[i].symbol, sizeof b->seen[i].symbol, "BENCH%zu", i);
 }
 
+oc_status bench_folder_make(bench_model *b, char folder[64])
+{
+    snprintf(folder, 64, "/tmp/outcry-bench-XXXXXX");
+    if (!mkdtemp(folder)) {
+        folder[0] = 0;
+        return OC_FAIL(OC_EFAILED, "bench: no folder can be made in /tmp");
+    }
+    bundle_name(b->bundle);
+    return oc_bundle_save(b->bundle, folder);
+}
+
+void bench_folder_remove(const char *folder)
+{
+    static const char *const names[] = {"bundle.json", "weights.safetensors"};
+    char path[OC_PATH_MAX];
+    for (int i = 0; i < 2 && folder[0]; i++)
+        if (oc_path_join(path, sizeof path, folder, names[i]) == OC_OK) unlink(path);
+    if (folder[0]) rmdir(folder);
+}
+
 static OC_MUST bench_open(serve_bench *s, const oc_model_shape *shape)
 {
     char socket[96], address[128];
     OC_TRY(bench_model_open(&s->b, shape, 1));
     OC_TRY(oc_sliding_open(&s->sliding, s->b.model, 1));
-    snprintf(s->folder, sizeof s->folder, "/tmp/outcry-bench-XXXXXX");
-    if (!mkdtemp(s->folder)) return OC_FAIL(OC_EFAILED, "bench: %s cannot be made", s->folder);
+    OC_TRY(bench_folder_make(&s->b, s->folder));
     snprintf(socket, sizeof socket, "%s/s", s->folder);
     snprintf(address, sizeof address, "unix:%s", socket);
-    bundle_name(s->b.bundle);
-    OC_TRY(oc_bundle_save(s->b.bundle, s->folder));
     const oc_server_config config = {.bundle = s->folder,
                                      .socket = socket,
                                      .threads = 1,
@@ -70,14 +87,10 @@ static OC_MUST bench_open(serve_bench *s, const oc_model_shape *shape)
 
 static void bench_close(serve_bench *s)
 {
-    static const char *const names[] = {"bundle.json", "weights.safetensors"};
-    char path[OC_PATH_MAX];
     oc_client_close(s->client);
     oc_server_close(s->server);
     oc_sliding_close(s->sliding);
-    for (int i = 0; i < 2 && s->folder[0]; i++)
-        if (oc_path_join(path, sizeof path, s->folder, names[i]) == OC_OK) unlink(path);
-    if (s->folder[0]) rmdir(s->folder);
+    bench_folder_remove(s->folder);
     bench_model_close(&s->b);
 }
 
@@ -122,6 +135,14 @@ static OC_MUST nothing(serve_bench *s)
 {
     (void)s;
     return OC_OK;
+}
+
+/* The least that is answered: a session is closed that is not open. A record each way, the batcher's round, no model.
+ */
+static OC_MUST empty_ring(serve_bench *s)
+{
+    OC_TRY(oc_client_session_close(s->client, 0));
+    return answer_await(s);
 }
 
 static OC_MUST push_after(serve_bench *s)
@@ -178,11 +199,17 @@ static OC_MUST measure(serve_bench *s, const oc_bench_options *o, oc_bench_repor
         snprintf(name, sizeof name, "serve_%s_p99", rows[i].name);
         oc_bench_add(report, name, ring_tail, "us", "called directly", direct_tail, "");
     }
+    double empty, tail;
+    OC_TRY(time_it(s, o, empty_ring, nothing, &empty, &tail));
+    oc_bench_add(report, "serve_empty_p50", empty, "us", "", (double)NAN,
+                 "round trip of an empty model: the close of a session that is not open");
+    oc_bench_add(report, "serve_empty_p99", tail, "us", "", (double)NAN, "");
     return OC_OK;
 }
 
 oc_status oc_bench_serve(const oc_bench_options *o, oc_bench_report *report)
 {
+    if (o->load.rate > 0 || o->load.share > 0 || o->load.sweep || o->load.overload) return bench_serve_load(o, report);
     const oc_model_shape shape = bench_shape(o);
     serve_bench s = {.sequence = 0};
     oc_status status = bench_open(&s, &shape);

@@ -9,7 +9,7 @@
     X("latency-window", latency_window, "time of one answer to a whole window, one core")                              \
     X("latency-push", latency_push, "time of the answer to one pushed row, and of the advance behind it, one core")    \
     X("throughput-window", throughput_window, "whole windows a second in batches of 256, one and two threads")         \
-    X("serve", serve, "what the server adds over the rings to an answer called directly; HTTP beside MLServer")    \
+    X("serve", serve, "added over the rings; HTTP beside MLServer; under --rate, --load, --sweep, --overload")         \
     X("train-rate", train_rate, "windows a second of whole training steps at H = 64 and 128, beside PyTorch eager")    \
     X("lstm-layer", lstm_layer, "us a time step of one LSTM layer, forward and forward + backward, each variant")      \
     X("ranks", ranks, "windows a second of two ranks of mpirun, a thread each, beside one; H = 128")                  \
