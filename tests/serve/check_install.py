@@ -47,7 +47,8 @@ def install(work):
 def headers(work):
     root = f"{work}/tree/include/outcry"
     names = sorted(os.path.relpath(f"{folder}/{name}", root) for folder, _, files in os.walk(root) for name in files)
-    assert names == ["base/status.h", "market/event.h", "serve/client/client.h", "serve/client/wire.h"], names
+    assert names == ["base/status.h", "market/event.h", "serve/client/client.h", "serve/client/tether.h",
+                     "serve/client/wire.h"], names
     for name in names:
         for language, standard in (("c", "c11"), ("c++", "c++17")):
             compiler = CC if language == "c" else shutil.which("c++") or CC
@@ -58,7 +59,7 @@ def headers(work):
 def symbols(library):
     """What the shared library shows is what its headers declare, and its name carries the version."""
     declared = set()
-    for name in ("serve/client/client.h", "base/status.h"):
+    for name in ("serve/client/client.h", "serve/client/tether.h", "base/status.h"):
         text = open(f"{SOURCE}/{name}").read()
         shown = re.search(r"#pragma GCC visibility push\(default\)(.*?)#pragma GCC visibility pop", text, re.S).group(1)
         declared |= set(re.findall(r"\b(oc_[a-z_]+)\(", re.sub(r"/\*.*?\*/", "", shown, flags=re.S)))
