@@ -1,16 +1,21 @@
-"""How the server is put on a machine, looked at without one: tools/deploy's systemd units. They say the same addresses,
-name keys that there are, give the drain its time, and are as closed as can be: by systemd-analyze where it is
-there, and by ourselves. serve.activation starts the server by them. Each check is shown a planted fault.
+"""How the server is put on a machine, looked at without one: tools/deploy's systemd units, Dockerfile and Kubernetes
+manifest. They say the same addresses, name keys, paths and volumes that there are, give the drain its time, and are as
+closed as can be: by systemd-analyze where it is there, and by ourselves. serve.activation starts the server by the
+units. Each check is shown a planted fault.
 
 usage: deploy_serve.py OUTCRY SOURCE
 """
 
+import functools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+
+import deploy
 
 OUTCRY, SOURCE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 HARDENING = """NoNewPrivileges=yes CapabilityBoundingSet= ProtectSystem=strict ProtectHome=yes PrivateTmp=yes
@@ -26,6 +31,7 @@ def read(path):
         return f.read()
 
 
+@functools.cache
 def keys_known():
     """Of serve's configuration, by its help."""
     said = subprocess.run([OUTCRY, "serve", "--help"], capture_output=True, text=True, check=True).stdout
@@ -110,9 +116,128 @@ def units():
                 yield f"systemd-analyze does not see {old!r} -> {new!r}"
 
 
+def routes_open():
+    """Paths that are answered without a token."""
+    return set(re.findall(r'{"GET", "([^"]+)", OPEN,', read("serve/http/routes.c")))
+
+
+def docker_faults(text, packages):
+    yield from deploy.faults_in(text, packages)
+    final = dict(deploy.instructions(text))
+    yield from key_faults(final.get("CMD", ""))
+    health = re.search(r"GET (/\S*) HTTP", final.get("HEALTHCHECK", ""))
+    if not health or health[1] not in routes_open() or "health/ready" not in health[1]:
+        yield "the health check does not ask whether the server is ready"
+    port = re.search(r"serve\.http=0\.0\.0\.0:(\d+)", final.get("CMD", "") or "")
+    asked = re.search(r"/dev/tcp/127.0.0.1/(\d+) ", final.get("HEALTHCHECK", ""))
+    if not port or not asked or not port[1] == asked[1] == final.get("EXPOSE"):
+        yield "health check, EXPOSE and serve.http name different ports"
+    if "serve.token_file" not in final.get("CMD", ""):
+        yield "no token"
+
+
+def manifest_of(text):
+    """Documents of a YAML text; None where no Python here has a parser."""
+    code = "import json,sys,yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)"
+    for python in (sys.executable, "/usr/bin/python3"):
+        r = subprocess.run([python, "-c", code], input=text, capture_output=True, text=True)
+        if r.returncode == 0:
+            return json.loads(r.stdout)
+        if "No module named" not in r.stderr:
+            return []
+    return None
+
+
+def probe_faults(one, tls):
+    for kind, path in (("startupProbe", "ready"), ("livenessProbe", "live"), ("readinessProbe", "ready")):
+        probe = one.get(kind, {}).get("httpGet", {})
+        if probe.get("path") not in routes_open() or probe["path"] != f"/v2/health/{path}":
+            yield f"{kind} asks for {probe.get('path')}"
+        if probe.get("port") not in [p["name"] for p in one["ports"]]:
+            yield f"{kind}: no such port"
+        if (probe.get("scheme") == "HTTPS") != tls:
+            yield f"{kind}: its scheme is not the server's"
+
+
+def pod_faults(pod, claims, user):
+    one = pod["containers"][0]
+    words, outer, inner = " ".join(one["args"]), pod["securityContext"], one["securityContext"]
+    yield from key_faults(words)
+    yield from probe_faults(one, "serve.tls_cert" in words)
+    if not (outer.get("runAsNonRoot") is True and f"{outer.get('runAsUser')}:{outer.get('runAsGroup')}" == user):
+        yield f"the pod's user is not the image's, {user}"
+    if not (inner.get("allowPrivilegeEscalation") is False and inner.get("readOnlyRootFilesystem") is True
+            and inner.get("capabilities") == {"drop": ["ALL"]} and "seccompProfile" in outer):  # fmt: skip
+        yield "securityContext"
+    if not all(one["resources"].get(k, {}).get(what) for k in ("requests", "limits") for what in ("cpu", "memory")):
+        yield "requests and limits of processor and memory"
+    version = re.search(r"project\(outcry VERSION (\S+)", read("CMakeLists.txt"))[1]
+    if not one["image"].endswith(f":{version}"):
+        yield f"the image is not of {version}"
+    if f"serve.http=0.0.0.0:{one['ports'][0]['containerPort']}" not in one["args"]:
+        yield "containerPort is not serve.http's"
+    mounts = {m["mountPath"]: m["name"] for m in one["volumeMounts"]}
+    for name in set(mounts.values()) - {v["name"] for v in pod["volumes"]} - claims:
+        yield f"no volume {name}"
+    for path in re.findall(r"serve\.(?:repository|socket|token_file|tls_\w+)=(\S+)", words):
+        if not any(path == m or path.startswith(f"{m}/") for m in mounts):
+            yield f"{path} is on no volume"
+    pause = one.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])
+    if not (0 < int(pause[1]) <= pod["terminationGracePeriodSeconds"] - int(default("http_timeout_s")) - 5):
+        yield "terminationGracePeriodSeconds ends before what has begun is answered"
+
+
+def manifest_faults(text, user):
+    documents = {d["kind"]: d for d in manifest_of(text)}
+    if "Secret" in documents or set(documents) != {"Service", "StatefulSet"}:
+        yield f"documents: {sorted(documents)}"
+        return
+    stateful, service = documents["StatefulSet"]["spec"], documents["Service"]["spec"]
+    labels = stateful["template"]["metadata"]["labels"]
+    if not (service["selector"] == stateful["selector"]["matchLabels"] == labels):
+        yield "selectors and labels differ"
+    pod = stateful["template"]["spec"]
+    if service["ports"][0]["targetPort"] not in [p["name"] for p in pod["containers"][0]["ports"]]:
+        yield "the service's port is none of the container's"
+    yield from pod_faults(pod, {c["metadata"]["name"] for c in stateful["volumeClaimTemplates"]}, user)
+
+
+def containers():
+    """Faults of Dockerfile and manifest, and of the checks."""
+    docker, manifest = read("tools/deploy/Dockerfile"), read("tools/deploy/kubernetes.yaml")
+    packages = deploy.needed_packages() - {"libopenmpi3"}  # the image is built without MPI
+    user = dict(deploy.instructions(docker)).get("USER", "")
+    planted = [
+        (docker_faults, docker, packages, "USER 65532:65532\n", "", "runs as root"),
+        (docker_faults, docker, packages, "debian:12.11-slim", "debian:latest", "not held to a version"),
+        (docker_faults, docker, packages, "GET /v2/health/ready", "GET /health", "health check"),
+        (docker_faults, docker, packages, "EXPOSE 8000", "EXPOSE 80", "ports"),
+        (docker_faults, docker, packages, "serve.proxy", "serve.prox", "no such key"),
+    ]
+    yield from docker_faults(docker, packages)
+    if manifest_of("a: 1") is not None:
+        yield from manifest_faults(manifest, user)
+        planted += [(manifest_faults, manifest, user, *rest) for rest in (
+            ("path: /v2/health/live", "path: /v2/health/alive", "livenessProbe"),
+            ("port: https, scheme: HTTPS", "port: https, scheme: HTTP", "scheme"),
+            ("runAsUser: 65532", "runAsUser: 0", "user"), ('{drop: ["ALL"]}', "{}", "securityContext"),
+            ("limits: {cpu", "limit: {cpu", "limits"), ("serve:0.1.0", "serve:latest", "the image"),
+            ("containerPort: 8000", "containerPort: 80", "containerPort"),
+            ("name: run, mountPath", "name: runs, mountPath", "no volume runs"),
+            ("mountPath: /models", "mountPath: /model", "on no volume"), ("Seconds: 30", "Seconds: 15", "ends before"),
+            ("selector: {app: outcry}", "selector: {app: other}", "selectors"),
+            ("serve.tls_key", "tls.key", "no such key"),
+        )]  # fmt: skip
+    for check, text, known, old, new, said in planted:
+        if old not in text or not any(said in fault for fault in check(text.replace(old, new, 1), known)):
+            yield f"planted and not found: {old!r} -> {new!r}"
+
+
 def main():
-    faults = [*units()]
-    print("\n".join([*faults, f"systemd-analyze: {shutil.which('systemd-analyze') or 'not there, so not asked'}"]))
+    faults = [*units(), *containers()]
+    unread = manifest_of("a: 1") is None
+    print("\n".join([*faults, f"systemd-analyze: {shutil.which('systemd-analyze') or 'not there, so not asked'}",
+                     f"Kubernetes manifest: {'no python3-yaml, so not read' if unread else 'read'}"]))  # fmt: skip
     sys.exit(1 if faults else 0)
 
 
