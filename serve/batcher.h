@@ -70,6 +70,8 @@ typedef struct oc_batcher_stream {
     oc_stream_work work;
     bool told;          /* what the last event came to */
     uint64_t row_round; /* when it had a row in a round last */
+    uint64_t run_round; /* when it was run last, */
+    int run_events;     /* and how many events of it in that round */
     int64_t period_ns, used_ns;
 } oc_batcher_stream;
 

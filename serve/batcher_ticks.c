@@ -208,13 +208,16 @@ static bool event_tell(oc_batcher *e, oc_batcher_stream *t)
     return true;
 }
 
+/* As far as it gets in this round, over all of its requests. */
 static void stream_run(oc_batcher *e, oc_batcher_stream *t)
 {
     oc_tick_stream *k = &t->ticks;
-    for (int n = 0; t->told || event_tell(e, t); n++) {
+    if (t->run_round != e->rounds) t->run_events = 0;
+    t->run_round = e->rounds;
+    for (; t->told || event_tell(e, t); t->run_events++) {
         t->told = true;
         if (k->at == k->count) t->work = OC_STREAM_IDLE;
-        if (k->at == k->count || n == EVENTS_ROUND) return;
+        if (k->at == k->count || t->run_events == EVENTS_ROUND) return;
         oc_tick_stream_next(k);
         t->told = false;
         count(&e->stats.ticks, k->dropped == 0);
