@@ -143,6 +143,9 @@ oc_status oc_backend_open(oc_backend **out, const oc_backend_config *config)
         if (status == OC_EMEMORY) return oc_status_prefix(status, "backend auto: there is a GPU, but ");
         snprintf(why, sizeof why, "%s", oc_status_message());
     }
+    if (config->lstm == OC_LSTM_CUDNN)
+        return OC_FAIL(OC_ECONFIG, "lstm is cudnn, which computes on a GPU alone: set lstm to hand or auto%s%s",
+                       *why ? "; there is none: " : ", or backend to cuda", why);
     OC_TRY(driver_open(out, &oc_cpu_driver, config));
     if (*why) snprintf((*out)->info.reason, sizeof(*out)->info.reason, "auto: %.280s; so the CPU", why);
     return OC_OK;

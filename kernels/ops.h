@@ -29,6 +29,9 @@ typedef enum { OC_GATE_I, OC_GATE_F, OC_GATE_G, OC_GATE_O, OC_GATES } oc_gate;
 typedef enum { OC_BACKEND_AUTO, OC_BACKEND_CPU, OC_BACKEND_CUDA } oc_backend_kind;
 /* How products are taken; sums are f32 in all of them, master weights and gradients stay f32. The CPU knows F32. */
 typedef enum { OC_MATH_F32, OC_MATH_TF32, OC_MATH_BF16 } oc_math;
+/* Who computes the LSTM in training. CUDNN: the vendor's library on a GPU, or an error; AUTO: HAND unless CUDNN was
+ * measured faster for the shape. Inference is HAND in all of them. */
+typedef enum { OC_LSTM_HAND, OC_LSTM_CUDNN, OC_LSTM_AUTO } oc_lstm_by;
 typedef enum { OC_ISA_BEST, OC_ISA_SCALAR, OC_ISA_AVX2, OC_ISA_AVX512 } oc_isa;
 
 typedef struct oc_tensor {
@@ -47,17 +50,20 @@ typedef struct oc_backend_config {
     int device;
     size_t arena_bytes;
     oc_math math;                              /* CUDA */
+    oc_lstm_by lstm;                           /* CUDA */
     bool partial;                              /* tests: a table with rows that are still missing is good enough */
 } oc_backend_config;
 typedef struct oc_backend_info {
     oc_backend_kind kind;
     oc_isa isa;
     oc_math math;
+    oc_lstm_by lstm;                           /* HAND, or CUDNN, AUTO where some shapes may go there */
     bool shares_host_memory;                   /* tensors may lie in plain memory of the process, and be read there */
     bool records;                              /* oc_backend_record_begin works; elsewhere just run the operations */
     int device_index, devices;                 /* CUDA: which, of how many that this process sees */
     char device[64], reason[320];              /* "AMD EPYC …", "auto: no CUDA module …; so the CPU" */
     char products[48];                         /* CUDA: who takes training's large ones: hand, cuBLASLt 13.0.2 */
+    char lstm_by[48];                          /* CUDA: who computes the LSTM in training: hand, cuDNN 9.19.0 */
 } oc_backend_info;
 
 OC_MUST oc_backend_open(oc_backend **out, const oc_backend_config *config);  /* an explicit cuda without one: error */

@@ -36,6 +36,7 @@ oc_status oc_bundle_new(oc_bundle **out, const oc_model_shape *shape, size_t see
     OC_TRY(oc_memory_new(out, sizeof **out, "bundle"));
     (*out)->shape = *shape;
     snprintf((*out)->reduce, sizeof(*out)->reduce, "tree");
+    snprintf((*out)->computed, sizeof(*out)->computed, "not said");
     oc_status status = arrays_new(*out, seen_count);
     if (status != OC_OK) {
         oc_bundle_close(*out);

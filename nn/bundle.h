@@ -29,10 +29,11 @@ typedef struct oc_bundle {
     size_t seen_count;
     uint64_t seed;
     int64_t train_steps;
-    char reduce[32]; /* how ranks summed gradients: "tree" (any number of them, the same weights), "allreduce of 4
-                        ranks" */
-    float *flat;     /* weights, laid out by oc_parameters_describe */
-    oc_hash weights; /* weights_hash: oc_weights_hash, filled by save and load */
+    char reduce[32];    /* how ranks summed gradients: "tree" (any number of them, the same weights), "allreduce of 4
+                           ranks" */
+    char computed[160]; /* what trained it: "cpu", "cuda, large products by hand, LSTM by cuDNN 9.19.0", "not said" */
+    float *flat;        /* weights, laid out by oc_parameters_describe */
+    oc_hash weights;    /* weights_hash: oc_weights_hash, filled by save and load */
 } oc_bundle;
 
 OC_MUST oc_bundle_new(oc_bundle **out, const oc_model_shape *shape, size_t seen_count); /* zeroed, arrays taken */

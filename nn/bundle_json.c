@@ -80,11 +80,11 @@ static json_t *bundle_json(const oc_bundle *b, const oc_bundle_file *weights)
     json_t *shape = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "trunk", trunk_names[s->trunk], "steps",
                               s->steps, "inputs", s->inputs, "layers", s->layers, "hidden", s->hidden, "heads",
                               s->heads, "horizons", s->horizons, "gates", "ifgo");
-    json_t *trained =
-        json_pack("{s:o, s:{s:s, s:o, s:s, s:I, s:I}, s:I, s:I, s:s, s:o}", "dataset", hash_json(b->dataset), "fold",
-                  "name", b->fold_name, "hash", hash_json(b->fold), "of", b->folds, "index", (json_int_t)b->fold_index,
-                  "embargo_ns", (json_int_t)b->embargo_ns, "seed", (json_int_t)b->seed, "optimiser_steps",
-                  (json_int_t)b->train_steps, "reduce", b->reduce, "seen", seen_json(b));
+    json_t *trained = json_pack("{s:o, s:{s:s, s:o, s:s, s:I, s:I}, s:I, s:I, s:s, s:s, s:o}", "dataset",
+                                hash_json(b->dataset), "fold", "name", b->fold_name, "hash", hash_json(b->fold), "of",
+                                b->folds, "index", (json_int_t)b->fold_index, "embargo_ns", (json_int_t)b->embargo_ns,
+                                "seed", (json_int_t)b->seed, "optimiser_steps", (json_int_t)b->train_steps, "reduce",
+                                b->reduce, "computed", b->computed, "seen", seen_json(b));
     return json_pack(
         "{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:{s:o, s:o}, s:{s:o, s:o, s:f}, s:o, s:[s,s,s], s:o, s:o, s:o, "
         "s:{s:{s:I, s:o}}, s:s}",
@@ -209,6 +209,8 @@ static oc_status trained_read(const json_t *root, const char *where, oc_bundle *
     OC_TRY(oc_json_int(root, "trained.optimiser_steps", where, 0, INT64_MAX, &b->train_steps));
     if (json_object_get(json_object_get(root, "trained"), "reduce")) /* bundles from before there was a choice: tree */
         OC_TRY(text_into(root, "trained.reduce", where, b->reduce, sizeof b->reduce));
+    if (json_object_get(json_object_get(root, "trained"), "computed")) /* older ones do not say it */
+        OC_TRY(text_into(root, "trained.computed", where, b->computed, sizeof b->computed));
     return OC_OK;
 }
 

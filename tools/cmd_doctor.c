@@ -123,7 +123,8 @@ const oc_command oc_command_doctor = {
         "Prints the backends, the chosen one with the reason, the device and the instruction sets. "
         "OUTCRY_ISA=scalar|avx2|avx512 in the\n"
         "environment forces one of them; all give the same bits. OUTCRY_CUDA_MODULE=FILE names another CUDA module\n"
-        "than the one beside the program.",
+        "than the one beside the program; OUTCRY_CUBLASLT=FILE and OUTCRY_CUDNN=FILE other libraries of the vendor\n"
+        "than those it looks for.",
     .options = options,
     .run = run,
 };

@@ -39,7 +39,7 @@ oc_status train_team_run(train_engine *e, oc_team_work work)
 static oc_status graphs_open(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    const oc_backend_config backend = {.kind = o->backend, .device = e->gpu, .math = o->math};
+    const oc_backend_config backend = {.kind = o->backend, .device = e->gpu, .math = o->math, .lstm = o->lstm};
     oc_graph_rule rule = {.dropout = (float)o->dropout, .head_dropout = (float)o->head_dropout, .seed = o->seed};
     rule.loss.label_smoothing = (float)o->label_smoothing;
     rule.loss.horizons = o->shape.horizons;
@@ -163,7 +163,7 @@ static oc_status device_choose(train_engine *e, int devices)
 static oc_status place_find(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    const oc_backend_config config = {.kind = o->backend, .math = o->math};
+    const oc_backend_config config = {.kind = o->backend, .math = o->math, .lstm = o->lstm};
     oc_backend *probe;
     OC_TRY(oc_backend_open(&probe, &config));
     const oc_backend_info info = *oc_backend_describe(probe);
@@ -203,7 +203,8 @@ static oc_status memory_explain(train_engine *e, oc_status status)
     demand all[DEMANDS];
     char text[400] = "", before[TRAIN_MESSAGE_BYTES];
     size_t bytes = 0;
-    const oc_backend_config config = {.kind = OC_BACKEND_CUDA, .device = e->gpu, .math = e->p->o.math};
+    const oc_backend_config config = {
+        .kind = OC_BACKEND_CUDA, .device = e->gpu, .math = e->p->o.math, .lstm = e->p->o.lstm};
     if (status != OC_EMEMORY || !e->apart) return status;
     snprintf(before, sizeof before, "%s", oc_status_message());
     if (oc_graph_bytes(&config, &e->p->o.shape, e->shard_windows, true, &bytes) != OC_OK) bytes = 0;

@@ -9,6 +9,8 @@ const oc_config_key oc_train_keys[] = {
     {"backend", OC_CONFIG_CHOICE, 0, 0, "auto", "auto|cpu|cuda", NULL, "where it computes"},
     {"math", OC_CONFIG_CHOICE, 0, 0, "f32", "f32|tf32|bf16", NULL,
      "how a GPU takes the LSTM's products; sums and weights stay f32. The CPU knows f32"},
+    {"lstm", OC_CONFIG_CHOICE, 0, 0, "auto", "hand|cudnn|auto", NULL,
+     "who computes the LSTM in training on a GPU; auto: cudnn where it was measured faster (nowhere yet)"},
     {"reduce", OC_CONFIG_CHOICE, 0, 0, "tree", "tree|allreduce", NULL,
      "how ranks sum gradients. allreduce: less to move, but weights depend on the number of ranks and on MPI"},
     {"log.level", OC_CONFIG_CHOICE, 0, 0, "info", "error|warn|info|debug", NULL, "what is said on stderr"},

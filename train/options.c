@@ -75,6 +75,7 @@ oc_status train_options_read(train_options *o, const oc_config *c)
     static const char *const backends[] = {
         [OC_BACKEND_AUTO] = "auto", [OC_BACKEND_CPU] = "cpu", [OC_BACKEND_CUDA] = "cuda"};
     static const char *const maths[] = {[OC_MATH_F32] = "f32", [OC_MATH_TF32] = "tf32", [OC_MATH_BF16] = "bf16"};
+    static const char *const lstms[] = {[OC_LSTM_HAND] = "hand", [OC_LSTM_CUDNN] = "cudnn", [OC_LSTM_AUTO] = "auto"};
     memset(o, 0, sizeof *o);
     o->name = oc_config_text(c, "name");
     o->version = oc_config_text(c, "version");
@@ -82,6 +83,7 @@ oc_status train_options_read(train_options *o, const oc_config *c)
     o->seed = (uint64_t)oc_config_int(c, "seed");
     o->backend = (oc_backend_kind)choice(oc_config_text(c, "backend"), backends, 3);
     o->math = (oc_math)choice(oc_config_text(c, "math"), maths, 3);
+    o->lstm = (oc_lstm_by)choice(oc_config_text(c, "lstm"), lstms, 3);
     o->allreduce = strcmp(oc_config_text(c, "reduce"), "allreduce") == 0;
     model_read(o, c);
     train_read(o, c);

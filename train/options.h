@@ -11,6 +11,7 @@ typedef struct train_options {
     bool threads_free;    /* threads was 0 */
     oc_backend_kind backend;
     oc_math math;
+    oc_lstm_by lstm;
     bool allreduce;       /* reduce: the network sums, in an order of its own */
     oc_model_shape shape; /* inputs and horizons come from the dataset */
     double dropout, head_dropout, clip;

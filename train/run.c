@@ -87,6 +87,12 @@ static void bundle_describe(const train_job *j, oc_bundle *b)
     b->seed = p->o.seed;
     if (p->o.allreduce)
         snprintf(b->reduce, sizeof b->reduce, "allreduce of %d rank%s", j->comm->ranks, j->comm->ranks > 1 ? "s" : "");
+    const oc_backend_info *info = train_engine_backend(j->engine);
+    if (info->kind == OC_BACKEND_CUDA)
+        snprintf(b->computed, sizeof b->computed, "cuda, large products by %s, LSTM by %s", info->products,
+                 info->lstm_by);
+    else
+        snprintf(b->computed, sizeof b->computed, "cpu");
     b->train_steps = j->c.best_step;
     memcpy(b->features, p->d->features, p->d->width * sizeof *b->features);
     memcpy(b->mean, p->mean, p->d->width * sizeof *b->mean);
@@ -262,10 +268,11 @@ static oc_status identity_place(train_job *j, char **identity)
 {
     const oc_backend_info *info = train_engine_backend(j->engine);
     const size_t length = strlen(*identity);
-    char place[192] = "", rows[64];
+    char place[256] = "", rows[64];
     size_t used = 0;
     if (info->kind == OC_BACKEND_CUDA)
-        used = (size_t)snprintf(place, sizeof place, "computed on: cuda\nlarge products by: %s\n", info->products);
+        used = (size_t)snprintf(place, sizeof place, "computed on: cuda\nlarge products by: %s\nLSTM by: %s\n",
+                                info->products, info->lstm_by);
     if (*train_engine_rows_text(j->engine, rows, sizeof rows))
         snprintf(place + used, sizeof place - used, "rows: %s\n", rows);
     if (!*place) return OC_OK;

@@ -139,6 +139,7 @@ static OC_MUST fill_state(oc_backend *b, const oc_backend_config *config)
     b->info.records = !c->wait_always && !(record && strcmp(record, "0") == 0);
     OC_TRY(oc_cuda_lanes_open(b));
     OC_TRY(oc_cuda_lt_open(b));
+    OC_TRY(oc_cuda_dnn_open(b, config->lstm));
     OC_TRY(memory_take(b, c, config->arena_bytes));
     OC_TRY(fault_clear(b));
     OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting"));
@@ -154,6 +155,7 @@ static void cuda_close(oc_backend *b)
         (void)cudaStreamSynchronize(c->lanes[0]);
         (void)cudaFree(c->block);
     }
+    oc_cuda_dnn_close(b);
     oc_cuda_lt_close(b);
     if (c->fault_host) (void)cudaFreeHost(c->fault_host);
     oc_cuda_lanes_close(b);

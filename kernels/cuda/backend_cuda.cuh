@@ -26,7 +26,8 @@ typedef struct oc_cuda_fault {
 static constexpr int OC_CUDA_PARTS = 1024; /* of a sum in two passes */
 static constexpr int OC_CUDA_LANES = 1 + OC_LAYERS_MAX;
 
-typedef struct oc_cuda_lt oc_cuda_lt; /* product_lt.cu */
+typedef struct oc_cuda_lt oc_cuda_lt;   /* product_lt.cu */
+typedef struct oc_cuda_dnn oc_cuda_dnn; /* cudnn.cu */
 typedef struct oc_cuda {
     int device, multiprocessors;
     size_t shared_max;   /* of one block */
@@ -43,6 +44,7 @@ typedef struct oc_cuda {
     oc_cuda_fault *fault, *fault_host;
     const char *launched; /* the last kernel */
     oc_cuda_lt *lt;       /* cuBLASLt for large products; NULL: by hand */
+    oc_cuda_dnn *dnn;     /* cuDNN for the LSTM in training; NULL: by hand */
 } oc_cuda;
 
 /* oc_tensor_count lives in the program; the module has its own. */
@@ -82,6 +84,9 @@ OC_MUST oc_cuda_lt_open(oc_backend *b);
 size_t oc_cuda_lt_bytes(oc_backend *b); /* of workspace in the planned block */
 void oc_cuda_lt_memory(oc_backend *b, void *workspace);
 void oc_cuda_lt_close(oc_backend *b);
+/* The same for the LSTM in training: info.lstm, info.lstm_by. */
+OC_MUST oc_cuda_dnn_open(oc_backend *b, oc_lstm_by wish);
+void oc_cuda_dnn_close(oc_backend *b);
 
 /* ---------------------------------------------------------------- launching */
 #ifdef OC_EMULATION

@@ -26,7 +26,12 @@ const oc_cuda_library oc_cuda_nccl_library = {"NCCL",           "gradients betwe
                                               "OUTCRY_NCCL",    FILES("libnccl.so.2"),
                                               "ncclGetVersion", true};
 
-static const oc_cuda_library *const libraries[] = {&oc_cuda_lt_library, &oc_cuda_nccl_library};
+const oc_cuda_library oc_cuda_dnn_library = {
+    "cuDNN",           "lstm: cudnn, the peer and oracle of the LSTM in training",
+    "OUTCRY_CUDNN",    FILES("libcudnn.so.9"),
+    "cudnnGetVersion", false};
+
+static const oc_cuda_library *const libraries[] = {&oc_cuda_lt_library, &oc_cuda_dnn_library, &oc_cuda_nccl_library};
 
 oc_status oc_cuda_library_function(const oc_cuda_loaded *l, const char *name, void *function, size_t bytes)
 {

@@ -14,7 +14,7 @@ typedef struct oc_cuda_library {
     const char *version;  /* the function that tells it, as major 10000 + minor 100 + patch */
     bool version_out;     /* through a pointer, its result being 0 */
 } oc_cuda_library;
-extern const oc_cuda_library oc_cuda_lt_library, oc_cuda_nccl_library;
+extern const oc_cuda_library oc_cuda_lt_library, oc_cuda_dnn_library, oc_cuda_nccl_library;
 
 static constexpr int OC_LIBRARY_VERSION_BYTES = 24, OC_LIBRARY_FILE_BYTES = 160;
 typedef struct oc_cuda_loaded {

@@ -5,6 +5,7 @@
  * Order: as on the CPU (x.W from the bias) + (h.W from 0): the CPU's bits. Bound: a launch a step, some 2 us, where the
  * batch is small; W_hh from L2 in every step. Not run on a GPU. */
 #include "kernels/cuda/choice.cuh"
+#include "kernels/cuda/lstm_cudnn.cuh"
 #include "kernels/cuda/lstm_layout.cuh"
 #include "kernels/cuda/lstm_scan.cuh"
 
@@ -24,6 +25,7 @@ oc_status oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what)
 size_t oc_cuda_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool training)
 {
     const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
+    if (training && oc_cuda_dnn_serves(b, s)) return oc_cuda_dnn_reserve_bytes(b, s);
     return (training ? l.reserve_count : l.once_count) * sizeof(float);
 }
 
@@ -269,6 +271,10 @@ oc_status oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor 
     assert(oc_cuda_count(x) == (int64_t)s->steps * s->batch * s->inputs && (training || !dropout));
     assert(oc_cuda_count(y) == (int64_t)s->steps * s->batch * s->hidden);
     if (s->batch == 0) return OC_OK;
+    if (training && oc_cuda_dnn_serves(b, s)) {
+        OC_TRY(oc_cuda_dnn_forward(b, s, (float *)packed.data + l.packed_count, x, dropout, y, reserve));
+        return OC_OK;
+    }
     for (int i = 0; i < s->layers; i++) {
         const bool last = i == s->layers - 1, drop = !last && dropout && dropout->p > 0.0f;
         layer *one = &layers[i];

@@ -5,6 +5,7 @@
  * where their tiles alone would not fill a device, and the bias as sums of columns. Order: as on the CPU where nothing
  * is split, so up to 511 rows (t, b) the CPU's bits. No atomics. Not run on a GPU. */
 #include "kernels/cuda/choice.cuh"
+#include "kernels/cuda/lstm_cudnn.cuh"
 #include "kernels/cuda/lstm_layout.cuh"
 #include "kernels/cuda/lstm_scan.cuh"
 
@@ -240,6 +241,10 @@ oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor
     layer layers[OC_LAYERS_MAX] = {};
     assert(oc_cuda_count(dy) == (int64_t)s->steps * s->batch * s->hidden);
     if (s->batch == 0) return OC_OK;
+    if (oc_cuda_dnn_serves(b, s)) {
+        OC_TRY(oc_cuda_dnn_backward(b, s, (float *)packed.data + at.packed_count, x, y, dy, dropout, reserve, dw));
+        return OC_OK;
+    }
     for (int n = 0; n < s->layers; n++) {
         const float *below = n == 0 ? (const float *)x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]);
         oc_dropout d = drop ? *dropout : oc_dropout();

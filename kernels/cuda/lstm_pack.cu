@@ -2,13 +2,15 @@
  * twin and the large products, and, where H fits, what the persistent kernels hold (lstm_plan.cuh).
  * Parallel over what is written, each thread gathers the 4 to 8 numbers of one lane's fragment. Reads uncoalesced, some
  * 0.2 MB a layer from L2: far below a launch. Once a training step. Not run on a GPU. */
+#include "kernels/cuda/lstm_cudnn.cuh"
 #include "kernels/cuda/lstm_layout.cuh"
 #include "kernels/cuda/lstm_scan.cuh"
 #include "kernels/cuda/number.cuh"
 
 size_t oc_cuda_lstm_packed_bytes(oc_backend *b, const oc_lstm_shape *s)
 {
-    return oc_cuda_lstm_layout_make(s, b->info.math).packed_count * sizeof(float);
+    const size_t ours = oc_cuda_lstm_layout_make(s, b->info.math).packed_count * sizeof(float);
+    return oc_cuda_dnn_serves(b, s) ? ours + oc_cuda_dnn_packed_bytes(b, s) : ours;
 }
 
 typedef struct packing {
@@ -128,5 +130,6 @@ oc_status oc_cuda_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm
         OC_LAUNCH(b, lstm_pack, oc_flat_grid(b, p.count_hh + p.count_ih), OC_FLAT_THREADS, 0, p);
         if (oc_scan_units(s->hidden) > 0) OC_TRY(pack_scan(b, &p, s->hidden, inputs, base, &l.scan[i]));
     }
+    if (oc_cuda_dnn_serves(b, s)) OC_TRY(oc_cuda_dnn_pack(b, s, w, (float *)packed.data + l.packed_count));
     return OC_OK;
 }

@@ -3,6 +3,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/attend.cu
     cuda/attend_backward.cu
     cuda/backend.cu
+    cuda/cudnn.cu
     cuda/library.cu
     cuda/linear.cu
     cuda/link_nccl.cu
@@ -10,6 +11,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/lstm.cu
     cuda/lstm_backward.cu
     cuda/lstm_choice.cu
+    cuda/lstm_cudnn.cu
     cuda/lstm_pack.cu
     cuda/lstm_persistent.cu
     cuda/lstm_persistent_backward.cu

@@ -1,18 +1,18 @@
 #!/bin/sh
-# check_vendor.sh SOURCE_DIR COMPILER INCLUDE_DIR HEADER: what kernels/cuda declares of the vendor's library is what its header
-# says. Skipped where the header is not there.
+# check_vendor.sh SOURCE_DIR COMPILER INCLUDE_DIR NAME: what kernels/cuda declares of the vendor's library is what NAME.h says.
+# Skipped where that header is not there.
 set -eu
-source=$1 compiler=$2 include=$3 header=$4
+source=$1 compiler=$2 include=$3 name=$4
 [ -n "$include" ] || { echo "skipped: no CUDA Toolkit"; exit 77; }
-[ -f "$include/$header" ] || { echo "skipped: no $header"; exit 77; }
+[ -f "$include/$name.h" ] || { echo "skipped: no $name.h"; exit 77; }
 flags="-std=c++17 -w -I$source -isystem $include"
-$compiler $flags $source/tests/kernels_cuda/vendor.cpp -o ours
-$compiler $flags -DOC_VENDOR $source/tests/kernels_cuda/vendor.cpp -o theirs
+[ "$name" != cudnn ] || flags="$flags -DOC_DNN"
+$compiler $flags "$source/tests/kernels_cuda/vendor.cpp" -o ours
+$compiler $flags -DOC_VENDOR "$source/tests/kernels_cuda/vendor.cpp" -o theirs
 ./ours > ours.txt
 ./theirs > theirs.txt
 [ "$(wc -l < ours.txt)" -ge 40 ] || { echo "only $(wc -l < ours.txt) lines"; exit 1; }
 diff ours.txt theirs.txt
-wc -l < ours.txt
-# The comparison would notice.
-sed 's/COMPUTE_32F_FAST_TF32 = 77/COMPUTE_32F_FAST_TF32 = 78/' ours.txt | diff -q - theirs.txt > /dev/null && { echo "a planted fault passes"; exit 1; }
-exit 0
+# The comparison would notice another value.
+sed 's/^\(CU[A-Z_0-9a-z]*\) = 3$/\1 = 4/' ours.txt | diff -q - theirs.txt > /dev/null && { echo "a planted fault passes"; exit 1; }
+echo "$(wc -l < ours.txt) lines agree"

@@ -15,7 +15,13 @@ static int pool_count;
 
 oc_backend *device_open(size_t bytes, oc_math math)
 {
-    const oc_backend_config config = {.kind = OC_BACKEND_CUDA, .arena_bytes = bytes, .math = math, .partial = true};
+    return device_open_by(bytes, math, OC_LSTM_HAND);
+}
+
+oc_backend *device_open_by(size_t bytes, oc_math math, oc_lstm_by lstm)
+{
+    const oc_backend_config config = {
+        .kind = OC_BACKEND_CUDA, .arena_bytes = bytes, .math = math, .lstm = lstm, .partial = true};
     oc_backend *b = NULL;
     (void)setenv("OUTCRY_CUDA_MODULE", OC_TEST_MODULE, 0);
     if (oc_backend_open(&b, &config) == OC_OK) return b;

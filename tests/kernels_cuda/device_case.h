@@ -8,6 +8,7 @@
 /* Opens with `bytes` of planned memory; NULL where the module or a device is missing, with the reason printed as
  * "skipped: …". */
 oc_backend *device_open(size_t bytes, oc_math math);
+oc_backend *device_open_by(size_t bytes, oc_math math, oc_lstm_by lstm);
 /* Exit code of a test program: 77 where the machine cannot run it, -1 where it can. Call it first in main. */
 int device_skip(void);
 

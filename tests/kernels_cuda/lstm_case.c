@@ -10,6 +10,8 @@
 #include "kernels/oracle_backward.h"
 #include "kernels_cuda/device_case.h"
 
+oc_lstm_by lstm_case_by = OC_LSTM_HAND;
+
 /* f32 measured 6e-7 and 4e-6 in emulation, tf32 7e-4 and 4.9e-3 (B 3, T 2, F 40, H 8, where nearly every gate is
  * saturated and a gradient is the rest of a difference; the twin has the same bits), bf16 7e-3 and 7e-3. */
 const lstm_bound lstm_case_bounds[] = {[OC_MATH_F32] = {"f32", 3e-6, 1.2e-5},
@@ -107,7 +109,7 @@ lstm_run lstm_case_cuda(const lstm_case *c, const float *x, int what, int seed)
     char text[16];
     snprintf(text, sizeof text, "%d", seed);
     (void)setenv("OUTCRY_EMULATION_SEED", text, 1);
-    oc_backend *b = device_open(lstm_case_arena(&c->shape), c->math);
+    oc_backend *b = device_open_by(lstm_case_arena(&c->shape), c->math, lstm_case_by);
     assert_non_null(b);
     const lstm_run run = lstm_case_on(b, c, x, what);
     oc_backend_close(b);

@@ -35,6 +35,8 @@ size_t lstm_case_arena(const oc_lstm_shape *s);
 oc_lstm_weights lstm_case_weights(oc_backend *b, const oc_lstm_shape *s);
 int64_t lstm_case_part_count(const oc_lstm_shape *s, int l, int part); /* part: w_ih, w_hh, b_ih, b_hh of layer l */
 
+extern oc_lstm_by lstm_case_by; /* what lstm_case_cuda opens with; HAND at first */
+
 /* Forward in training, and in inference, which must agree in bits; backward. */
 enum { LSTM_CASE_FORWARD, LSTM_CASE_BACKWARD, LSTM_CASE_TRAINING /* both, and no inference */ };
 lstm_run lstm_case_on(oc_backend *b, const lstm_case *c, const float *x_host, int what);

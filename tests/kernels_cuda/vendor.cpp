@@ -1,13 +1,24 @@
-/* vendor.cpp - prints what kernels/cuda believes of the vendor's libraries: values, sizes, signatures. Built twice,
- * with our declarations (kernels/cuda/lt_api.cuh, dnn_api.cuh) and with the vendor's headers (OC_VENDOR);
- * check_vendor.sh compares. */
+/* vendor.cpp - prints what kernels/cuda believes of a vendor's library: values, sizes, signatures. Built twice, with
+ * our declarations (lt_api.cuh; OC_DNN: dnn_api.cuh) and with the vendor's header (OC_VENDOR); check_vendor.sh
+ * compares. */
+#ifdef OC_DNN
+#define PREFIX(name) OC_DNN_##name
+#ifdef OC_VENDOR
+#include <cudnn.h>
+#else
+#include "kernels/cuda/dnn_api.cuh"
+#endif
+#include "kernels/cuda/dnn_calls.cuh"
+#else
+#define PREFIX(name) OC_LT_##name
 #ifdef OC_VENDOR
 #include <cublasLt.h>
 #else
 #include "kernels/cuda/lt_api.cuh"
 #endif
-#include <cstdio>
 #include "kernels/cuda/lt_calls.cuh"
+#endif
+#include <cstdio>
 
 template <class T> static const char *type_of(void)
 {
@@ -20,8 +31,5 @@ template <class T> static const char *type_of(void)
 
 int main(void)
 {
-    OC_LT_VALUES(VALUE)
-    OC_LT_TYPES(SIZE)
-    OC_LT_CALLS(CALL)
-    return 0;
+    PREFIX(VALUES)(VALUE) PREFIX(TYPES)(SIZE) PREFIX(CALLS)(CALL) return 0;
 }

@@ -142,6 +142,61 @@ static void other_products(void **state)
     assert_int_equal(run("math-cpu", false, "backend=cpu", sets[1], &result), OC_ECONFIG);
 }
 
+static bool emulated(void)
+{
+    const oc_backend_config config = {.kind = OC_BACKEND_CUDA};
+    oc_backend *b;
+    assert_int_equal(oc_backend_open(&b, &config), OC_OK);
+    const bool is = strcmp(oc_backend_describe(b)->device, "emulation") == 0;
+    oc_backend_close(b);
+    return is;
+}
+
+static void computed_is(const char *name, const char *wanted)
+{
+    char path[192];
+    oc_bundle *b;
+    snprintf(path, sizeof path, "%s/model", folder(name));
+    if (oc_bundle_load(&b, path) != OC_OK) fail_msg("%s", oc_status_message());
+    assert_string_equal(b->computed, wanted);
+    oc_bundle_close(b);
+}
+
+/* A whole job by cuDNN, and one with its large products by cuBLASLt (doubles of both: kernels_cuda.cudnn, .cublaslt):
+ * near ours, bit-equal to themselves, named in the bundle, and a checkpoint goes on only with who began it. Measured:
+ * 3e-8. */
+static void other_libraries(void **state)
+{
+    static const char *const set[2] = {"lstm=cudnn", "train.log_every=3"},
+                             *const stop[2] = {"lstm=hand", "train.pause_after=3"},
+                             *const hand[2] = {"lstm=hand", "train.pause_after=0"};
+    oc_train_result result;
+    (void)state;
+    assert_int_equal(run("lstm-cpu", false, "backend=cpu", set, &result), OC_ECONFIG);
+    assert_non_null(strstr(oc_status_message(), "lstm is cudnn"));
+    if (!WHOLE_JOBS || !emulated()) skip();
+    (void)setenv("OUTCRY_CUBLASLT", OC_TEST_CUBLASLT, 1);
+    (void)setenv("OUTCRY_CUDNN", OC_TEST_CUDNN, 1);
+    const oc_train_result ours = run_ok("lstm-hand", false, "backend=cuda", hand),
+                          one = run_ok("lstm-1", false, "backend=cuda", set),
+                          two = run_ok("lstm-2", false, "backend=cuda", set);
+    same(one.weights, two.weights);
+    assert_false(oc_hash_equal(one.weights, ours.weights));
+    printf("lstm: cudnn: loss %.2e from ours\n", fabs(one.valid_loss - ours.valid_loss));
+    assert_true(fabs(one.valid_loss - ours.valid_loss) <= 1e-5);
+    computed_is("lstm-hand", "cuda, large products by hand, LSTM by hand");
+    computed_is("lstm-1", "cuda, large products by hand, LSTM by cuDNN 9.0.99");
+    assert_int_equal(run("lstm-parts", false, "backend=cuda", stop, &result), OC_EAGAIN);
+    (void)setenv("OUTCRY_CUDA_PRODUCT", "lt", 1);
+    assert_int_equal(run("lstm-parts", true, "backend=cuda", hand, &result), OC_ECONFIG);
+    assert_non_null(strstr(oc_status_message(), "large products by"));
+    const oc_train_result by_lt = run_ok("products-lt", false, "backend=cuda", hand);
+    (void)unsetenv("OUTCRY_CUDA_PRODUCT");
+    assert_true(fabs(by_lt.valid_loss - ours.valid_loss) <= 1e-5);
+    computed_is("products-lt", "cuda, large products by cuBLASLt 13.0.99 always, LSTM by hand");
+    same(run_ok("lstm-parts", true, "backend=cuda", hand).weights, ours.weights);
+}
+
 /* Stopped and resumed; on a resume the device breaks in mid-run: named, the checkpoint stands, and training goes on. */
 static void stops_and_breaks(void **state)
 {
@@ -155,12 +210,7 @@ static void stops_and_breaks(void **state)
     (void)setenv("OUTCRY_EMULATION_FAIL", "attend_window_gradient", 1);
     const oc_status broken = run("parts", true, "backend=cuda", nothing, &result);
     (void)unsetenv("OUTCRY_EMULATION_FAIL");
-    const oc_backend_config config = {.kind = OC_BACKEND_CUDA};
-    oc_backend *b;
-    assert_int_equal(oc_backend_open(&b, &config), OC_OK);
-    const bool emulated = strcmp(oc_backend_describe(b)->device, "emulation") == 0;
-    oc_backend_close(b);
-    if (emulated) {
+    if (emulated()) {
         assert_int_equal(broken, OC_EFAILED);
         result = run_ok("parts", true, "backend=cuda", nothing);
     }
@@ -240,9 +290,9 @@ static void not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(broken_words),     cmocka_unit_test(too_small),
-        cmocka_unit_test(near_the_cpu),     cmocka_unit_test(other_products),
-        cmocka_unit_test(stops_and_breaks), cmocka_unit_test(not_finite), /* spoils the rows */
+        cmocka_unit_test(broken_words),   cmocka_unit_test(too_small),       cmocka_unit_test(near_the_cpu),
+        cmocka_unit_test(other_products), cmocka_unit_test(other_libraries), cmocka_unit_test(stops_and_breaks),
+        cmocka_unit_test(not_finite), /* spoils the rows */
     };
     const oc_backend_config config = {.kind = OC_BACKEND_CUDA};
     oc_backend *b;
