@@ -21,15 +21,17 @@ enum { TENSORS_MAX = 16 + 8 * OC_LAYERS_MAX, GROUP_APART = 10, SEEN_MAX = 4096 }
 /* cuda: name, and what in the environment chooses it. The first is what training takes. */
 static const struct variant {
     const char *name, *variable, *value;
-} variants[] = {{"chosen", NULL, NULL},
-                {"twin", "OUTCRY_CUDA_LSTM", "twin"},
-                {"scan", "OUTCRY_CUDA_LSTM", "scan"},
-                {"fused", "OUTCRY_CUDA_LSTM", "fused"},
-                {"twin-wave", "OUTCRY_CUDA_LSTM", "twin-wave"},
-                {"scan-wave", "OUTCRY_CUDA_LSTM", "scan-wave"},
-                {"fused-wave", "OUTCRY_CUDA_LSTM", "fused-wave"},
-                {"products by hand", "OUTCRY_CUDA_PRODUCT", "hand"},
-                {"products by cuBLASLt", "OUTCRY_CUDA_PRODUCT", "lt"}};
+    oc_lstm_by by;
+} variants[] = {{"chosen", NULL, NULL, OC_LSTM_HAND},
+                {"twin", "OUTCRY_CUDA_LSTM", "twin", OC_LSTM_HAND},
+                {"scan", "OUTCRY_CUDA_LSTM", "scan", OC_LSTM_HAND},
+                {"fused", "OUTCRY_CUDA_LSTM", "fused", OC_LSTM_HAND},
+                {"twin-wave", "OUTCRY_CUDA_LSTM", "twin-wave", OC_LSTM_HAND},
+                {"scan-wave", "OUTCRY_CUDA_LSTM", "scan-wave", OC_LSTM_HAND},
+                {"fused-wave", "OUTCRY_CUDA_LSTM", "fused-wave", OC_LSTM_HAND},
+                {"products by hand", "OUTCRY_CUDA_PRODUCT", "hand", OC_LSTM_HAND},
+                {"products by cuBLASLt", "OUTCRY_CUDA_PRODUCT", "lt", OC_LSTM_HAND},
+                {"cuDNN", NULL, NULL, OC_LSTM_CUDNN}};
 
 /* A shape may be beyond what two kinds of sums agree on: bf16 rounds a product's inputs to 8 bits. */
 static const double agree[] = {[OC_MATH_F32] = 1e-4, [OC_MATH_TF32] = 1e-2, [OC_MATH_BF16] = 5e-2};
@@ -216,9 +218,10 @@ static double apart(const float *a, const float *b)
 
 /* ---------------------------------------------------------------- one variant, one backend */
 /* Where the backend does not offer it, or not for this shape: *forward and *train stay NaN, and `why` says so. */
-static OC_MUST variant_measure(const oc_bench_options *o, layer *l, double *forward, double *train, char why[128])
+static OC_MUST variant_measure(const oc_bench_options *o, oc_lstm_by by, layer *l, double *forward, double *train,
+                               char why[128])
 {
-    const oc_backend_config config = {.kind = o->backend, .math = o->math};
+    const oc_backend_config config = {.kind = o->backend, .math = o->math, .lstm = by};
     oc_backend *b;
     *forward = *train = (double)NAN;
     oc_status status = oc_backend_open(&b, &config);
@@ -245,7 +248,7 @@ static oc_status variant_run(const oc_bench_options *o, const struct variant *v,
     char kept[64];
     snprintf(kept, sizeof kept, "%s", was ? was : "");
     if (v->variable) (void)setenv(v->variable, v->value, 1);
-    oc_status status = variant_measure(o, l, forward, train, why);
+    oc_status status = variant_measure(o, v->by, l, forward, train, why);
     oc_backend_close(l->b);
     l->b = NULL;
     if (v->variable && was) (void)setenv(v->variable, kept, 1);
