@@ -1,8 +1,11 @@
 /* test_memory.c - would catch: unaligned or dirty blocks, overflow in sizes, an arena that gives beyond its end or
- * after its seal, a count that threads lose. */
+ * after its seal, a count that threads lose, a large block that does not ask for huge pages. */
 #include "base/cmocka_all.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -76,6 +79,36 @@ static void test_arena(void **state)
     assert_int_equal(oc_align_up(64), 64);
 }
 
+/* Whether the mapping that holds p asks for huge pages: 1, 0, or -1 where the system does not tell. */
+static int huge_asked(const void *p)
+{
+    char line[512];
+    unsigned long from, to;
+    bool inside = false;
+    int asked = -1;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    while (maps && asked < 0 && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) inside = (uintptr_t)p >= from && (uintptr_t)p < to;
+        if (inside && strncmp(line, "VmFlags:", 8) == 0) asked = strstr(line, " hg") != NULL;
+    }
+    if (maps) fclose(maps);
+    return asked;
+}
+
+static void test_large_blocks_ask_for_huge_pages(void **state)
+{
+    (void)state;
+    unsigned char *large, *small;
+    must(oc_memory_new(&large, (size_t)16 << 20, "large"));
+    must(oc_memory_new(&small, 4096, "small"));
+    const int of_large = huge_asked(large + (8 << 20)), of_small = huge_asked(small);
+    oc_memory_free(large);
+    oc_memory_free(small);
+    if (of_large < 0 || access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK) != 0) skip();
+    assert_int_equal(of_large, 1);
+    assert_int_equal(of_small, 0);
+}
+
 enum { THREADS = 4, ROUNDS = 5000 };
 
 static void *allocate_many(void *failed)
@@ -107,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks), cmocka_unit_test(test_impossible_sizes),
                                        cmocka_unit_test(test_grow), cmocka_unit_test(test_arena),
-                                       cmocka_unit_test(test_count_of_threads)};
+                                       cmocka_unit_test(test_count_of_threads),
+                                       cmocka_unit_test(test_large_blocks_ask_for_huge_pages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
