@@ -47,7 +47,7 @@ static const oc_cli_option options[] = {
     {"clients", "N", "1", false, "serve, under load: clients, each with a session or a connection of its own"},
     {"burst", "N", "1", false,
      "serve, under load: requests due at one instant, each of another session while there are"},
-    {"gaps", "poisson|even", "poisson", false, "serve, under load: between requests; even: 0.5 to 1.5 of their mean"},
+    {"gaps", "poisson|even", "poisson", false, "serve, under load: between requests; even: 0.75 to 1.25 of their mean"},
     {"seed", "N", "1", false, "serve, under load: of the schedule"},
     {"deadline-us", "US", "0", false, "serve, under load: a later answer is HOLD and counts as late; 0: none"},
     {"queue-max-us", "US", "0", false, "serve, under load: as serve.queue_max_us; 0: none, with --overload 1000"},
@@ -220,7 +220,7 @@ const oc_command oc_command_bench = {
                    "the first figure's\n"
                    "keys and all of them under `figures`. Absolute times belong to one machine; only ratios travel.\n"
                    "Example: outcry bench latency-window --peers PEERS --python VENV/bin/python\n"
-                   "         outcry bench serve --mode push --clients 10 --burst 10 --gaps even --load 0.9\n"
+                   "         outcry bench serve --mode push --clients 10 --burst 10 --gaps even --load 0.63\n"
                    "         outcry bench serve --sweep --page load.html\n"
                    "         outcry bench backtest --peers PEERS --trading-python VENV-TRADING/bin/python --data DATA",
     .options = options,

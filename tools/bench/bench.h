@@ -15,7 +15,7 @@ enum { OC_BENCH_CLIENTS_MAX = 64 };
 typedef struct oc_bench_load {
     double rate, share;                        /* requests a second; of the capacity; 0: not given */
     int clients, burst;                        /* burst: requests due at one instant, of so many sessions */
-    bool push, http, even, sweep, overload;    /* even: gaps within half of their mean, else as Poisson's */
+    bool push, http, even, sweep, overload;    /* even: gaps within a quarter of their mean, else as Poisson's */
     uint64_t seed;
     int64_t deadline_ns, queue_max_ns;         /* 0: none */
     const char *page;                          /* of the sweep, NULL: none */

@@ -99,7 +99,7 @@ static double gap_s(schedule *s)
 {
     const double u = oc_random_uniform(s->key, 2 * s->burst);
     const double mean = s->r->o->burst / s->segments[s->segment].rate;
-    return mean * (s->r->o->even ? 0.5 + u : -log1p(-u));
+    return mean * (s->r->o->even ? 0.75 + 0.5 * u : -log1p(-u));
 }
 
 static void burst_next(schedule *s)
