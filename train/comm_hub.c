@@ -5,13 +5,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "train/comm_hub_inside.h"
 
-enum { TICK_MS = 100, NAMED_MAX = 4, TAKE_BYTES = 1 << 18 };
+enum { TICK_MS = 100, NAMED_MAX = 4, TAKE_BYTES = 1 << 18, FILES_ELSEWHERE = 64 };
 
 /* --- the verdict --- */
 
@@ -157,7 +158,7 @@ static void call_take(train_hub *h, int rank)
     name(h, rank, one);
     if (!in_exchange(h)) {
         const uint64_t times = c->broadcast ? 1 : (uint64_t)h->ranks;
-        if (c->sequence != h->sequence || !(c->bytes <= WIRE_BYTES_MAX / times) ||
+        if (h->sequence == 0 || c->sequence != h->sequence || !(c->bytes <= WIRE_BYTES_MAX / times) ||
             !(c->timeout_ns > 0 && c->timeout_ns <= 3600 * OC_SECOND_NS)) {
             verdict(h, OC_EFAILED, "%s asked the store for what cannot be (exchange %llu, %llu bytes)", one,
                     (unsigned long long)c->sequence, (unsigned long long)c->bytes);
@@ -400,6 +401,19 @@ static oc_status thread_start(train_hub *h)
     return OC_OK;
 }
 
+/* One for each rank; poll takes no more than may be open either. The usual soft limit is 1024. */
+static oc_status files_allow(int ranks)
+{
+    const rlim_t wanted = (rlim_t)ranks + HUB_GUESTS + FILES_ELSEWHERE;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return OC_OK;
+    limit.rlim_cur = wanted;
+    if (limit.rlim_max >= wanted && setrlimit(RLIMIT_NOFILE, &limit) == 0) return OC_OK;
+    return OC_FAIL(OC_ELIMIT,
+                   "the store: %d ranks want %llu open files on rank 0's machine, %llu are allowed (ulimit -n)", ranks,
+                   (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+}
+
 static void hub_free(train_hub *h)
 {
     for (int r = 0; h->peers && r < h->ranks; r++) peer_gone(&h->peers[r]);
@@ -414,6 +428,7 @@ static oc_status hub_fill(train_hub *h, const char *store, int *own)
     char host[WIRE_HOST_BYTES] = "";
     int pair[2];
     const size_t ranks = (size_t)h->ranks;
+    OC_TRY(files_allow(h->ranks));
     OC_TRY(oc_memory_new_array(&h->peers, ranks, sizeof *h->peers, "the store"));
     for (size_t r = 0; r < ranks; r++) h->peers[r].fd = -1;
     OC_TRY(oc_memory_new_array(&h->polls, ranks + HUB_GUESTS + 1, sizeof *h->polls, "the store"));

@@ -344,13 +344,16 @@ static oc_status store_join(oc_comm *out, store_state *s, const oc_comm_place *p
     const oc_hash job = oc_hash_bytes(key ? key : "", key ? strlen(key) : 0);
     wire_head head;
     const int64_t start = oc_clock_monotonic_ns();
-    if (place->rank == 0) {
-        OC_TRY(train_hub_open(&s->hub, place->store, place->ranks, job, timeout_ns, &s->fd));
-        OC_TRY(frame_await(s, WIRE_HERE, "hello", &head, start, WIRE_HELLO_NS));
-    } else {
-        OC_TRY(store_reach(s, place->store, start + timeout_ns, (double)timeout_ns * 1e-9));
+    const bool first = place->rank == 0;
+    train_guard(out->name, "reaching the store", train_guard_seconds(timeout_ns)); /* names may be looked up for long */
+    const oc_status reached = first ? train_hub_open(&s->hub, place->store, place->ranks, job, timeout_ns, &s->fd)
+                                    : store_reach(s, place->store, start + timeout_ns, (double)timeout_ns * 1e-9);
+    train_guard(NULL, NULL, 0); /* all that follows knows its own time */
+    OC_TRY(reached);
+    if (first)
+        OC_TRY(frame_await(s, WIRE_HERE, "hello", &head, oc_clock_monotonic_ns(), WIRE_HELLO_NS));
+    else
         OC_TRY(hello_say(s, place, job));
-    }
     OC_TRY(pulse_start(s));
     return hosts_learn(out, s, timeout_ns);
 }
@@ -386,10 +389,7 @@ oc_status oc_comm_store_open(oc_comm *out, const oc_comm_place *place, int64_t t
     OC_TRY(state_take(&s, place));
     *out = (oc_comm){.kind = &store_kind, .state = s, .rank = place->rank, .ranks = place->ranks, .local = 1};
     snprintf(out->name, sizeof out->name, "rank %d", place->rank);
-    train_guard(out->name, "reaching the store",
-                train_guard_seconds(timeout_ns + WIRE_HELLO_NS)); /* names may be looked up for long */
     const oc_status status = store_join(out, s, place, timeout_ns);
-    train_guard(NULL, NULL, 0);
     if (status != OC_OK) oc_comm_close(out, status);
     return status;
 }
