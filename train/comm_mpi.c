@@ -306,18 +306,20 @@ static oc_status mpi_exchange(oc_comm *c, const oc_comm_call *call)
 static void others_tell(oc_comm *c, mpi_state *s, oc_status status)
 {
     const oc_comm_call call = {.what = "failure", .timeout_ns = GRACE_SECONDS * OC_SECOND_NS};
+    char why[sizeof s->failure]; /* what the caller will say; a wait that fails must not take its place */
+    snprintf(why, sizeof why, "%s", oc_status_message());
     s->mine.sequence = ++s->sequence;
     s->mine.bytes = 0;
     s->mine.status = (int32_t)status;
     snprintf(s->mine.what, sizeof s->mine.what, "%s", call.what);
-    snprintf(s->mine.body, sizeof s->mine.body, "%s", oc_status_message());
+    snprintf(s->mine.body, sizeof s->mine.body, "%.*s", BODY_BYTES - 1, why);
     for (int i = 0; i < 2 * c->ranks; i++) s->requests[i] = MPI_REQUEST_NULL;
     for (int r = 0; r < c->ranks; r++) {
         if (r != c->rank)
             (void)MPI_Isend(&s->mine, sizeof(head), MPI_BYTE, r, TAG_HEAD, s->world, &s->requests[c->ranks + r]);
     }
     oc_status sent = requests_await(c, s, &call, false);
-    (void)sent; /* whoever does not take it finds out by its own deadline */
+    if (sent != OC_OK) (void)OC_FAIL(status, "%s", why); /* who does not take it finds out by its own deadline */
     s->broken = false;
 }
 
