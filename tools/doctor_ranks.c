@@ -1,11 +1,11 @@
 /* doctor_ranks.c - outcry doctor --ranks: the table that rank 0 prints of oc_comm_check. */
 #include "tools/doctor_ranks.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "kernels/ops.h"
 #include "train/comm_check.h"
 
 static json_t *seat_json(const oc_comm_report *r, const oc_comm_seat *s)
@@ -89,17 +89,17 @@ static oc_status report_say(oc_cli *cli, oc_comm_report *r)
     return report_put(cli->result, r);
 }
 
-/* Version of the NCCL that a GPU rank would load. It stays loaded: the program is about to end. */
+/* Version of the NCCL that a GPU rank of this build would load: the module says, which also heeds OUTCRY_NCCL. */
 static void nccl_look(char *text, size_t cap)
 {
-    void *library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_LOCAL);
-    int version = 0, (*ask)(int *) = NULL;
-    void *symbol = library ? dlsym(library, "ncclGetVersion") : NULL;
-    memcpy(&ask, &symbol, sizeof ask); /* an object pointer is no function pointer in ISO C */
-    if (ask && ask(&version) == 0)
-        snprintf(text, cap, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
-    else
-        snprintf(text, cap, "%s", library ? "damaged" : "not found");
+    oc_library all[OC_LIBRARIES_MAX];
+    const int count = oc_backend_libraries(all, OC_LIBRARIES_MAX);
+    snprintf(text, cap, "no CUDA module");
+    for (int i = 0; i < count && i < OC_LIBRARIES_MAX; i++) {
+        if (strcmp(all[i].name, "NCCL") != 0) continue;
+        snprintf(text, cap, "%.*s", all[i].found ? (int)strcspn(all[i].about, ",") : 9,
+                 all[i].found ? all[i].about : "not found");
+    }
 }
 
 oc_status oc_doctor_ranks(oc_cli *cli, const char *gpu)

@@ -13,7 +13,7 @@ typedef struct oc_comm_self { /* what this rank says of its MPI and launcher, it
 
 typedef struct oc_comm_seat { /* a rank */
     char name[OC_COMM_NAME], build[64], about[192], gpu[160],
-        nccl[32];                   /* about: MPI and launcher; nccl: version, or "not found" */
+        nccl[32];                   /* about: MPI and launcher; nccl: version, or why none */
     int32_t cores, local;           /* cores it may use; ranks on its host */
     int64_t free_bytes;             /* memory of its host that can be had */
     int64_t skew_ns, skew_error_ns; /* its wall clock minus rank 0's, and the bound of what that may be wrong */
