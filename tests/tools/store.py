@@ -3,11 +3,14 @@ The device is the emulation and NCCL a double, so this proves what is said and a
 number of ranks gives one weights_hash; a rank that is killed or stopped ends the others within 10 s, each of which
 names it with its host; what is saved goes on to the same weights on another number.
 
-usage: store.py OUTCRY SOURCE MODULE NCCL
+usage: store.py OUTCRY SOURCE MODULE NCCL [faults]
+Without `faults`: the contract. With it: trials of killing, stopping and slowing one random rank at a random step, drawn
+from OUTCRY_SEED (1): two, with OUTCRY_FULL=1 40.
 """
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -128,26 +131,53 @@ def one_hash(work):
     return wanted
 
 
-def harmed(work, kind, ranks, victim, again, wanted):
-    """One of the processes is killed or stopped after two steps; the others name it, and others go on."""
-    out, name = f"{work}/{kind}", f"{kind} rank {victim} of {ranks}"
-    jobs = start(ranks, out)
+def alive(job):
+    return job.poll() is None
+
+
+def harm(kind, job):
+    """slow: stands still for longer than comm.timeout_ns and goes on; so it is late, not gone."""
+    os.kill(job.pid, signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+    if kind == "slow":
+        time.sleep(6.3)
+        os.kill(job.pid, signal.SIGCONT)
+
+
+def harmed(work, kind, ranks, victim, again, wanted, step=2, sets=(), trial=""):
+    """One of the processes is killed, stopped or slowed after a step; the others name it, and others go on."""
+    out, name = f"{work}/{kind}", f"{trial}{kind} rank {victim} of {ranks} after step {step}"
+    shutil.rmtree(out, ignore_errors=True)
+    jobs = start(ranks, out, sets)
     until = time.monotonic() + 60
-    while steps_in(f"{out}/log.jsonl") < 2 and time.monotonic() < until:
+    while steps_in(f"{out}/log.jsonl") < step and time.monotonic() < until and all(map(alive, jobs)):
         time.sleep(0.005)
-    begun = time.monotonic()
-    os.kill(jobs[victim].pid, signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
-    while any(j.poll() is None for r, j in enumerate(jobs) if r != victim) and time.monotonic() - begun < 60:
+    check(f"{name}: was harmed", alive(jobs[victim]), "it was over before")
+    begun, but = time.monotonic(), () if kind == "slow" else (victim,)
+    harm(kind, jobs[victim])
+    while any(alive(j) for r, j in enumerate(jobs) if r not in but) and time.monotonic() - begun < 60:
         time.sleep(0.01)
     took = time.monotonic() - begun
-    codes = finish(jobs, but=(victim,))
+    codes = finish(jobs, but)
     check(f"{name}: all gone in {took:.1f} s", took <= ALL_GONE_S, codes)
     for rank, (code, said) in enumerate(codes):
         named = re.search(rf"rank {rank} on {re.escape(HOST)}: .*rank {victim} on {re.escape(HOST)}", said)
         check(f"{name}: rank {rank} names it", rank == victim or (code == 1 and named), said)
+        check(f"{name}: a failure", rank != victim or kind != "slow" or code == 1, codes)
     print(f"{name}: {took:.1f} s: {codes[(victim + 1) % ranks][1].strip().splitlines()[-1][-230:]}", flush=True)
-    found = weights(f"{name}: resume", finish(start(again, out, resume=True)))
+    found = weights(f"{name}: resume", finish(start(again, out, sets, resume=True)))
     check(f"{name}: goes on to the same weights on {again}", found == wanted, f"{found} {wanted}")
+
+
+def trials(work):
+    seed, sets = os.environ.get("OUTCRY_SEED", "1"), ("train.epochs=4",)
+    total, draw = 40 if os.environ.get("OUTCRY_FULL") == "1" else 2, random.Random(seed)
+    alone = run(command(f"{work}/unbroken", sets))
+    wanted = weights("unbroken", [(alone.returncode, alone.stdout + alone.stderr)])
+    for i in range(total):
+        kind, ranks = ("slow", "kill", "stop")[i % 3], draw.choice((2, 4, 8))
+        victim, again, step = draw.randrange(ranks), draw.choice((1, 2, 4, 8)), draw.randrange(1, 15)
+        harmed(work, kind, ranks, victim, again, wanted, step, sets, f"trial {i} of seed {seed}: ")
+    print(f"{total} trials of seed {seed}, {len(faults)} faults", flush=True)
 
 
 def refused(work):
@@ -194,6 +224,8 @@ def two_rank_0s(work):
 
 def launched(work, wanted):
     """The same by mpirun, whose MPI takes the store's part."""
+    seat = json.loads(run([OUTCRY, "doctor", "--ranks", "--json", "--quiet"]).stdout.splitlines()[-1])
+    check("doctor --ranks: the NCCL that a rank would load", seat["rank_check"]["seats"][0]["nccl"] == "2.29.7", seat)
     about = json.loads(run([OUTCRY, "doctor", "--json", "--quiet"]).stdout.splitlines()[-1])["ranks"]
     if "has no MPI" in about or not shutil.which("mpirun"):
         print(f"no ranks of mpirun: {about}")
@@ -207,12 +239,15 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         ENVIRONMENT["TMPDIR"] = work
         SETS.append(f"data.dataset={dataset_make(work)}")
-        refused(work)
-        wanted = one_hash(work)
-        harmed(work, "kill", 4, 1, 8, wanted)
-        harmed(work, "stop", 8, 5, 2, wanted)
-        two_rank_0s(work)
-        launched(work, wanted)
+        if "faults" in sys.argv:
+            trials(work)
+        else:
+            refused(work)
+            wanted = one_hash(work)
+            harmed(work, "kill", 4, 1, 8, wanted)
+            harmed(work, "stop", 8, 5, 2, wanted)
+            two_rank_0s(work)
+            launched(work, wanted)
     print("\n".join(faults) or "one hash, every fault named")
     sys.exit(1 if faults else 0)
 
