@@ -5,7 +5,7 @@ names it with its host; what is saved goes on to the same weights on another num
 
 usage: store.py OUTCRY SOURCE MODULE NCCL [faults]
 Without `faults`: the contract. With it: trials of killing, stopping and slowing one random rank at a random step, drawn
-from OUTCRY_SEED (1): two, with OUTCRY_FULL=1 40.
+from OUTCRY_SEED (1): two, with OUTCRY_FULL=1 30.
 """
 
 import json
@@ -170,7 +170,7 @@ def harmed(work, kind, ranks, victim, again, wanted, step=2, sets=(), trial=""):
 
 def trials(work):
     seed, sets = os.environ.get("OUTCRY_SEED", "1"), ("train.epochs=4",)
-    total, draw = 40 if os.environ.get("OUTCRY_FULL") == "1" else 2, random.Random(seed)
+    total, draw = 30 if os.environ.get("OUTCRY_FULL") == "1" else 2, random.Random(seed)
     alone = run(command(f"{work}/unbroken", sets))
     wanted = weights("unbroken", [(alone.returncode, alone.stdout + alone.stderr)])
     for i in range(total):
