@@ -36,12 +36,13 @@ static void *share_main(void *argument)
     return NULL;
 }
 
-/* What this rank says of itself; a failure becomes the caller's, who ends the others with it. */
+/* What this rank says of itself; one whose share is done passes a signal on too. A failure becomes the caller's, who
+ * ends the others with it. */
 static oc_status state_of(share *own, uint8_t *state)
 {
     *state = WORKING;
     if (!atomic_load(&own->ended)) return OC_OK;
-    *state = own->status == OC_EAGAIN ? STOPPED : DONE;
+    *state = own->status == OC_EAGAIN || oc_train_stop_requested() ? STOPPED : DONE;
     if (own->status != OC_OK && own->status != OC_EAGAIN) return OC_FAIL(own->status, "%s", own->message);
     return OC_OK;
 }

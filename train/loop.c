@@ -21,6 +21,11 @@ void oc_train_request_stop(void)
     atomic_store_explicit(&stop_requested, 1, memory_order_relaxed);
 }
 
+bool oc_train_stop_requested(void)
+{
+    return atomic_load_explicit(&stop_requested, memory_order_relaxed) != 0;
+}
+
 void oc_train_clear_stop(void)
 {
     atomic_store_explicit(&stop_requested, 0, memory_order_relaxed);
@@ -306,7 +311,7 @@ static void progress_say(const train_job *j, oc_progress *progress)
 static oc_status stop_agree(train_job *j, bool *stop)
 {
     uint8_t asked[OC_COMM_RANKS_MAX];
-    asked[j->comm->rank] = atomic_load_explicit(&stop_requested, memory_order_relaxed) != 0;
+    asked[j->comm->rank] = oc_train_stop_requested();
     OC_TRY(oc_comm_gather(j->comm, "stop?", asked, sizeof *asked, j->plan->o.comm_timeout_ns));
     *stop = memchr(asked, 1, (size_t)j->comm->ranks) != NULL;
     return OC_OK;

@@ -41,6 +41,7 @@ OC_MUST oc_train_run_ranks(oc_comm *comm, const oc_config *config, const oc_data
 /* Asks every running job of this process to finish its step, save and return OC_EAGAIN. Safe in a signal handler. */
 void oc_train_request_stop(void);
 void oc_train_clear_stop(void);
+bool oc_train_stop_requested(void);
 
 /* The keys that decide the result, a line each "key: value": not threads, log level, paths or cadence. malloc'ed:
  * free(). */

@@ -96,6 +96,28 @@ def victim_of(job, rank):
     sys.exit("the study was over before a rank was harmed")
 
 
+def signal_to_the_idle(folder):
+    """A rank whose share is done waits for the others; a signal to it stops them all the same."""
+    job = ranks(folder, 2, "--set", "study.seeds=1", "--set", "study.trials=train.epochs=4000 train.patience=0,base",
+                "--out", "study-idle")  # fmt: skip
+    idle, until = victim_of(job, 1), time.monotonic() + 60
+    results = f"{folder}/study-idle/runs/*/trial-01/*/run/model/bundle.json"
+    while job.poll() is None and len(glob.glob(results)) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    begun = time.monotonic()
+    if job.poll() is None:
+        os.kill(idle, signal.SIGUSR1)
+    try:
+        text = job.communicate(timeout=30)[1]
+    except subprocess.TimeoutExpired:
+        job.terminate()
+        text = job.communicate(timeout=30)[1]
+    took = time.monotonic() - begun
+    check("a signal to a rank whose share is done: 75", job.returncode == 75 and took < 30, f"{job.returncode} {text}")
+    print(f"study over 2 ranks, SIGUSR1 to the one that is done: {took:.1f} s")
+
+
 def over_ranks(one, folder, whole):
     """Harmed twice, then run on another number of ranks."""
     long = ("--set", "train.epochs=400", "--set", "train.patience=0", "--out", "study-long")
@@ -132,6 +154,7 @@ def over_ranks(one, folder, whole):
     check("a rank fails: said", re.search(failed, text), text)
     check(f"a rank fails: {took:.1f} s", took < 30, text)
     shutil.rmtree(f"{folder}/study-long")
+    signal_to_the_idle(folder)
     job = start(folder, *long)
     while job.poll() is None and not glob.glob(f"{folder}/study-long/runs/*/*/*/run/log.jsonl"):
         time.sleep(0.01)
