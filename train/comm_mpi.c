@@ -341,7 +341,7 @@ static void state_free(mpi_state *s)
 static void mpi_close(oc_comm *c, oc_status status)
 {
     mpi_state *s = c->state;
-    train_guard(c->name, "the end of MPI", FINALIZE_SECONDS + GRACE_SECONDS);
+    train_guard_close(c->name, "the end of MPI", status != OC_OK, FINALIZE_SECONDS + GRACE_SECONDS);
     if (s->broken) {
         oc_log(OC_LOG_ERROR, "%s: %s", c->name, s->failure);
         MPI_Abort(s->world, oc_status_exit_code(OC_EFAILED));

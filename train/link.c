@@ -95,7 +95,7 @@ bool train_link_broken(const train_link *l)
 void train_link_close(train_link *l)
 {
     if (!l) return;
-    train_guard(l->comm->name, "the end of NCCL", CLOSE_SECONDS);
+    train_guard_close(l->comm->name, "the end of NCCL", l->broken, CLOSE_SECONDS);
     oc_link_close(l->link);
     train_guard(NULL, NULL, 0);
     oc_memory_free(l);

@@ -196,6 +196,11 @@ def refused(work):
     r = run([*MPIRUN, "-n", "1", *command, ":", "-n", "1", f"{work}/changed", *command[1:]])
     check("another build", r.returncode == 78 and "the ranks differ in their build" in r.stderr, r.stderr)
     check("nothing is written before the ranks agree", not os.path.exists(out))
+    os.mkfifo(f"{work}/pipe")
+    one, other = (train_command(out, (f"data.dataset={work}/{name}", "comm.timeout_ns=60000000000"))
+                  for name in ("absent.h5", "pipe"))  # fmt: skip
+    r = run([*MPIRUN, "-n", "1", *one, ":", "-n", "1", *other])
+    check("a rank fails while another hangs", r.returncode == 1 and "absent.h5: cannot open" in r.stderr, r.stderr)
     ranks(2, out)
     r = ranks(2, out)
     check("a run is there", r.returncode == 64 and "rank 0 on" in r.stderr and "has failed" in r.stderr, r.stderr)

@@ -75,7 +75,8 @@ static const row rows[] = {
     {"ncclCommAbort:never", 1, GONE, "the end of NCCL has not returned", NULL},
     {"ncclAllGather:fail:2,ncclCommAbort:fail", 1, FAILED("ncclAllGather")},
     {"ncclAllGather:fail:2,ncclCommAbort:late", 1, FAILED("ncclAllGather")},
-    {"ncclAllGather:fail:2,ncclCommAbort:never", 1, ENDED("the end of NCCL has not returned")},
+    {"ncclAllGather:fail:2,ncclCommAbort:never", 1,
+     ENDED("the end of NCCL has not returned for 5 s: ended, after: NCCL: ncclAllGather failed")},
     {"!3", 1, SAYS, "NCCL stands still", "%s stands at exchange"}, /* its kernel never ends on the device */
     {"kill", 1, GONE, "", "%s has gone: its process was killed"},
     {"stop", 1, GONE, "", "from %s for"},
