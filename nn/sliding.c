@@ -240,7 +240,8 @@ static OC_MUST sliding_fill(oc_sliding *s)
     plan p;
     plan_all(s, &p);
     const oc_backend_info *info = oc_backend_describe(s->model->backend);
-    const oc_backend_config config = {.kind = info->kind, .isa = info->isa, .math = info->math, .arena_bytes = p.bytes};
+    const oc_backend_config config = {
+        .kind = info->kind, .isa = info->isa, .device = info->device_index, .math = info->math, .arena_bytes = p.bytes};
     OC_TRY(oc_memory_new_array(&s->slots, s->slot_max, sizeof *s->slots, "slots of sliding windows"));
     OC_TRY(oc_backend_open(&s->backend, &config));
     for (int i = 0; i < p.count; i++) OC_TRY(oc_backend_alloc(s->backend, p.tensor[i]));

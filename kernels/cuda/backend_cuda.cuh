@@ -89,37 +89,41 @@ OC_MUST oc_cuda_dnn_open(oc_backend *b, oc_lstm_by wish);
 void oc_cuda_dnn_close(oc_backend *b);
 
 /* ---------------------------------------------------------------- launching */
-#ifdef OC_EMULATION
+/* Over 48 KB a kernel must be told beforehand. It is told the most that the device has, whatever this launch takes: a
+ * lesser number, of another thread or of a later launch in the recording, would take away what this one was given. */
+static inline cudaError_t oc_shared_permit(const void *kernel, size_t bytes, size_t most)
+{
+    cudaFuncAttributes has;
+    if (bytes <= 48 * 1024) return cudaSuccess;
+    const cudaError_t error = cudaFuncGetAttributes(&has, kernel);
+    if (error != cudaSuccess || has.maxDynamicSharedSizeBytes >= (int)bytes) return error;
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(most - has.sharedSizeBytes));
+}
+
 template <class... P, class... A>
 static cudaError_t oc_launch(const char *name, bool cooperative, void (*kernel)(P...), dim3 grid, dim3 block,
-                             size_t shared_bytes, cudaStream_t stream, const A &...arguments)
+                             size_t shared_bytes, const oc_cuda *c, const A &...arguments)
 {
-    return (cudaError_t)emulation::launch_kernel({name, grid, block, shared_bytes, cooperative, stream}, kernel,
+    const cudaError_t error = oc_shared_permit(reinterpret_cast<const void *>(kernel), shared_bytes, c->shared_max);
+    if (error != cudaSuccess) return error;
+#ifdef OC_EMULATION
+    return (cudaError_t)emulation::launch_kernel({name, grid, block, shared_bytes, cooperative, c->stream}, kernel,
                                                  arguments...);
-}
 #else
-template <class... P, class... A>
-static cudaError_t oc_launch(const char *, bool cooperative, void (*kernel)(P...), dim3 grid, dim3 block,
-                             size_t shared_bytes, cudaStream_t stream, const A &...arguments)
-{
-    if (shared_bytes > 48 * 1024) {
-        const cudaError_t error =
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
-        if (error != cudaSuccess) return error;
-    }
+    (void)name;
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attribute = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream;
+    config.stream = c->stream;
     attribute.id = cudaLaunchAttributeCooperative;
     attribute.val.cooperative = 1;
     config.attrs = &attribute;
     config.numAttrs = cooperative ? 1 : 0;
     return cudaLaunchKernelEx(&config, kernel, P(arguments)...);
-}
 #endif
+}
 
 /* Starts kernel(arguments...) on the backend's stream, or returns from the operation with an error that names it. An
  * empty grid starts nothing. A template with a comma goes in parentheses. */
@@ -128,10 +132,9 @@ static cudaError_t oc_launch(const char *, bool cooperative, void (*kernel)(P...
         const dim3 oc_grid_ = (grid);                                                                                  \
         if (oc_grid_.x == 0 || oc_grid_.y == 0 || oc_grid_.z == 0) break;                                              \
         oc_cuda_of(b)->launched = #kernel;                                                                             \
-        OC_TRY(oc_cuda_result(b,                                                                                       \
-                              oc_launch(#kernel, cooperative, kernel, oc_grid_, block, shared_bytes,                   \
-                                        oc_cuda_of(b)->stream, __VA_ARGS__),                                           \
-                              "the launch"));                                                                          \
+        OC_TRY(oc_cuda_result(                                                                                         \
+            b, oc_launch(#kernel, cooperative, kernel, oc_grid_, block, shared_bytes, oc_cuda_of(b), __VA_ARGS__),     \
+            "the launch"));                                                                                            \
         if (oc_cuda_of(b)->wait_always) OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(oc_cuda_of(b)->stream), "it")); \
     } while (0)
 #define OC_LAUNCH(b, kernel, grid, block, shared_bytes, ...)                                                           \

@@ -67,6 +67,7 @@ bool captured(cudaStream_t stream);
 cudaError_t copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind kind); /* runtime.cpp */
 void set_now(void *to, int value, size_t bytes);
 bool pinned(const void *at, size_t bytes);
+size_t shared_permitted(const void *kernel); /* bytes of dynamic shared memory, by cudaFuncSetAttribute */
 /* While one is replayed: did what ran in that era end before what runs now, by the events between them? */
 bool era_before(uint32_t then);
 const char *era_name(uint32_t then);

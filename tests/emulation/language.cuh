@@ -90,6 +90,7 @@ struct launch_shape {
     size_t shared_bytes;
     bool cooperative;
     ::emulation_stream *stream = nullptr;
+    const void *kernel = nullptr; /* launch_kernel fills it */
 };
 /* Runs at once, or is kept where the stream is being captured. */
 int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
@@ -108,7 +109,9 @@ int launch_kernel(const launch_shape &shape, void (*kernel)(P...), const A &...a
 {
     static_assert(sizeof(packet<P...>) <= PARAMETER_BYTES, "more parameters than a kernel may have");
     const packet<P...> p = {kernel, std::tuple<P...>(arguments...)};
-    return launch(shape, &p, sizeof p, packet_run<P...>);
+    launch_shape whole = shape;
+    whole.kernel = reinterpret_cast<const void *>(kernel);
+    return launch(whole, &p, sizeof p, packet_run<P...>);
 }
 
 template <class T> T exchange_from(const char *file, int line, uint32_t mask, T value, unsigned from)

@@ -205,6 +205,31 @@ cudaError_t cudaStreamQuery(cudaStream_t)
     return text && asked >= strtol(text, nullptr, 10) ? cudaErrorNotReady : cudaSuccess;
 }
 
+/* ---------------------------------------------------------------- what kernels were told */
+static std::map<const void *, int> permitted; /* by one_at_a_time */
+
+size_t emulation::shared_permitted(const void *kernel)
+{
+    const auto at = permitted.find(kernel);
+    return static_cast<size_t>(at == permitted.end() ? static_cast<int>(SHARED_STATIC_MAX) : at->second);
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *kernel)
+{
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    *out = {0, static_cast<int>(emulation::shared_permitted(kernel))};
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute what, int value)
+{
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    if (what != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 || value > emulation::SHARED_MAX)
+        return cudaErrorInvalidValue;
+    permitted[kernel] = value;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetLastError()
 {
     return cudaSuccess;

@@ -37,6 +37,11 @@ struct cudaDeviceProp {
     int major, minor, multiProcessorCount;
 };
 
+struct cudaFuncAttributes {
+    size_t sharedSizeBytes; /* of the source: not known here, 0 */
+    int maxDynamicSharedSizeBytes;
+};
+
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
@@ -62,6 +67,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t work);
 cudaError_t cudaStreamQuery(cudaStream_t stream);
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *kernel);
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute what, int value);
 cudaError_t cudaGetLastError();
 const char *cudaGetErrorName(cudaError_t code);
 const char *cudaGetErrorString(cudaError_t code);

@@ -331,6 +331,7 @@ cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes
 {
     const char *fail = getenv("OUTCRY_EMULATION_FAIL");
     if (fail && *fail && strstr(shape.name, fail)) return cudaErrorIllegalAddress;
+    if (shape.shared_bytes > shared_permitted(shape.kernel)) return cudaErrorInvalidValue;
     random_seed();
     memcpy(parameters, packet, bytes);
     entry_run = run;

@@ -69,6 +69,39 @@ static void replays(void **state)
     oc_backend_close(b);
 }
 
+/* Two launches of one kernel in a recording, both over 48 KB of shared memory, the later one of less: what it asks for
+ * must not be taken from the earlier one. */
+static void shared_memory(void **state)
+{
+    enum { HIDDEN = 200, STEPS = 100 };
+    const oc_attention_shape shapes[2] = {{1, STEPS, HIDDEN, 1}, {1, 70, HIDDEN, 1}};
+    oc_backend *b = device_open(4 * ARENA, OC_MATH_F32);
+    const oc_ops *ops = oc_backend_ops(b);
+    const int64_t weights = (int64_t)(ops->attend_packed_bytes(b, shapes) / sizeof(float));
+    (void)state;
+    const oc_tensor packed = device_put(b, host_numbers(1, 0.1, weights), OC_DTYPE_F32, weights, 1, 1),
+                    h = device_put(b, host_numbers(2, 1, STEPS * HIDDEN), OC_DTYPE_F32, STEPS, 1, HIDDEN),
+                    reserve = device_bytes(b, ops->attend_reserve_bytes(b, shapes));
+    oc_tensor y[2], none = {0}, of[2] = {h, h};
+    const float *wanted[2];
+    oc_recording *r;
+    of[1].dims[0] = shapes[1].steps;
+    for (int i = 0; i < 2; i++) {
+        y[i] = device_take(b, OC_DTYPE_F32, 1, HIDDEN, 1);
+        assert_int_equal(ops->attend_forward(b, &shapes[i], packed, of[i], y[i], none, reserve), OC_OK);
+        wanted[i] = device_get(b, y[i]);
+        assert_int_equal(ops->fill(b, 0.0f, y[i]), OC_OK);
+    }
+    assert_int_equal(oc_backend_record_begin(b), OC_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ops->attend_forward(b, &shapes[i], packed, of[i], y[i], none, reserve), OC_OK);
+    assert_int_equal(oc_backend_record_end(b, &r), OC_OK);
+    assert_int_equal(oc_backend_replay(b, r), OC_OK);
+    for (int i = 0; i < 2; i++) assert_memory_equal(device_get(b, y[i]), wanted[i], HIDDEN * sizeof **wanted);
+    oc_backend_recording_free(b, r);
+    oc_backend_close(b);
+}
+
 static void dropped(void **state)
 {
     oc_backend *b = open_some();
@@ -282,6 +315,7 @@ int main(void)
         cmocka_unit_test_teardown(replays, release),        cmocka_unit_test_teardown(dropped, release),
         cmocka_unit_test_teardown(faults, release),         cmocka_unit_test_teardown(not_wished, release),
         cmocka_unit_test_teardown(steps_recorded, release), cmocka_unit_test_teardown(step_keys, release),
+        cmocka_unit_test_teardown(shared_memory, release),
     };
     const int skipped = device_skip();
     if (skipped >= 0) return skipped;
