@@ -1,9 +1,9 @@
-/* lstm.cu - forward and single step of a stacked LSTM, one launch a step: the twin that serves every shape in
- * f32, and the oracle of the persistent kernels (lstm_persistent.cu).
- * Strategy: x . W_ih + bias of all steps as one product into `gates`; then a launch a step, a block for 16 rows x 16
- * units with all four gates, h . W_hh through shared memory, gates and cell in registers.
- * Order: as on the CPU (x.W from the bias) + (h.W from 0): the CPU's bits. Bound: a launch a step, some 2 us, where the
- * batch is small; W_hh from L2 in every step. Not run on a GPU. */
+/* lstm.cu - forward and single step of a stacked LSTM: the variant of choice.cuh for each layer, layers one after the
+ * other or as a wavefront of chunks; and the variant `twin`, one launch a step, which serves every shape and is what
+ * the persistent kernels (lstm_persistent.cu) are held against. Strategy: x . W_ih + bias of all steps as one product
+ * into `gates`; then a launch a step, a block for 16 rows x 16 units with all four gates, h . W_hh through shared
+ * memory, gates and cell in registers. Order: as on the CPU (x.W from the bias) + (h.W from 0): the CPU's bits. Bound:
+ * a launch a step, some 2 us, where the batch is small; W_hh from L2 in every step. Not run on a GPU. */
 #include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/lstm_cudnn.cuh"
 #include "kernels/cuda/lstm_layout.cuh"
@@ -19,6 +19,8 @@ oc_status oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what)
         return OC_FAIL(OC_ELIMIT,
                        "%s: %d layers, %d steps, %d inputs, %d hidden, batch %d: a bound of kernels/ops.h is passed",
                        what, s->layers, s->steps, s->inputs, s->hidden, s->batch);
+    if ((int64_t)s->steps * s->batch > INT32_MAX)
+        return OC_FAIL(OC_ELIMIT, "%s: %d steps of a batch of %d are over 2^31 - 1 rows", what, s->steps, s->batch);
     return OC_OK;
 }
 

@@ -1,9 +1,10 @@
-/* lstm_backward.cu - gradients of an LSTM stack from what lstm_forward left in reserve, one launch a step: the twin
- * that serves every shape in f32. Strategy: per layer, from the top, a launch a step downwards in time: a block for 32
- * rows x 32 units takes dh = dy_t + dgates_{t+1} . W_hh     (k = 4H, through shared memory) and turns the gates of its
- * units into the gradients of their pre-activations; then dW_ih, dW_hh, dx as products over all (t, b), split over k
- * where their tiles alone would not fill a device, and the bias as sums of columns. Order: as on the CPU where nothing
- * is split, so up to 511 rows (t, b) the CPU's bits. No atomics. Not run on a GPU. */
+/* lstm_backward.cu - gradients of an LSTM stack from what lstm_forward left in reserve, by the same variant for each
+ * layer (choice.cuh): a persistent scan (lstm_persistent_backward.cu), or the twin here, which serves every shape.
+ * Strategy of the twin: per layer, from the top, a launch a step downwards in time: a block for 32 rows x 32 units
+ * takes dh = dy_t + dgates_{t+1} . W_hh (k = 4H, through shared memory) and turns the gates of its units into the
+ * gradients of their pre-activations. Of all: then dW_ih, dW_hh, dx as products over all (t, b), split over k where
+ * their tiles alone would not fill a device, and the bias as sums of columns. Order: as on the CPU where nothing is
+ * split, so up to 511 rows (t, b) the CPU's bits. No atomics. Not run on a GPU. */
 #include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/lstm_cudnn.cuh"
 #include "kernels/cuda/lstm_layout.cuh"

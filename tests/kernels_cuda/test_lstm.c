@@ -195,6 +195,9 @@ static void refusals(void **state)
     (void)state;
     assert_int_equal(oc_backend_ops(b)->lstm_forward(b, &s, none, none, NULL, false, none, none), OC_ELIMIT);
     assert_non_null(strstr(oc_status_message(), "4097 hidden"));
+    const oc_lstm_shape many = {1, 1 << 20, 2048, 4, 8};
+    assert_int_equal(oc_backend_ops(b)->lstm_forward(b, &many, none, none, NULL, false, none, none), OC_ELIMIT);
+    assert_non_null(strstr(oc_status_message(), "over 2^31 - 1 rows"));
     oc_backend_close(b);
 }
 
