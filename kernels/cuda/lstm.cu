@@ -27,8 +27,10 @@ oc_status oc_cuda_lstm_shape_check(const oc_lstm_shape *s, const char *what)
 size_t oc_cuda_lstm_reserve_bytes(oc_backend *b, const oc_lstm_shape *s, bool training)
 {
     const oc_cuda_lstm_layout l = oc_cuda_lstm_layout_make(s, b->info.math);
-    if (training && oc_cuda_dnn_serves(b, s)) return oc_cuda_dnn_reserve_bytes(b, s);
-    return (training ? l.reserve_count : l.once_count) * sizeof(float);
+    const size_t once = l.once_count * sizeof(float);
+    size_t bytes = training ? l.reserve_count * sizeof(float) : once;
+    if (training && oc_cuda_dnn_serves(b, s)) bytes = oc_cuda_dnn_reserve_bytes(b, s);
+    return bytes > once ? bytes : once; /* a validation runs in the reserve of training */
 }
 
 /* ---------------------------------------------------------------- a step */

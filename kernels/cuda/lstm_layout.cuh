@@ -6,7 +6,8 @@
  *   gates [T][B][4H]   first x . W_ih + bias, then i, f, g, o after activation
  *   cells [T][B][H]    out [T][B][H] (not of the last layer: that is y)    in [T][B][H] out with dropout applied
  *   dc [B][H];  and once parts: sums of split products
- * reserve in inference: gates [T][B][4H], cells [B][H], out [T][B][H] of one layer at a time, old [B][H] (lstm_step)
+ * reserve in inference: gates [T][B][4H], cells [B][H], out [T][B][H] of two layers by turns but for the last (y), old
+ *   [B][H] (lstm_step). It fits in the one of training
  * B is s->batch, the batch of the call. */
 #ifndef OC_KERNELS_CUDA_LSTM_LAYOUT_CUH
 #define OC_KERNELS_CUDA_LSTM_LAYOUT_CUH
@@ -92,8 +93,7 @@ static inline oc_cuda_lstm_layout oc_cuda_lstm_layout_make(const oc_lstm_shape *
     l.parts = oc_cuda_take(&l.reserve_count, parts);
     l.once_gates = oc_cuda_take(&l.once_count, rows * 4 * hidden);
     l.once_cells = oc_cuda_take(&l.once_count, batch * hidden);
-    l.once_out[0] = oc_cuda_take(&l.once_count, rows * hidden);
-    l.once_out[1] = oc_cuda_take(&l.once_count, rows * hidden);
+    for (int i = 0; i < 2; i++) l.once_out[i] = oc_cuda_take(&l.once_count, s->layers > i + 1 ? rows * hidden : 0);
     l.old = oc_cuda_take(&l.once_count, batch * hidden);
     return l;
 }

@@ -81,6 +81,22 @@ static void inference_is_ours(void **state)
     assert_memory_equal(out[0], out[1], 4 * 3 * 9 * sizeof(float));
 }
 
+/* A validation runs in the reserve of training, with our kernels whoever trains. */
+static void room_for_inference(void **state)
+{
+    static const oc_lstm_shape shapes[] = {{1, 300, 7, 2, 40}, {2, 64, 20, 3, 128}, {8, 16, 9, 1, 16}};
+    (void)state;
+    for (int math = OC_MATH_F32; math <= OC_MATH_BF16; math++)
+        for (int by = 0; by < 2; by++) {
+            oc_backend *b = device_open_by(4096, (oc_math)math, by ? OC_LSTM_CUDNN : OC_LSTM_HAND);
+            const oc_ops *ops = oc_backend_ops(b);
+            for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+                assert_true(ops->lstm_reserve_bytes(b, &shapes[i], true) >=
+                            ops->lstm_reserve_bytes(b, &shapes[i], false));
+            oc_backend_close(b);
+        }
+}
+
 static void nan_goes_through(void **state)
 {
     const lstm_case c = {{2, 3, 4, 5, 9}, 0, OC_MATH_BF16, false};
@@ -179,8 +195,15 @@ int main(int argc, char **argv) /* NAME: that test alone */
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, by_cudnn, library_release)
     const struct CMUnitTest tests[] = {
-        TEST(layers), TEST(beside_ours), TEST(inference_is_ours), TEST(nan_goes_through), TEST(planted), TEST(recorded),
-        TEST(fails),  TEST(choice),
+        TEST(layers),
+        TEST(beside_ours),
+        TEST(inference_is_ours),
+        TEST(nan_goes_through),
+        TEST(planted),
+        TEST(recorded),
+        TEST(fails),
+        TEST(choice),
+        TEST(room_for_inference),
     };
     const int skipped = device_skip();
     if (skipped >= 0) return skipped;
