@@ -4,6 +4,7 @@
 #ifndef OC_TRAIN_COMM_WIRE_H
 #define OC_TRAIN_COMM_WIRE_H
 
+#include <assert.h>
 #include <stdint.h>
 #include "base/clock.h"
 #include "base/hash.h"
@@ -46,6 +47,11 @@ typedef struct wire_head {
     uint32_t broadcast;
     char what[WIRE_WHAT_BYTES];
 } wire_head;
+
+/* Sent as they lie in memory: without holes, on machines of the order that is stated above. */
+static_assert(sizeof(wire_hello) == 24 + sizeof(oc_hash) + WIRE_HOST_BYTES && sizeof(wire_head) == 40 + WIRE_WHAT_BYTES,
+              "no holes");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little-endian");
 
 /* "host:port", "[::1]:port". OC_EUSAGE names what is wrong with it. */
 OC_MUST train_store_parse(const char *store, char *host, size_t host_bytes, char *port, size_t port_bytes);
