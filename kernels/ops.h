@@ -175,6 +175,10 @@ typedef struct oc_ops {
                             const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve);
     OC_MUST (*lstm_backward)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
                              oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);
+    /* Its part for one layer, the same arguments: all layers, from the last down to 0, are lstm_backward. */
+    OC_MUST (*lstm_backward_layer)(oc_backend *b, const oc_lstm_shape *s, int layer, oc_tensor packed, oc_tensor x,
+                                   oc_tensor y, oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve,
+                                   const oc_lstm_weights *dw);
     /* One time step of all layers for n <= batch rows: x [n,F]; h, c [layers,n,H] in place. The bits of
      * lstm_forward. */
     OC_MUST (*lstm_step)(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h,
@@ -228,7 +232,8 @@ typedef struct oc_ops {
     OC_MUST (*softmax)
     (oc_backend *b, int horizons, const float *temperature, oc_tensor logits, oc_tensor probabilities);
 
-    /* [S,P] -> [P], S a power of two: fixed binary tree */
+    /* [S,P] -> [n], n <= P, S a power of two: fixed binary tree, of the first n columns. data may begin at a later
+     * column: a column's sum knows nothing of the others. */
     OC_MUST (*tree_sum)(oc_backend *b, oc_tensor partials, oc_tensor sum);
     /* f64, fixed blocks: same bits for any split; sum[0] in the backend's memory */
     OC_MUST (*square_sum)(oc_backend *b, oc_tensor x, double *sum);

@@ -193,6 +193,7 @@ const oc_backend_driver oc_cpu_driver = {
     .ops.lstm_reserve_bytes = oc_cpu_lstm_reserve_bytes,
     .ops.lstm_forward = oc_cpu_lstm_forward,
     .ops.lstm_backward = oc_cpu_lstm_backward,
+    .ops.lstm_backward_layer = oc_cpu_lstm_backward_layer,
     .ops.lstm_step = oc_cpu_lstm_step,
     .ops.attend_packed_bytes = oc_cpu_attend_packed_bytes,
     .ops.attend_pack = oc_cpu_attend_pack,

@@ -110,8 +110,9 @@ static OC_MUST large_products(const layer *l, const oc_dropout *below, const oc_
     return OC_OK;
 }
 
-oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
-                               oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
+oc_status oc_cpu_lstm_backward_layer(oc_backend *b, const oc_lstm_shape *s, int n, oc_tensor packed, oc_tensor x,
+                                     oc_tensor y, oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve,
+                                     const oc_lstm_weights *dw)
 {
     const oc_lstm_layout at = oc_lstm_layout_make(s);
     const size_t state = (size_t)s->batch * (size_t)s->hidden;
@@ -120,26 +121,32 @@ oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor 
     const bool drop = dropout && dropout->p > 0.0f;
     assert(2 * state <= at.work_count && oc_tensor_count(dy) == (int64_t)state * s->steps);
     if (s->batch == 0) return OC_OK;
-    for (int n = s->layers - 1; n >= 0; n--) {
-        const layer l = {.k = b->kernels,
-                         .batch = s->batch,
-                         .steps = s->steps,
-                         .inputs = n ? s->hidden : s->inputs,
-                         .hidden = s->hidden,
-                         .number = n,
-                         .back_ih = weights + at.back_ih[n],
-                         .back_hh = weights + at.back_hh[n],
-                         .in = n == 0 ? x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]),
-                         .out = n == s->layers - 1 ? y.data : kept + at.out[n],
-                         .cells = kept + at.cells[n],
-                         .gates = kept + at.gates[n],
-                         .dy = dy.data,
-                         .dh = kept + at.work,
-                         .dc = kept + at.work + state};
-        oc_dropout below = drop ? *dropout : (oc_dropout){0};
-        below.tensor += (uint32_t)(n - 1);
-        scan(&l);
-        OC_TRY(large_products(&l, drop && n > 0 ? &below : NULL, dw));
-    }
+    const layer l = {.k = b->kernels,
+                     .batch = s->batch,
+                     .steps = s->steps,
+                     .inputs = n ? s->hidden : s->inputs,
+                     .hidden = s->hidden,
+                     .number = n,
+                     .back_ih = weights + at.back_ih[n],
+                     .back_hh = weights + at.back_hh[n],
+                     .in = n == 0 ? x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]),
+                     .out = n == s->layers - 1 ? y.data : kept + at.out[n],
+                     .cells = kept + at.cells[n],
+                     .gates = kept + at.gates[n],
+                     .dy = dy.data,
+                     .dh = kept + at.work,
+                     .dc = kept + at.work + state};
+    oc_dropout below = drop ? *dropout : (oc_dropout){0};
+    below.tensor += (uint32_t)(n - 1);
+    scan(&l);
+    OC_TRY(large_products(&l, drop && n > 0 ? &below : NULL, dw));
+    return OC_OK;
+}
+
+oc_status oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                               oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
+{
+    for (int n = s->layers - 1; n >= 0; n--)
+        OC_TRY(oc_cpu_lstm_backward_layer(b, s, n, packed, x, y, dy, dropout, reserve, dw));
     return OC_OK;
 }

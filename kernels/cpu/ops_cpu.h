@@ -19,6 +19,9 @@ OC_MUST oc_cpu_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed
                          oc_tensor c, oc_tensor reserve);
 OC_MUST oc_cpu_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
                              oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);
+OC_MUST oc_cpu_lstm_backward_layer(oc_backend *b, const oc_lstm_shape *s, int n, oc_tensor packed, oc_tensor x,
+                                   oc_tensor y, oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve,
+                                   const oc_lstm_weights *dw);
 
 size_t oc_cpu_attend_packed_bytes(oc_backend *b, const oc_attention_shape *s);
 OC_MUST oc_cpu_attend_pack(oc_backend *b, const oc_attention_shape *s, const oc_attention_weights *w, oc_tensor packed);

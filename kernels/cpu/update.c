@@ -25,15 +25,15 @@ static void tree(const float *x, int64_t stride, int64_t first, int64_t rows, fl
 
 oc_status oc_cpu_tree_sum(oc_backend *b, oc_tensor partials, oc_tensor sum)
 {
-    const int64_t rows = partials.dims[0], width = oc_tensor_count(sum);
+    const int64_t rows = partials.dims[0], width = oc_tensor_count(sum), all = oc_tensor_count(partials);
     const float *x = partials.data;
     float *out = sum.data;
     (void)b;
-    assert(partials.dtype == OC_DTYPE_F32 && sum.dtype == OC_DTYPE_F32 && oc_tensor_count(partials) == rows * width);
+    assert(partials.dtype == OC_DTYPE_F32 && sum.dtype == OC_DTYPE_F32 && all % rows == 0 && width <= all / rows);
     if (!(rows >= 1 && rows <= 1 << 20 && (rows & (rows - 1)) == 0))
         return OC_FAIL(OC_ELIMIT, "tree_sum: %lld partial sums are not a power of two up to 2^20", (long long)rows);
     for (int64_t i = 0; i < width; i += TREE_WIDTH)
-        tree(x + i, width, 0, rows, out + i, width - i < TREE_WIDTH ? width - i : TREE_WIDTH);
+        tree(x + i, all / rows, 0, rows, out + i, width - i < TREE_WIDTH ? width - i : TREE_WIDTH);
     return OC_OK;
 }
 

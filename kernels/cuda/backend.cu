@@ -277,6 +277,7 @@ static void driver_fill(oc_backend_driver &d)
     d.ops.lstm_reserve_bytes = oc_cuda_lstm_reserve_bytes;
     d.ops.lstm_forward = oc_cuda_lstm_forward;
     d.ops.lstm_backward = oc_cuda_lstm_backward;
+    d.ops.lstm_backward_layer = oc_cuda_lstm_backward_layer;
     d.ops.lstm_step = oc_cuda_lstm_step;
     d.ops.attend_packed_bytes = oc_cuda_attend_packed_bytes;
     d.ops.attend_pack = oc_cuda_attend_pack;

@@ -232,20 +232,14 @@ static OC_MUST wave_run(oc_backend *b, const layer *layers, int count)
     return OC_OK;
 }
 
-oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
-                                oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
+/* All layers: forward and backward agree on the plan of each, and layer 0's says whether they go as a wavefront. */
+static OC_MUST layers_make(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                           oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, layer layers[OC_LAYERS_MAX])
 {
     const oc_cuda_lstm_layout at = oc_cuda_lstm_layout_make(s, b->info.math);
     const float *weights = (const float *)packed.data;
     float *kept = (float *)reserve.data;
     const bool drop = dropout && dropout->p > 0.0f;
-    layer layers[OC_LAYERS_MAX] = {};
-    assert(oc_cuda_count(dy) == (int64_t)s->steps * s->batch * s->hidden);
-    if (s->batch == 0) return OC_OK;
-    if (oc_cuda_dnn_serves(b, s)) {
-        OC_TRY(oc_cuda_dnn_backward(b, s, (float *)packed.data + at.packed_count, x, y, dy, dropout, reserve, dw));
-        return OC_OK;
-    }
     for (int n = 0; n < s->layers; n++) {
         const float *below = n == 0 ? (const float *)x.data : kept + (drop ? at.in[n - 1] : at.out[n - 1]);
         oc_dropout d = drop ? *dropout : oc_dropout();
@@ -270,13 +264,36 @@ oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor
         l->drop = n > 0 && drop;
         l->dropout = oc_device_dropout_of(l->drop ? &d : NULL);
     }
-    const bool wave = layers->plan.wave;
-    for (int n = 0; n < s->layers; n++) layers[n].plan.wave = wave;
-    if (wave) OC_TRY(wave_run(b, layers, s->layers));
-    for (int n = s->layers - 1; n >= 0; n--) {
-        if (!wave) OC_TRY(scan(b, &layers[n], 0, s->steps));
-        OC_TRY(large_products(b, &layers[n], dw));
-        if (!wave && n > 0) OC_TRY(pass_down(b, &layers[n], 0, s->steps));
+    for (int n = 1; n < s->layers; n++) layers[n].plan.wave = layers->plan.wave;
+    return OC_OK;
+}
+
+/* With the top layer come the scans of all where they go as a wavefront, and all there is to do where cuDNN does it. */
+oc_status oc_cuda_lstm_backward_layer(oc_backend *b, const oc_lstm_shape *s, int n, oc_tensor packed, oc_tensor x,
+                                      oc_tensor y, oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve,
+                                      const oc_lstm_weights *dw)
+{
+    layer layers[OC_LAYERS_MAX] = {};
+    assert(oc_cuda_count(dy) == (int64_t)s->steps * s->batch * s->hidden);
+    if (s->batch == 0) return OC_OK;
+    if (oc_cuda_dnn_serves(b, s)) {
+        float *weights = (float *)packed.data + oc_cuda_lstm_layout_make(s, b->info.math).packed_count;
+        if (n == s->layers - 1) OC_TRY(oc_cuda_dnn_backward(b, s, weights, x, y, dy, dropout, reserve, dw));
+        return OC_OK;
     }
+    OC_TRY(layers_make(b, s, packed, x, y, dy, dropout, reserve, layers));
+    const bool wave = layers->plan.wave;
+    if (wave && n == s->layers - 1) OC_TRY(wave_run(b, layers, s->layers));
+    if (!wave) OC_TRY(scan(b, &layers[n], 0, s->steps));
+    OC_TRY(large_products(b, &layers[n], dw));
+    if (!wave && n > 0) OC_TRY(pass_down(b, &layers[n], 0, s->steps));
+    return OC_OK;
+}
+
+oc_status oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
+                                oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw)
+{
+    for (int n = s->layers - 1; n >= 0; n--)
+        OC_TRY(oc_cuda_lstm_backward_layer(b, s, n, packed, x, y, dy, dropout, reserve, dw));
     return OC_OK;
 }

@@ -23,6 +23,9 @@ OC_MUST oc_cuda_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor pa
                              const oc_dropout *dropout, bool training, oc_tensor y, oc_tensor reserve);
 OC_MUST oc_cuda_lstm_backward(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, oc_tensor x, oc_tensor y,
                               oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve, const oc_lstm_weights *dw);
+OC_MUST oc_cuda_lstm_backward_layer(oc_backend *b, const oc_lstm_shape *s, int n, oc_tensor packed, oc_tensor x,
+                                    oc_tensor y, oc_tensor dy, const oc_dropout *dropout, oc_tensor reserve,
+                                    const oc_lstm_weights *dw);
 OC_MUST oc_cuda_lstm_step(oc_backend *b, const oc_lstm_shape *s, oc_tensor packed, int n, oc_tensor x, oc_tensor h,
                           oc_tensor c, oc_tensor reserve);
 

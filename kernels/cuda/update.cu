@@ -7,12 +7,12 @@
 static constexpr int THREADS = 256, TREE_DEPTH = 21;
 
 /* Rows 0 … rows - 1 of one column as a tree, halves first: a stack of sums of 1, 2, 4 … rows, as a binary counter. */
-static __global__ void tree_sum(const float *x, int64_t rows, int64_t width, float *sum)
+static __global__ void tree_sum(const float *x, int64_t rows, int64_t stride, int64_t width, float *sum)
 {
     for (int64_t j = oc_thread_first(); j < width; j += oc_thread_step()) {
         float level[TREE_DEPTH];
         for (int64_t r = 0; r < rows; r++) {
-            float s = x[r * width + j];
+            float s = x[r * stride + j];
             int up = 0;
             for (; r >> up & 1; up++) s = level[up] + s;
             level[up] = s;
@@ -23,12 +23,12 @@ static __global__ void tree_sum(const float *x, int64_t rows, int64_t width, flo
 
 oc_status oc_cuda_tree_sum(oc_backend *b, oc_tensor partials, oc_tensor sum)
 {
-    const int64_t rows = partials.dims[0], width = oc_cuda_count(sum);
-    assert(oc_cuda_count(partials) == rows * width);
+    const int64_t rows = partials.dims[0], width = oc_cuda_count(sum), all = oc_cuda_count(partials);
+    assert(all % rows == 0 && width <= all / rows);
     if (!(rows >= 1 && rows <= 1 << (TREE_DEPTH - 1) && (rows & (rows - 1)) == 0))
         return OC_FAIL(OC_ELIMIT, "tree_sum: %lld partial sums are not a power of two up to 2^20", (long long)rows);
-    OC_LAUNCH(b, tree_sum, oc_flat_grid(b, width), OC_FLAT_THREADS, 0, (const float *)partials.data, rows, width,
-              (float *)sum.data);
+    OC_LAUNCH(b, tree_sum, oc_flat_grid(b, width), OC_FLAT_THREADS, 0, (const float *)partials.data, rows, all / rows,
+              width, (float *)sum.data);
     return OC_OK;
 }
 

@@ -425,6 +425,11 @@ static void sums(void **state)
             for (int64_t r = 0; r < rows; r += 2 * stride)
                 for (int k = 0; k < WIDTH; k++) part[r * WIDTH + k] += part[(r + stride) * WIDTH + k];
         assert_memory_equal(sum.data, part, WIDTH * sizeof(float));
+        oc_tensor later = x;
+        const oc_tensor some = take(101, 1, 1);
+        later.data = (float *)x.data + 300;
+        assert_int_equal(ops->tree_sum(backends[0], later, some), OC_OK); /* of some columns alone */
+        assert_memory_equal(some.data, part + 300, 101 * sizeof(float));
     }
     assert_int_equal(ops->tree_sum(backends[0], take(3, 5, 1), take(5, 1, 1)), OC_ELIMIT);
     for (int64_t count = 1; count < 3000; count = count * 2 + 1) {

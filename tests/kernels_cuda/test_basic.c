@@ -232,8 +232,13 @@ static void sums(void **state)
                                                        host_tensor(wanted, OC_DTYPE_F32, WIDTH, 1, 1)),
                          OC_OK);
         const oc_tensor sum = device_take(b, OC_DTYPE_F32, WIDTH, 1, 1);
-        assert_int_equal(oc_backend_ops(b)->tree_sum(b, device_put(b, x, OC_DTYPE_F32, rows, WIDTH, 1), sum), OC_OK);
+        oc_tensor in = device_put(b, x, OC_DTYPE_F32, rows, WIDTH, 1);
+        const oc_tensor some = device_take(b, OC_DTYPE_F32, 101, 1, 1);
+        assert_int_equal(oc_backend_ops(b)->tree_sum(b, in, sum), OC_OK);
         assert_memory_equal(device_get(b, sum), wanted, 4 * WIDTH);
+        in.data = (float *)in.data + 300; /* some columns alone */
+        assert_int_equal(oc_backend_ops(b)->tree_sum(b, in, some), OC_OK);
+        assert_memory_equal(device_get(b, some), wanted + 300, 4 * 101);
         oc_backend_close(b);
     }
     for (int64_t count = 1; count < 200000; count = count * 7 + 1) {
