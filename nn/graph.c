@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { TENSORS_MAX = 16 + OC_LAYERS_MAX };
 enum {
@@ -342,6 +343,14 @@ static oc_status linear(oc_graph *g, const pass *p, int part, oc_tensor x, bool 
     return OC_OK;
 }
 
+/* Of the gradients, those from this parameter on are final. */
+static oc_status final_from(const oc_graph *g, const pass *p, const char *name)
+{
+    const oc_graph_watch *watch = p->batch->watch;
+    if (watch) OC_TRY(watch->final(watch->context, oc_parameters_find(&g->parameters, name)->first));
+    return OC_OK;
+}
+
 static oc_status linear_gradient(oc_graph *g, const pass *p, int part, oc_tensor x, oc_tensor y, bool relu,
                                  oc_tensor dy, oc_tensor dx)
 {
@@ -349,6 +358,8 @@ static oc_status linear_gradient(oc_graph *g, const pass *p, int part, oc_tensor
     module_name(name, sizeof name, part);
     OC_TRY(g->ops->linear_backward(g->backend, x, weight_at(g, name, "weight", p->flat), y, relu, dy, dx,
                                    weight_at(g, name, "weight", p->gradient), weight_at(g, name, "bias", p->gradient)));
+    snprintf(name + strlen(name), sizeof name - strlen(name), ".weight");
+    OC_TRY(final_from(g, p, name));
     return OC_OK;
 }
 
@@ -382,9 +393,15 @@ static oc_status backward_lstm(oc_graph *g, const pass *p)
         const oc_attention_weights da = oc_parameters_attention(&g->parameters, &g->shape, p->gradient);
         OC_TRY(g->ops->attend_backward(g->backend, &a, &w, y, first_rows(g->map, p->count), g->attend_reserve,
                                        first_rows(g->dseen, p->count), &da, dy));
+        OC_TRY(final_from(g, p, "attention.in_proj_weight"));
     }
-    OC_TRY(g->ops->lstm_backward(g->backend, &s, packed_part(g, PACKED_LSTM, p->packed), timed(g->x, p->count), y, dy,
-                                 drop ? &d : NULL, g->reserve, &dw));
+    for (int l = s.layers - 1; l >= 0; l--) {
+        char name[32];
+        OC_TRY(g->ops->lstm_backward_layer(g->backend, &s, l, packed_part(g, PACKED_LSTM, p->packed),
+                                           timed(g->x, p->count), y, dy, drop ? &d : NULL, g->reserve, &dw));
+        snprintf(name, sizeof name, "lstm.weight_ih_l%d", l);
+        OC_TRY(final_from(g, p, name));
+    }
     return OC_OK;
 }
 
@@ -467,6 +484,7 @@ oc_status oc_graph_train_enqueue(oc_graph *g, const float *flat, const void *pac
     assert(g->training && batch->count >= 0 && batch->count <= g->batch_max);
     OC_TRY(
         g->ops->fill(g->backend, 0.0f, oc_tensor_make(gradient, OC_DTYPE_F32, (int64_t)g->parameters.total, 1, 1, 1)));
+    if (p.count == 0 && batch->watch) OC_TRY(batch->watch->final(batch->watch->context, 0));
     if (p.count == 0) return OC_OK;
     OC_TRY(forward(g, &p));
     OC_TRY(place(g, &p, first_rows(g->target, p.count), batch->target, &target));

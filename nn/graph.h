@@ -12,6 +12,11 @@ typedef struct oc_graph_rule {                 /* what training adds to the shap
     uint64_t seed;
 } oc_graph_rule;
 
+typedef struct oc_graph_watch {                /* told while backward is enqueued, module after module, from the head */
+    oc_status (*final)(void *context, size_t first); /* gradient [first, total): nothing enqueued later changes it */
+    void *context;
+} oc_graph_watch;
+
 typedef struct oc_graph_batch {                /* one shard; borrowed during the call */
     oc_tensor rows;                            /* [N,F] raw f32, of the whole dataset */
     const int64_t *index;                      /* [count] last row of each window */
@@ -20,6 +25,7 @@ typedef struct oc_graph_batch {                /* one shard; borrowed during the
     uint64_t step, sample_first;               /* for dropout: optimiser step; index of the first window in the batch */
     const uint32_t *keys;                      /* NULL, or oc_step.keys: step is not looked at */
     bool placed;                               /* index and target lie where operations read them */
+    const oc_graph_watch *watch;               /* NULL: nobody; its failure ends the pass. The last first is 0 */
 } oc_graph_batch;
 
 /* Numbers of the dropouts (oc_dropout.tensor): l after layer l of the trunk (between layers only), this one in the

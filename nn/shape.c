@@ -46,7 +46,7 @@ oc_status oc_model_shape_check(const oc_model_shape *shape)
     return OC_OK;
 }
 
-static void add(oc_parameters *p, const char *name, int rank, int64_t rows, int64_t columns, double bound)
+static oc_parameter *add(oc_parameters *p, const char *name, int rank, int64_t rows, int64_t columns, double bound)
 {
     assert(p->count < OC_PARAMETERS_MAX);
     oc_parameter *row = &p->row[p->count++];
@@ -58,6 +58,7 @@ static void add(oc_parameters *p, const char *name, int rank, int64_t rows, int6
     snprintf(row->name, sizeof row->name, "%s", name);
     p->total += (row->count + FIRST_MULTIPLE - 1) / FIRST_MULTIPLE * FIRST_MULTIPLE;
     p->weights += row->count;
+    return row;
 }
 
 /* nn.Linear: weights and biases uniform in +-1 / sqrt(inputs) */
@@ -66,7 +67,7 @@ static void add_linear(oc_parameters *p, const char *module, int64_t outputs, in
     char name[48];
     double bound = 1.0 / sqrt((double)inputs);
     snprintf(name, sizeof name, "%s.weight", module);
-    add(p, name, 2, outputs, inputs, bound);
+    add(p, name, 2, outputs, inputs, bound)->begins = true;
     snprintf(name, sizeof name, "%s.bias", module);
     add(p, name, 1, outputs, 1, bound);
 }
@@ -78,7 +79,7 @@ static void add_lstm(oc_parameters *p, const oc_model_shape *s)
     for (int layer = 0; layer < s->layers; layer++) {
         char name[48];
         snprintf(name, sizeof name, "lstm.weight_ih_l%d", layer);
-        add(p, name, 2, gates, layer == 0 ? s->inputs : s->hidden, bound);
+        add(p, name, 2, gates, layer == 0 ? s->inputs : s->hidden, bound)->begins = true;
         snprintf(name, sizeof name, "lstm.weight_hh_l%d", layer);
         add(p, name, 2, gates, s->hidden, bound);
         snprintf(name, sizeof name, "lstm.bias_ih_l%d", layer);
@@ -102,7 +103,7 @@ static void add_mlp(oc_parameters *p, const oc_model_shape *s)
 static void add_attention(oc_parameters *p, const oc_model_shape *s)
 {
     const int64_t hidden = s->hidden;
-    add(p, "attention.in_proj_weight", 2, 3 * hidden, hidden, sqrt(6.0 / (double)(4 * hidden)));
+    add(p, "attention.in_proj_weight", 2, 3 * hidden, hidden, sqrt(6.0 / (double)(4 * hidden)))->begins = true;
     add(p, "attention.in_proj_bias", 1, 3 * hidden, 1, 0.0);
     add(p, "attention.out_proj.weight", 2, hidden, hidden, 1.0 / sqrt((double)hidden));
     add(p, "attention.out_proj.bias", 1, hidden, 1, 0.0);
@@ -119,6 +120,18 @@ void oc_parameters_describe(oc_parameters *out, const oc_model_shape *shape)
     if (shape->heads > 0) add_attention(out, shape);
     add_linear(out, "head.0", shape->hidden / 2, shape->hidden);
     add_linear(out, "head.3", (int64_t)OC_CLASSES * shape->horizons, shape->hidden / 2);
+}
+
+size_t oc_parameters_buckets(const oc_parameters *p, size_t least, oc_parameter_range out[OC_PARAMETERS_MAX])
+{
+    size_t count = 0, end = p->total;
+    for (size_t i = p->count; i-- > 0;) {
+        const size_t first = p->row[i].first;
+        if (!p->row[i].begins || (end - first < least && first > 0)) continue;
+        out[count++] = (oc_parameter_range){first, end - first};
+        end = first;
+    }
+    return count;
 }
 
 const oc_parameter *oc_parameters_find(const oc_parameters *p, const char *name)

@@ -24,6 +24,7 @@ typedef struct oc_parameter {
     int64_t dims[2];                           /* dims[1] = 1 and rank 1 for biases */
     int rank;
     size_t first, count;                       /* in the flat vector; every first is a multiple of 16 */
+    bool begins;                               /* the first of its module */
     float init_bound;                          /* uniform in +-bound at the start, PyTorch's rule; 0: zeros */
 } oc_parameter;
 
@@ -34,6 +35,12 @@ typedef struct oc_parameters {
     size_t count, total;                       /* total: length of the flat vector, gaps of alignment included (zero) */
     size_t weights;                            /* numbers that are weights */
 } oc_parameters;
+
+/* Places of the flat vector whose gradients become final together: whole modules, from the head back to the first
+ * layer, as many as it takes to be at least `least` numbers (0: each module by itself); the last may be smaller. They
+ * cover [0, total), and each ends where the one before begins. */
+typedef struct oc_parameter_range { size_t first, count; } oc_parameter_range;
+size_t oc_parameters_buckets(const oc_parameters *p, size_t least, oc_parameter_range out[OC_PARAMETERS_MAX]);
 
 OC_MUST oc_model_shape_check(const oc_model_shape *shape);             /* OC_ECONFIG with the limits */
 void oc_parameters_describe(oc_parameters *out, const oc_model_shape *shape);

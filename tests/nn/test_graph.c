@@ -278,6 +278,70 @@ static void same_bits_for_any_worker(void **state)
     oc_memory_free(partials);
 }
 
+/* What backward says is final is: a copy made then equals the end. And the places that it is said of are those of
+ * oc_parameters_buckets, module by module; larger buckets are unions of these. */
+typedef struct watcher {
+    model *m;
+    float *copy;
+    size_t end, said[OC_PARAMETERS_MAX], count;
+} watcher;
+
+static oc_status watched(void *context, size_t first)
+{
+    watcher *w = context;
+    memcpy(w->copy + first, w->m->gradient + first, (w->end - first) * sizeof(float));
+    w->end = w->said[w->count++] = first;
+    return OC_OK;
+}
+
+static oc_status watched_in_vain(void *context, size_t first)
+{
+    (void)context;
+    return first == 0 ? OC_FAIL(OC_EFAILED, "the watch fails") : OC_OK;
+}
+
+static void buckets_are(const oc_parameters *p, size_t least, const watcher *w)
+{
+    oc_parameter_range range[OC_PARAMETERS_MAX];
+    size_t end = p->total, at = 0;
+    const size_t count = oc_parameters_buckets(p, least, range);
+    assert_true(count >= 1 && range[count - 1].first == 0);
+    if (least == 0) assert_int_equal(count, w->count);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(range[i].first + range[i].count, end);
+        assert_true(range[i].count >= least || i == count - 1);
+        end = range[i].first;
+        while (at < w->count && w->said[at] != end) at++;
+        assert_true(at < w->count);
+    }
+}
+
+static void final_when_said(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < CASES; i++) {
+        model m;
+        model_open(&m, &cases[i], OC_ISA_BEST);
+        const size_t total = m.parameters.total;
+        watcher w = {.m = &m, .end = total};
+        oc_graph_watch watch = {watched, &w};
+        oc_graph_batch batch = batch_of(&cases[i].shape, 0, cases[i].batch);
+        assert_int_equal(oc_memory_new(&w.copy, total * sizeof(float), "copy"), OC_OK);
+        batch.watch = &watch;
+        model_train(&m, &batch, m.gradient);
+        assert_int_equal(w.end, 0);
+        assert_int_equal(w.count, cases[i].shape.layers + 2 + (cases[i].shape.heads > 0));
+        assert_memory_equal(w.copy, m.gradient, total * sizeof(float));
+        for (size_t least = 0; least < 2 * total; least = 3 * least + 100) buckets_are(&m.parameters, least, &w);
+        watch.final = watched_in_vain;
+        for (batch.count = cases[i].batch; batch.count >= 0; batch.count -= cases[i].batch) /* also without windows */
+            assert_int_equal(oc_graph_train(m.graph, m.flat, m.packed, &batch, &m.loss, &m.weight, m.gradient),
+                             OC_EFAILED);
+        oc_memory_free(w.copy);
+        model_close(&m);
+    }
+}
+
 static void nan_and_counts(void **state)
 {
     model m;
@@ -341,9 +405,13 @@ static void refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_oracle),          cmocka_unit_test(logits_equal_oracle),
-        cmocka_unit_test(same_bits_on_every_isa), cmocka_unit_test(same_bits_for_any_worker),
-        cmocka_unit_test(nan_and_counts),         cmocka_unit_test(refuses),
+        cmocka_unit_test(equals_oracle),
+        cmocka_unit_test(logits_equal_oracle),
+        cmocka_unit_test(same_bits_on_every_isa),
+        cmocka_unit_test(same_bits_for_any_worker),
+        cmocka_unit_test(final_when_said),
+        cmocka_unit_test(nan_and_counts),
+        cmocka_unit_test(refuses),
     };
     return cmocka_run_group_tests(tests, data_make, NULL);
 }
