@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 /* Both sides compare it first. Goes up with every change of this header or of ops.h. */
-enum { OC_BACKEND_ABI = 4 };
+enum { OC_BACKEND_ABI = 5 };
 
 /* One failing call = one call through here: the message is complete, `place` is the source file of the module. */
 typedef struct oc_backend_host {
@@ -27,7 +27,7 @@ typedef struct oc_link_driver {
     oc_status (*id)(oc_backend *b, unsigned char *id);
     oc_status (*open)(oc_link *l, const oc_link_seat *seat); /* fills state; on failure nothing of it is left */
     oc_status (*start)(oc_link *l, oc_link_work work, float *data, size_t count);
-    oc_status (*poll)(oc_link *l, bool *done);
+    oc_status (*poll)(oc_link *l, oc_link_state *state);
     void (*close)(oc_link *l);
 } oc_link_driver;
 

@@ -53,9 +53,9 @@ oc_status oc_link_sum(oc_link *l, float *data, size_t count)
     return start(l, OC_LINK_SUM, data, count);
 }
 
-oc_status oc_link_poll(oc_link *l, bool *done)
+oc_status oc_link_poll(oc_link *l, oc_link_state *state)
 {
-    OC_TRY(l->b->driver->link->poll(l, done));
+    OC_TRY(l->b->driver->link->poll(l, state));
     return OC_OK;
 }
 

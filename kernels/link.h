@@ -1,7 +1,8 @@
 /* link.h - vectors between the devices of a job's ranks, without the host between them: NCCL behind the CUDA backend,
- * nothing behind the CPU's. All ranks make the same calls in the same order. Every call only starts something, on the
- * backend's stream, behind what was enqueued before; oc_link_poll says when it is done, and the next may start only
- * then. Nothing here waits or knows which rank does not come: the caller bounds the time (train/link.h). */
+ * nothing behind the CPU's. All ranks make the same calls in the same order. Every call only starts something, behind
+ * what was enqueued on the backend before; what is enqueued there afterwards runs beside it, and must leave its memory
+ * alone until oc_link_poll has said OC_LINK_DONE. The next may start once it says OC_LINK_RUNS. Nothing here waits or
+ * knows which rank does not come: the caller bounds the time (train/link.h). */
 #ifndef OC_KERNELS_LINK_H
 #define OC_KERNELS_LINK_H
 
@@ -14,6 +15,7 @@ extern "C" {
 enum { OC_LINK_ID_BYTES = 128 };
 
 typedef struct oc_link oc_link;
+typedef enum { OC_LINK_STARTS, OC_LINK_RUNS, OC_LINK_DONE } oc_link_state; /* of all that was started */
 typedef struct oc_link_seat {
     unsigned char id[OC_LINK_ID_BYTES]; /* of the whole job: rank 0 makes it, the others are told */
     int rank, ranks;
@@ -26,7 +28,7 @@ OC_MUST oc_link_open(oc_link **out, oc_backend *b, const oc_link_seat *seat); /*
 OC_MUST oc_link_gather(oc_link *l, float *all, size_t count);
 /* The sum of all ranks' data, in an order that NCCL chooses: the same bits on every rank, others for other counts. */
 OC_MUST oc_link_sum(oc_link *l, float *data, size_t count);
-OC_MUST oc_link_poll(oc_link *l, bool *done); /* a failure of what was started is returned here */
+OC_MUST oc_link_poll(oc_link *l, oc_link_state *state); /* a failure of what was started is returned here */
 /* Waits for nobody: what is under way is aborted. So all ranks should have said that they are done. NULL is fine. */
 void oc_link_close(oc_link *l);
 

@@ -229,6 +229,7 @@ static oc_status engine_fill(train_engine *e)
     OC_TRY(train_steps_open(e));
     if (e->apart && e->comm->ranks > 1)
         OC_TRY(train_link_open(&e->link, e->comm, train_backend(e), e->p->o.comm_start_timeout_ns));
+    train_buckets_open(e);
     return OC_OK;
 }
 
@@ -320,17 +321,20 @@ size_t train_work_next(train_engine *e)
     return atomic_fetch_add_explicit(&e->next, 1, memory_order_relaxed);
 }
 
-/* The ranks' losses and sums into losses and sums. Everyone has come once losses are there: who does not is named. */
+/* Everyone has come once losses are there: who does not is named. */
+oc_status train_losses_gather(train_engine *e)
+{
+    OC_TRY(
+        oc_comm_gather(e->comm, "losses", e->losses, (size_t)e->shards * sizeof *e->losses, e->p->o.comm_timeout_ns));
+    return OC_OK;
+}
+
 oc_status train_ranks_exchange(train_engine *e)
 {
     const int64_t timeout_ns = e->p->o.comm_timeout_ns;
     const size_t total = e->p->parameters.total;
-    OC_TRY(oc_comm_gather(e->comm, "losses", e->losses, (size_t)e->shards * sizeof *e->losses, timeout_ns));
-    if (e->link && e->tree)
-        OC_TRY(train_link_gather(e->link, "gradients", e->sums, total, timeout_ns));
-    else if (e->link)
-        OC_TRY(train_link_sum(e->link, "gradients", e->sums, total, timeout_ns));
-    else if (e->tree)
+    OC_TRY(train_losses_gather(e));
+    if (e->tree)
         OC_TRY(oc_comm_gather(e->comm, "gradients", e->sums, total * sizeof *e->sums, timeout_ns));
     else
         OC_TRY(oc_comm_sum(e->comm, "gradients", e->sums, total, timeout_ns));

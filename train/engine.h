@@ -45,6 +45,8 @@ int64_t train_engine_window(train_engine *e, int64_t epoch, int64_t position);
 int64_t train_engine_reach(train_engine *e, int64_t epoch, int64_t position);
 /* "streamed, 12 blocks of 4096 rows"; empty where all rows are at hand in no order of blocks. */
 const char *train_engine_rows_text(const train_engine *e, char *text, size_t cap);
+int train_engine_buckets(const train_engine *e); /* parts in which the gradient goes from GPU to GPU; 0: it does not */
+int64_t train_engine_moves(const train_engine *e);      /* of such parts, so far */
 int train_engine_own(const train_engine *e, int count); /* windows of a batch that this rank computes */
 /* Logits [valid.count, horizons*3] and targets of the validation windows with these weights (host), on every rank;
  * borrowed until the next call. OC_EFAILED names the ranks whose weights are others. */

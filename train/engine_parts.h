@@ -1,6 +1,6 @@
 /* engine_parts.h - what the files of the engine know of each other: engine.c (memory, ranks, validation), steps.c (an
- * interval of steps), rows.c (an epoch's order, and where rows lie). C alone, for its atomics: not self-contained as
- * C++. */
+ * interval of steps), buckets.c (gradients between GPUs), rows.c (an epoch's order, and where rows lie). C alone, for
+ * its atomics: not self-contained as C++. */
 #ifndef OC_TRAIN_ENGINE_PARTS_H
 #define OC_TRAIN_ENGINE_PARTS_H
 
@@ -76,12 +76,15 @@ struct train_engine {
     train_worker *workers;
     int shard_windows; /* of the largest shard */
     void *packed;
-    float *partials, *gradient; /* [S/R,P] [P] */
-    bool tree;                  /* false: reduce is allreduce */
-    float *sums;                /* [R,P], [P] without the tree */
-    train_link *link;           /* of ranks whose devices are apart: moves sums between them */
-    int gpu;                    /* which of this process's devices */
-    float *rows;                /* [rows, width], the dataset's own where memory is shared; two halves where streamed */
+    float *partials, *gradient;                    /* [S/R,P] [P] */
+    bool tree;                                     /* false: reduce is allreduce */
+    float *sums;                                   /* [R,P], [P] without the tree */
+    train_link *link;                              /* of ranks whose devices are apart: moves sums between them */
+    oc_parameter_range buckets[OC_PARAMETERS_MAX]; /* places of the gradient that travel by themselves (link only) */
+    size_t bucket_count, bucket_next;              /* the first that has not started in this step */
+    oc_graph_watch watch;
+    int gpu;     /* which of this process's devices */
+    float *rows; /* [rows, width], the dataset's own where memory is shared; two halves where streamed */
     train_stream stream;
     int64_t *valid_index;     /* of a piece of the validation, streamed only */
     train_weights device;     /* apart only; best: what is validated */
@@ -119,8 +122,18 @@ oc_tensor train_all_rows(const train_engine *e);
 OC_MUST train_team_run(train_engine *e, oc_team_work work);
 size_t train_work_next(train_engine *e); /* shard or piece */
 void train_worker_fail(train_worker *w, oc_status status);
-OC_MUST train_ranks_exchange(train_engine *e); /* the ranks' losses and sums into losses and sums */
+OC_MUST train_losses_gather(train_engine *e);  /* of all ranks */
+OC_MUST train_ranks_exchange(train_engine *e); /* the ranks' losses and sums into losses and sums, by the comm */
+static inline oc_tensor train_sums_of(float *data, int rows, size_t width)
+{
+    return oc_tensor_make(data, OC_DTYPE_F32, rows, (int64_t)width, 1, 1);
+}
 size_t train_sums_count(const train_engine *e);
+
+/* buckets.c */
+void train_buckets_open(train_engine *e);                   /* after the link */
+OC_MUST train_buckets_final(train_engine *e, size_t first); /* of this rank's gradient: what is final sets out */
+OC_MUST train_buckets_sum(train_engine *e);                 /* all are there; their sum into gradient */
 
 /* rows.c */
 OC_MUST train_rows_plan(train_engine *e);               /* by the config; before the store is opened */

@@ -69,6 +69,8 @@ const oc_config_key oc_train_keys[] = {
      "a GPU takes before the host reads their losses; fewer where a line of the log or a validation is due"},
     {"train.device_rows_mb", OC_CONFIG_REAL, 0, 1e7, "0", NULL, "MB",
      "of the dataset's rows on a GPU; more are streamed in blocks, and an epoch goes block by block. 0: all that fit"},
+    {"train.bucket_mb", OC_CONFIG_REAL, 0, 1e4, "1", NULL, "MB",
+     "of gradients that GPU ranks send at least at once, while the backward pass goes on; 0: each layer by itself"},
     {"train.checkpoint_seconds", OC_CONFIG_REAL, 0, 86400, "60", NULL, "s",
      "longest time between checkpoints; short jobs save sooner, as long as it costs under 2 %; 0: every step"},
     {"train.pause_after", OC_CONFIG_INT, 0, 1e12, "0", NULL, "steps",

@@ -19,7 +19,8 @@ enum { NAP_NS = 50000, CLOSE_SECONDS = 5 };
 struct train_link {
     oc_comm *comm;
     oc_link *link;
-    bool broken;
+    bool broken; /* or under way: whoever closes it then has failed elsewhere */
+    int64_t starts;
 };
 
 static void nap(int64_t waited_ns)
@@ -43,13 +44,13 @@ static oc_status late_say(train_link *l, const char *what, double seconds)
         what, seconds, l->comm->ranks);
 }
 
-static oc_status link_await(train_link *l, const char *what, int64_t start, int64_t timeout_ns)
+static oc_status link_await(train_link *l, const char *what, oc_link_state wanted, int64_t start, int64_t timeout_ns)
 {
     for (;;) {
-        bool done;
-        OC_TRY(oc_link_poll(l->link, &done));
+        oc_link_state state;
+        OC_TRY(oc_link_poll(l->link, &state));
         const int64_t waited = oc_clock_monotonic_ns() - start;
-        if (done) return OC_OK;
+        if (state >= wanted) return OC_OK;
         if (waited > SPIN_NS && l->comm->kind && l->comm->kind->look) OC_TRY(l->comm->kind->look(l->comm, what));
         if (!(waited <= timeout_ns)) return late_say(l, what, (double)waited * 1e-9);
         nap(waited);
@@ -57,12 +58,13 @@ static oc_status link_await(train_link *l, const char *what, int64_t start, int6
 }
 
 /* After a call that was started, or was not. */
-static oc_status link_settle(train_link *l, oc_status started, const char *what, int64_t start, int64_t timeout_ns)
+static oc_status link_settle(train_link *l, oc_status started, const char *what, oc_link_state wanted, int64_t start,
+                             int64_t timeout_ns)
 {
     oc_status status = started;
-    if (status == OC_OK) status = link_await(l, what, start, timeout_ns);
+    if (status == OC_OK) status = link_await(l, what, wanted, start, timeout_ns);
     l->comm->wait_ns += oc_clock_monotonic_ns() - start;
-    l->broken = status != OC_OK;
+    l->broken = status != OC_OK || wanted != OC_LINK_DONE;
     train_guard(NULL, NULL, 0);
     return status;
 }
@@ -75,16 +77,38 @@ static int64_t guarded(const train_link *l, const char *call, const char *what, 
     return oc_clock_monotonic_ns();
 }
 
+/* What the caller does now on its GPU may wait for it, where a kernel is loaded first: for ranks that may be gone. */
+static oc_status link_started(train_link *l, oc_status started, const char *what, int64_t start, int64_t timeout_ns)
+{
+    OC_TRY(link_settle(l, started, what, OC_LINK_RUNS, start, timeout_ns));
+    l->starts++;
+    (void)guarded(l, "the GPU's work beside a move", what, timeout_ns);
+    return OC_OK;
+}
+
 oc_status train_link_gather(train_link *l, const char *what, float *all, size_t count, int64_t timeout_ns)
 {
     const int64_t start = guarded(l, "the gather", what, timeout_ns);
-    return link_settle(l, oc_link_gather(l->link, all, count), what, start, timeout_ns);
+    OC_TRY(link_started(l, oc_link_gather(l->link, all, count), what, start, timeout_ns));
+    return OC_OK;
 }
 
 oc_status train_link_sum(train_link *l, const char *what, float *data, size_t count, int64_t timeout_ns)
 {
     const int64_t start = guarded(l, "the sum", what, timeout_ns);
-    return link_settle(l, oc_link_sum(l->link, data, count), what, start, timeout_ns);
+    OC_TRY(link_started(l, oc_link_sum(l->link, data, count), what, start, timeout_ns));
+    return OC_OK;
+}
+
+oc_status train_link_await(train_link *l, const char *what, int64_t timeout_ns)
+{
+    const int64_t start = guarded(l, "the end of a move", what, timeout_ns);
+    return link_settle(l, OC_OK, what, OC_LINK_DONE, start, timeout_ns);
+}
+
+int64_t train_link_starts(const train_link *l)
+{
+    return l ? l->starts : 0;
 }
 
 bool train_link_broken(const train_link *l)
@@ -116,7 +140,7 @@ static oc_status link_join(train_link *l, oc_backend *b, int64_t timeout_ns)
     train_guard(l->comm->name, "the beginning of NCCL", train_guard_seconds(timeout_ns)); /* a comm may use it too */
     const int64_t start = oc_clock_monotonic_ns();
     const oc_status status = oc_link_open(&l->link, b, &seat);
-    return link_settle(l, status, "communicator", start, timeout_ns);
+    return link_settle(l, status, "communicator", OC_LINK_DONE, start, timeout_ns);
 }
 
 oc_status train_link_open(train_link **out, oc_comm *comm, oc_backend *b, int64_t timeout_ns)

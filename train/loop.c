@@ -61,6 +61,8 @@ static oc_status start_log(train_job *j)
     char rows[64];
     if (line && *train_engine_rows_text(j->engine, rows, sizeof rows))
         json_object_set_new(line, "rows", json_string(rows));
+    if (line && train_engine_buckets(j->engine) > 0)
+        json_object_set_new(line, "buckets", json_integer(train_engine_buckets(j->engine)));
     OC_TRY(line_add(j, line, -1));
     return OC_OK;
 }
@@ -75,9 +77,11 @@ static oc_status interval_log(train_job *j)
                       c->interval_norm / (double)c->interval_steps, "rate",
                       train_rate(&j->plan->o, c->step - 1, j->plan->steps_total), "skipped", (json_int_t)c->skipped);
         OC_TRY(line_add(j, line, rate_of_windows(c)));
-        oc_log(OC_LOG_DEBUG, "train: step %lld: %lld windows here; %.3f s for others, %.3f s for their bytes",
-               (long long)c->step, (long long)j->rank_windows[j->comm->rank], (double)j->comm->wait_ns * 1e-9,
-               (double)j->comm->move_ns * 1e-9);
+        oc_log(
+            OC_LOG_DEBUG,
+            "train: step %lld: %lld windows here; %.3f s for others, %.3f s for their bytes; %lld moves between GPUs",
+            (long long)c->step, (long long)j->rank_windows[j->comm->rank], (double)j->comm->wait_ns * 1e-9,
+            (double)j->comm->move_ns * 1e-9, (long long)train_engine_moves(j->engine));
     }
     c->interval_steps = 0;
     c->interval_loss = c->interval_weight = c->interval_norm = 0;

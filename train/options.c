@@ -48,6 +48,7 @@ static void train_read(train_options *o, const oc_config *c)
     o->skip_max = oc_config_int(c, "train.skip_max");
     o->log_every = oc_config_int(c, "train.log_every");
     o->device_rows_mb = oc_config_real(c, "train.device_rows_mb");
+    o->bucket_mb = oc_config_real(c, "train.bucket_mb");
     o->read_every = oc_config_int(c, "train.read_every");
     o->pause_after = oc_config_int(c, "train.pause_after");
     o->rate = oc_config_real(c, "train.rate");

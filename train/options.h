@@ -19,6 +19,7 @@ typedef struct train_options {
     int64_t epochs, stride, windows_per_epoch, patience, valid_every, valid_windows, skip_max, log_every, pause_after;
     int64_t read_every;
     double device_rows_mb; /* 0: as many as fit */
+    double bucket_mb;
     double rate, warmup_share, rate_floor, weight_decay, clip_norm, label_smoothing, average, checkpoint_seconds;
     int64_t comm_timeout_ns, comm_start_timeout_ns;
     bool balanced;

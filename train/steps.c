@@ -124,11 +124,6 @@ static oc_status upload(train_engine *e, const void *to, const void *from, size_
     return OC_OK;
 }
 
-static oc_tensor sums_of(float *data, int rows, size_t width)
-{
-    return oc_tensor_make(data, OC_DTYPE_F32, rows, (int64_t)width, 1, 1);
-}
-
 /* The whole gradient is there: its norm, what becomes of the step, and the step. */
 static oc_status step_finish(train_engine *e, const train_weights *w)
 {
@@ -178,8 +173,8 @@ static oc_status shards_enqueue(train_engine *e)
         return OC_OK;
     }
     for (int i = 0; i < e->shards_all; i++) OC_TRY(shard_enqueue(e, i, e->partials + (size_t)i * total));
-    OC_TRY(
-        oc_backend_ops(b)->tree_sum(b, sums_of(e->partials, e->shards_all, total), train_vector(e->gradient, total)));
+    OC_TRY(oc_backend_ops(b)->tree_sum(b, train_sums_of(e->partials, e->shards_all, total),
+                                       train_vector(e->gradient, total)));
     return OC_OK;
 }
 
@@ -236,11 +231,13 @@ static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
     size_t first, last, total = e->p->parameters.total;
     float *gradient = e->partials + (size_t)(shard - e->shard_first) * total;
     const train_block *from = &e->blocks[e->running];
+    const bool sets_out = e->link && shard == e->shard_first + e->shards - 1; /* the others are there already */
     oc_team_split((size_t)e->count, shard, e->shards_all, &first, &last);
     e->losses[shard] = (train_shard_loss){0};
     if (first == last) { /* the last batch of an epoch may leave shards without a window */
         OC_TRY(oc_backend_ops(oc_graph_backend(graph))
                    ->fill(oc_graph_backend(graph), 0.0f, train_vector(gradient, total)));
+        if (sets_out) OC_TRY(train_buckets_final(e, 0));
         OC_TRY(oc_backend_wait(oc_graph_backend(graph)));
         return OC_OK;
     }
@@ -249,7 +246,8 @@ static oc_status shard_run(train_engine *e, int shard, oc_graph *graph)
                                   .target = from->targets + first * (size_t)e->p->o.shape.horizons,
                                   .count = (int)(last - first),
                                   .step = (uint64_t)e->step,
-                                  .sample_first = first};
+                                  .sample_first = first,
+                                  .watch = sets_out ? &e->watch : NULL};
     double *loss = &e->losses[shard].loss, *weight = &e->losses[shard].weight;
     if (e->apart) {
         loss = &e->at.state->loss_sum;
@@ -272,7 +270,7 @@ static void shards_work(void *context, int index, int workers)
     }
 }
 
-/* Sum of the shards' gradients in a fixed tree; loss and weight in shard order. */
+/* Sum of the shards' gradients in a fixed tree. */
 static oc_status gradient_sum(train_engine *e)
 {
     oc_backend *b = train_backend(e);
@@ -280,13 +278,18 @@ static oc_status gradient_sum(train_engine *e)
     size_t total = e->p->parameters.total;
     bool single = e->comm->ranks == 1;
     float *own = single ? e->gradient : e->sums + (e->tree ? (size_t)e->comm->rank * total : 0);
+    OC_TRY(ops->tree_sum(b, train_sums_of(e->partials, e->shards, total), train_vector(own, total)));
+    if (single) return OC_OK;
+    OC_TRY(oc_backend_wait(b));
+    OC_TRY(train_ranks_exchange(e));
+    OC_TRY(ops->tree_sum(b, train_sums_of(e->sums, (int)train_sums_count(e), total), train_vector(e->gradient, total)));
+    return OC_OK;
+}
+
+/* In shard order. */
+static oc_status losses_sum(train_engine *e)
+{
     train_shard_loss sum = {0};
-    OC_TRY(ops->tree_sum(b, sums_of(e->partials, e->shards, total), train_vector(own, total)));
-    if (!single) {
-        OC_TRY(oc_backend_wait(b));
-        OC_TRY(train_ranks_exchange(e));
-        OC_TRY(ops->tree_sum(b, sums_of(e->sums, (int)train_sums_count(e), total), train_vector(e->gradient, total)));
-    }
     for (int i = 0; i < e->shards_all; i++) {
         sum.loss += e->losses[i].loss;
         sum.weight += e->losses[i].weight;
@@ -300,7 +303,8 @@ static oc_status step_shards(train_engine *e, const train_weights *w)
 {
     OC_TRY(oc_graph_pack(e->workers[0].graph, e->flat, e->packed));
     OC_TRY(train_team_run(e, shards_work));
-    OC_TRY(gradient_sum(e));
+    OC_TRY(e->link ? train_buckets_sum(e) : gradient_sum(e));
+    OC_TRY(losses_sum(e));
     OC_TRY(step_finish(e, w));
     return OC_OK;
 }

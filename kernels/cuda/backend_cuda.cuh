@@ -23,8 +23,9 @@ typedef struct oc_cuda_fault {
     unsigned code, place;
 } oc_cuda_fault;
 
-static constexpr int OC_CUDA_PARTS = 1024; /* of a sum in two passes */
-static constexpr int OC_CUDA_LANES = 1 + OC_LAYERS_MAX;
+static constexpr int OC_CUDA_PARTS = 1024;                  /* of a sum in two passes */
+static constexpr int OC_CUDA_LANE_LINK = 1 + OC_LAYERS_MAX; /* link_nccl.cu alone */
+static constexpr int OC_CUDA_LANES = OC_CUDA_LANE_LINK + 1;
 
 typedef struct oc_cuda_lt oc_cuda_lt;   /* product_lt.cu */
 typedef struct oc_cuda_dnn oc_cuda_dnn; /* cudnn.cu */

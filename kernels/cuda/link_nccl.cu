@@ -1,7 +1,8 @@
 /* link_nccl.cu - kernels/link.h by NCCL: one communicator a rank, made so that none of its calls blocks by contract;
- * the library comes by dlopen ("libnccl.so.2", or OUTCRY_NCCL), once a process. States: starting -> ready -> working ->
- * ready -> ...; a poll moves it on. It ends by an abort, always: that waits for nobody. Traffic: gather
- * moves R - 1 vectors to each rank, sum about two. Not run on a GPU: the state machine runs against a double
+ * the library comes by dlopen ("libnccl.so.2", or OUTCRY_NCCL), once a process. States: starting -> ready -> given ->
+ * running (-> given -> running ...) -> ready -> ...; a poll moves it on. Vectors move on a lane of their own, so that
+ * the backend's work goes on beside. It ends by an abort, always: that waits for nobody. Traffic: gather moves R - 1
+ * vectors to each rank, sum about two. Not run on a GPU: the state machine runs against a double
  * (tests/emulation/fake_nccl.c). */
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static OC_MUST calls_find(nccl_calls *nccl)
 }
 
 /* ---------------------------------------------------------------- a link */
-typedef enum { STARTING, READY, WORKING, BROKEN } link_phase;
+typedef enum { STARTING, READY, GIVEN, RUNNING, BROKEN } link_phase; /* given: NCCL may not have enqueued it yet */
 typedef struct nccl_link {
     nccl_calls nccl;
     oc_nccl_comm *comm;
@@ -101,10 +102,11 @@ static oc_status link_open(oc_link *l, const oc_link_seat *seat)
 static oc_status link_start(oc_link *l, oc_link_work work, float *data, size_t count)
 {
     nccl_link *n = state_of(l);
-    void *stream = (void *)oc_cuda_of(l->b)->stream;
+    void *stream = (void *)oc_cuda_of(l->b)->lanes[OC_CUDA_LANE_LINK];
     oc_nccl_result result = OC_NCCL_SUCCESS;
-    assert(n->phase == READY);
-    n->phase = WORKING;
+    assert(n->phase == READY || n->phase == RUNNING);
+    OC_TRY(oc_cuda_after(l->b, OC_CUDA_LANE_LINK, 0));
+    n->phase = GIVEN;
     if (work == OC_LINK_GATHER) {
         n->call = "ncclAllGather";
         result = n->nccl.ncclAllGather(data + (size_t)l->rank * count, data, count, OC_NCCL_FLOAT, n->comm, stream);
@@ -116,23 +118,25 @@ static oc_status link_start(oc_link *l, oc_link_work work, float *data, size_t c
     return OC_OK;
 }
 
-static oc_status link_poll(oc_link *l, bool *done)
+static oc_status link_poll(oc_link *l, oc_link_state *out)
 {
     nccl_link *n = state_of(l);
     oc_nccl_result state = OC_NCCL_SUCCESS;
-    *done = false;
+    *out = OC_LINK_STARTS;
     if (n->phase == BROKEN) return OC_FAIL(OC_EFAILED, "NCCL: %s failed before", n->call);
     OC_TRY(outcome(n, n->nccl.ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError"));
     OC_TRY(outcome(n, state, n->call));
     if (state == OC_NCCL_IN_PROGRESS) return OC_OK;
-    if (n->phase == WORKING) {
-        const cudaError_t error = cudaStreamQuery(oc_cuda_of(l->b)->stream);
+    if (n->phase == GIVEN) n->phase = RUNNING;
+    if (n->phase == RUNNING) {
+        const cudaError_t error = cudaStreamQuery(oc_cuda_of(l->b)->lanes[OC_CUDA_LANE_LINK]);
+        *out = OC_LINK_RUNS;
         if (error == cudaErrorNotReady) return OC_OK;
         if (error != cudaSuccess) n->phase = BROKEN;
         OC_TRY(oc_cuda_result(l->b, error, n->call));
     }
     n->phase = READY;
-    *done = true;
+    *out = OC_LINK_DONE;
     return OC_OK;
 }
 

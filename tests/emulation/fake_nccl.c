@@ -1,12 +1,14 @@
 /* fake_nccl.c - a double of NCCL with its binary interface (kernels/cuda/nccl_api.h), loaded in its place by
  * OUTCRY_NCCL: moves the emulated device's memory between processes through a file that all map, named by the unique
- * id. It is strict where NCCL forgives (a call while another is under way, other counts on other ranks) and as silent
- * as NCCL at its worst: the death of a rank is noticed by nobody, what waits for it waits for ever.
+ * id. A call is taken when asked for the second time; its data move later, in order, whenever NCCL or the stream is
+ * asked. It is strict where NCCL forgives (a call before the last was taken, other counts on other ranks, a stream that
+ * no event put behind the work of the others) and as silent as NCCL at its worst: the death of a rank is noticed by
+ * nobody, what waits for it waits for ever.
  *
  * OUTCRY_FAKE_NCCL=CALL:HOW[:N][,...] spoils the Nth (1) of a call and, but for late and fail, all after it:
  *   fail    returns a system error          late    returns half a second later
  *   never   does not return                 stuck   says "in progress" for ever
- *   broken  is accepted, and fails when asked how it went
+ *   broken  is accepted, and fails when asked how it went      hung  is taken, and never done on the device
  *   old     ncclGetVersion: says 2.13 */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,11 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "emulation/outside.h"
 #include "kernels/cuda/nccl_api.h"
 
 #define SHOWN __attribute__((visibility("default")))
 
-enum { RANKS_MAX = 64, CHUNK_FLOATS = 1 << 14 };
+enum { RANKS_MAX = 64, CHUNK_FLOATS = 1 << 14, OPS_MAX = 64 };
 
 typedef struct seat {
     _Atomic uint64_t posted, taken; /* chunks */
@@ -39,19 +42,32 @@ typedef struct table {
     seat seats[RANKS_MAX];
 } table;
 
-typedef enum { NOTHING, JOIN, GATHER, SUM } work;
+typedef enum { GATHER, SUM } work;
+
+typedef struct op {
+    work work;
+    const float *send;
+    float *receive;
+    size_t count;
+    bool hung;
+} op;
 
 struct oc_nccl_comm {
     table *t;
     int rank, ranks;
-    work work;
-    const float *send;
-    float *receive;
-    size_t count, at; /* at: of the chunk under way */
-    uint64_t chunk;   /* all chunks so far */
-    bool posted, stuck, broken;
+    op ops[OPS_MAX]; /* a ring: given … done */
+    size_t given, done;
+    size_t at;      /* in the oldest that is not done: of the chunk under way */
+    uint64_t chunk; /* all chunks so far */
+    bool joined, fresh, posted, stuck, broken, wrong;
+    emulation_outside *stream;
     char path[OC_NCCL_ID_BYTES], last[160];
 };
+
+static const op *oldest(const oc_nccl_comm *c)
+{
+    return &c->ops[c->done % OPS_MAX];
+}
 
 /* --- faults --- */
 
@@ -107,15 +123,16 @@ static bool all_joined(const oc_nccl_comm *c)
 
 static size_t chunk_count(const oc_nccl_comm *c)
 {
-    return c->count - c->at < CHUNK_FLOATS ? c->count - c->at : CHUNK_FLOATS;
+    const size_t left = oldest(c)->count - c->at;
+    return left < CHUNK_FLOATS ? left : CHUNK_FLOATS;
 }
 
 static void chunk_post(oc_nccl_comm *c)
 {
     seat *own = &c->t->seats[c->rank];
-    if (chunk_count(c)) memcpy(own->chunk, c->send + c->at, chunk_count(c) * sizeof(float));
-    own->count = c->count;
-    own->work = c->work;
+    if (chunk_count(c)) memcpy(own->chunk, oldest(c)->send + c->at, chunk_count(c) * sizeof(float));
+    own->count = oldest(c)->count;
+    own->work = oldest(c)->work;
     atomic_store(&own->posted, c->chunk + 1);
     c->posted = true;
 }
@@ -123,16 +140,17 @@ static void chunk_post(oc_nccl_comm *c)
 static bool chunk_take(oc_nccl_comm *c)
 {
     const size_t n = chunk_count(c);
+    const op *o = oldest(c);
     for (int r = 0; r < c->ranks; r++) {
         const seat *s = &c->t->seats[r];
-        if (s->count != c->count || s->work != (int)c->work) {
+        if (s->count != o->count || s->work != (int)o->work) {
             snprintf(c->last, sizeof c->last, "rank %d moves %llu numbers by another call than rank %d", r,
                      (unsigned long long)s->count, c->rank);
             return false;
         }
-        if (c->work == GATHER && n) memcpy(c->receive + (size_t)r * c->count + c->at, s->chunk, n * sizeof(float));
-        for (size_t i = 0; c->work == SUM && i < n; i++)
-            c->receive[c->at + i] = r == 0 ? s->chunk[i] : c->receive[c->at + i] + s->chunk[i];
+        if (o->work == GATHER && n) memcpy(o->receive + (size_t)r * o->count + c->at, s->chunk, n * sizeof(float));
+        for (size_t i = 0; o->work == SUM && i < n; i++)
+            o->receive[c->at + i] = r == 0 ? s->chunk[i] : o->receive[c->at + i] + s->chunk[i];
     }
     atomic_store(&c->t->seats[c->rank].taken, ++c->chunk);
     c->posted = false;
@@ -140,32 +158,49 @@ static bool chunk_take(oc_nccl_comm *c)
     return true;
 }
 
-static oc_nccl_result move(oc_nccl_comm *c)
+/* True: the oldest has moved whole. */
+static bool oldest_move(oc_nccl_comm *c)
 {
-    for (;;) {
+    while (!c->wrong && !oldest(c)->hung) {
         if (!c->posted) {
-            if (!all_reached(c, c->chunk, true)) return OC_NCCL_IN_PROGRESS;
+            if (!all_reached(c, c->chunk, true)) return false;
             chunk_post(c);
         }
-        if (!all_reached(c, c->chunk + 1, false)) return OC_NCCL_IN_PROGRESS;
-        if (!chunk_take(c)) return OC_NCCL_INVALID_ARGUMENT;
-        if (c->at >= c->count) return OC_NCCL_SUCCESS;
+        if (!all_reached(c, c->chunk + 1, false)) return false;
+        c->wrong = !chunk_take(c);
+        if (!c->wrong && c->at >= oldest(c)->count) return true;
     }
+    return false;
+}
+
+/* What the device would do by itself. True: it is not done. */
+static bool work_move(void *context)
+{
+    oc_nccl_comm *c = context;
+    while (c->done < c->given && oldest_move(c)) {
+        c->done++;
+        c->at = 0;
+    }
+    return c->done < c->given;
 }
 
 static oc_nccl_result progress(oc_nccl_comm *c)
 {
-    oc_nccl_result result = OC_NCCL_SUCCESS;
     if (c->stuck) return OC_NCCL_IN_PROGRESS;
     if (c->broken) {
         snprintf(c->last, sizeof c->last, "the double was told to break");
         return OC_NCCL_REMOTE_ERROR;
     }
-    if (c->work == JOIN && !all_joined(c)) return OC_NCCL_IN_PROGRESS;
-    if (c->work == JOIN) (void)unlink(c->path); /* all have it mapped */
-    if (c->work == GATHER || c->work == SUM) result = move(c);
-    if (result != OC_NCCL_IN_PROGRESS) c->work = NOTHING;
-    return result;
+    if (!c->joined) {
+        if (!all_joined(c)) return OC_NCCL_IN_PROGRESS;
+        (void)unlink(c->path); /* all have it mapped */
+        c->joined = true;
+    }
+    (void)work_move(c);
+    if (c->wrong) return OC_NCCL_INVALID_ARGUMENT;
+    const bool fresh = c->fresh;
+    c->fresh = false;
+    return fresh ? OC_NCCL_IN_PROGRESS : OC_NCCL_SUCCESS;
 }
 
 /* --- the calls --- */
@@ -222,7 +257,6 @@ SHOWN oc_nccl_result ncclCommInitRankConfig(oc_nccl_comm **comm, int ranks, oc_n
     }
     c->rank = rank;
     c->ranks = ranks;
-    c->work = JOIN;
     c->stuck = how_ == 's';
     c->broken = how_ == 'b';
     if (!c->stuck) atomic_store(&c->t->seats[rank].joined, 1);
@@ -238,17 +272,26 @@ SHOWN oc_nccl_result ncclCommGetAsyncError(oc_nccl_comm *comm, oc_nccl_result *s
     return OC_NCCL_SUCCESS;
 }
 
-static oc_nccl_result start(oc_nccl_comm *c, work w, char how)
+static oc_nccl_result refuse(oc_nccl_comm *c, const char *why)
 {
-    if (c->work != NOTHING) {
-        snprintf(c->last, sizeof c->last, "a call while another is under way");
-        return OC_NCCL_INVALID_USAGE;
-    }
-    c->work = w;
-    c->at = 0;
-    c->posted = false;
+    snprintf(c->last, sizeof c->last, "%s", why);
+    return OC_NCCL_INVALID_USAGE;
+}
+
+static oc_nccl_result start(oc_nccl_comm *c, const op *o, oc_nccl_type type, char how, void *stream)
+{
+    if (type != OC_NCCL_FLOAT) return OC_NCCL_INVALID_ARGUMENT;
+    if (!c->joined || c->fresh) return refuse(c, "a call before the last was taken");
+    if (c->given - c->done >= OPS_MAX) return refuse(c, "too many calls at once for the double");
+    c->stream = stream;
+    if (!c->stream->behind_all(c->stream)) return refuse(c, "the stream is not behind what the others were given");
+    c->ops[c->given % OPS_MAX] = *o;
+    c->ops[c->given++ % OPS_MAX].hung = how == 'h';
+    c->fresh = true;
     c->stuck = how == 's';
     c->broken = how == 'b';
+    c->stream->busy = work_move;
+    c->stream->context = c;
     return OC_NCCL_IN_PROGRESS;
 }
 
@@ -258,11 +301,7 @@ SHOWN oc_nccl_result ncclAllGather(const void *send, void *receive, size_t count
                                    void *stream)
 {
     FAULT("ncclAllGather");
-    (void)stream;
-    comm->send = send;
-    comm->receive = receive;
-    comm->count = count;
-    return type == OC_NCCL_FLOAT ? start(comm, GATHER, how_) : OC_NCCL_INVALID_ARGUMENT;
+    return start(comm, &(op){GATHER, send, receive, count, false}, type, how_, stream);
 }
 
 SHOWN oc_nccl_result ncclAllReduce(const void *send, void *receive, size_t count, oc_nccl_type type, oc_nccl_sum sum,
@@ -271,15 +310,13 @@ SHOWN oc_nccl_result ncclAllReduce(const void *send, void *receive, size_t count
                                    oc_nccl_comm *comm, void *stream)
 {
     FAULT("ncclAllReduce");
-    (void)stream;
-    comm->send = send;
-    comm->receive = receive;
-    comm->count = count;
-    return type == OC_NCCL_FLOAT && sum == OC_NCCL_SUM ? start(comm, SUM, how_) : OC_NCCL_INVALID_ARGUMENT;
+    if (sum != OC_NCCL_SUM) return OC_NCCL_INVALID_ARGUMENT;
+    return start(comm, &(op){SUM, send, receive, count, false}, type, how_, stream);
 }
 
 static void comm_free(oc_nccl_comm *c)
 {
+    if (c->stream) c->stream->busy = NULL;
     (void)munmap(c->t, sizeof(table));
     free(c);
 }

@@ -5,6 +5,7 @@
  * (era_before): a missing event is found whatever order was drawn. Outside a capture all is done when a call returns,
  * and nothing of this is looked at. */
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,19 +35,48 @@ struct emulation_graph {
     std::vector<node> nodes;
 };
 struct emulation_stream {
+    emulation_outside outside; /* first: outside.h */
     std::shared_ptr<emulation_graph> into; /* while captured */
     bool origin;
     places last;
 };
 struct emulation_event {
+    uint64_t last_work;
     std::shared_ptr<emulation_graph> into;
     places last;
 };
 
 namespace emulation
 {
-/* ---------------------------------------------------------------- capture */
+
 static std::vector<emulation_stream *> streams;
+
+/* ---------------------------------------------------------------- work from outside (outside.h) */
+void work_count(cudaStream_t stream)
+{
+    static std::atomic<uint64_t> newest;
+    if (stream) stream->outside.last = ++newest;
+}
+
+void work_waited(cudaStream_t stream)
+{
+    if (stream) stream->outside.last = 0;
+}
+
+bool outside_busy(cudaStream_t stream)
+{
+    return stream && stream->outside.busy && stream->outside.busy(stream->outside.context);
+}
+
+static bool behind_all(const emulation_outside *stream)
+{
+    const std::lock_guard<std::recursive_mutex> hold(one_at_a_time);
+    for (const emulation_stream *s : streams)
+        if (&s->outside != stream && s->outside.last > stream->after) return false;
+    return true;
+}
+
+/* ---------------------------------------------------------------- capture */
 
 bool captured(cudaStream_t stream)
 {
@@ -216,6 +246,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
 {
     const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     *out = new emulation_stream();
+    (*out)->outside.behind_all = emulation::behind_all;
     emulation::streams.push_back(*out);
     return cudaSuccess;
 }
@@ -244,12 +275,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     event->into = stream ? stream->into : nullptr;
+    event->last_work = stream ? stream->outside.last : 0;
     event->last = event->into ? stream->last : places();
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
 {
+    if (stream) stream->outside.after = std::max(stream->outside.after, event->last_work);
     if (!event->into) return emulation::captured(stream) ? cudaErrorStreamCaptureIsolation : cudaSuccess;
     if (emulation::captured(stream) && stream->into != event->into) return cudaErrorStreamCaptureIsolation;
     stream->into = event->into;
@@ -309,6 +342,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream)
     if (emulation::captured(stream))
         return cudaErrorStreamCaptureUnsupported; /* a graph within a graph: not emulated */
     outcry_emulation_counts.replays++;
+    emulation::work_count(stream);
     return emulation::replay(*work);
 }
 

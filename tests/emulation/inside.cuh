@@ -3,6 +3,7 @@
 #define OC_TESTS_EMULATION_INSIDE_CUH
 
 #include <mutex>
+#include "emulation/outside.h"
 #include "emulation/language.cuh"
 #include "emulation/counts.h"
 #include "emulation/runtime.cuh"
@@ -68,6 +69,10 @@ cudaError_t copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind ki
 void set_now(void *to, int value, size_t bytes);
 bool pinned(const void *at, size_t bytes);
 size_t shared_permitted(const void *kernel); /* bytes of dynamic shared memory, by cudaFuncSetAttribute */
+/* Work that is not captured: given to a stream; waited for by the host; put there from outside and not done. */
+void work_count(cudaStream_t stream);
+void work_waited(cudaStream_t stream);
+bool outside_busy(cudaStream_t stream);
 /* While one is replayed: did what ran in that era end before what runs now, by the events between them? */
 bool era_before(uint32_t then);
 const char *era_name(uint32_t then);

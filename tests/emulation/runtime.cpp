@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <thread>
 #include "emulation/inside.cuh"
 
 extern "C" {
@@ -178,6 +179,7 @@ void set_now(void *to, int value, size_t bytes)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
 {
     if (bytes == 0 || emulation::capture_copy(to, from, bytes, kind, stream)) return cudaSuccess;
+    emulation::work_count(stream);
     outcry_emulation_counts.uploads += kind == cudaMemcpyHostToDevice;
     outcry_emulation_counts.upload_bytes += kind == cudaMemcpyHostToDevice ? bytes : 0;
     outcry_emulation_counts.downloads += kind == cudaMemcpyDeviceToHost;
@@ -187,6 +189,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
 {
     if (bytes == 0 || emulation::capture_set(to, value, bytes, stream)) return cudaSuccess;
+    emulation::work_count(stream);
     emulation::set_now(to, value, bytes);
     return cudaSuccess;
 }
@@ -194,14 +197,18 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     outcry_emulation_counts.waits++;
-    return emulation::captured(stream) ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+    if (emulation::captured(stream)) return cudaErrorStreamCaptureUnsupported;
+    while (emulation::outside_busy(stream)) std::this_thread::yield();
+    emulation::work_waited(stream);
+    return cudaSuccess;
 }
 
-cudaError_t cudaStreamQuery(cudaStream_t)
+cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     static long asked;
     const char *text = getenv("OUTCRY_EMULATION_BUSY");
     asked++;
+    if (emulation::outside_busy(stream)) return cudaErrorNotReady;
     return text && asked >= strtol(text, nullptr, 10) ? cudaErrorNotReady : cudaSuccess;
 }
 

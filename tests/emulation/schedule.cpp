@@ -353,6 +353,7 @@ int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*r
     if (wrong != cudaSuccess) return wrong;
     if (capture_launch(shape, packet, bytes, run)) return cudaSuccess;
     outcry_emulation_counts.launches++;
+    work_count(shape.stream);
     return run_grid(shape, packet, bytes, run);
 }
 } // namespace emulation

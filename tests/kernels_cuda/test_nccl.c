@@ -35,11 +35,12 @@ static oc_status settle(oc_link *l)
 {
     const struct timespec moment = {.tv_nsec = 50000};
     const int64_t start = oc_clock_monotonic_ns();
-    for (bool done = false; !done;) {
-        OC_TRY(oc_link_poll(l, &done));
-        if (!done && (atomic_load(&met->failed) || oc_clock_monotonic_ns() - start > BOUND_S / 2 * OC_SECOND_NS))
+    for (oc_link_state at = OC_LINK_STARTS; at != OC_LINK_DONE;) {
+        OC_TRY(oc_link_poll(l, &at));
+        if (at != OC_LINK_DONE &&
+            (atomic_load(&met->failed) || oc_clock_monotonic_ns() - start > BOUND_S / 2 * OC_SECOND_NS))
             return OC_FAIL(OC_EFAILED, "NCCL: the other rank has failed, or nothing moves");
-        if (!done) (void)nanosleep(&moment, NULL);
+        if (at != OC_LINK_DONE) (void)nanosleep(&moment, NULL);
     }
     return OC_OK;
 }
@@ -49,7 +50,7 @@ static float number(int rank, int i)
     return (float)((rank + 1) * (i * 37 % 1009));
 }
 
-/* A sum, then a gather, each behind an upload on the same stream. */
+/* A sum, then a gather, each behind an upload that nobody waited for. */
 static oc_status exchange(oc_link *l, oc_backend *b, int rank, int ranks)
 {
     const size_t bytes = COUNT * sizeof(float);

@@ -31,7 +31,7 @@ ENVIRONMENT.update(OUTCRY_CUDA_MODULE=MODULE, OUTCRY_NCCL=NCCL, OMPI_ALLOW_RUN_A
 SETS = (
     "backend=cuda window.steps=4 model.hidden=6 model.heads=2 train.batch=32 train.epochs=1 "
     "train.windows_per_epoch=180 train.valid_windows=24 train.log_every=1 train.patience=0 train.shards=8 "
-    "train.class_weights=balanced train.checkpoint_seconds=0"
+    "train.class_weights=balanced train.checkpoint_seconds=0 train.bucket_mb=0"
 ).split()
 faults = []
 
@@ -124,11 +124,29 @@ def one_hash(work):
     alone = run(command(f"{work}/alone"))
     wanted = weights("one process", [(alone.returncode, alone.stdout + alone.stderr)])
     check("one process: the cost of shards is said", "faster with train.shards: 1" in alone.stderr, alone.stderr)
-    found = weights("eight", finish(start(8, f"{work}/eight")))
+    found = weights("eight", finish(start(8, f"{work}/eight", ("train.bucket_mb=1",))))  # at once
     check("eight plain processes: the weights of one", found == wanted, f"{found} {wanted}")
-    summed = weights("allreduce", finish(start(4, f"{work}/sum", ("reduce=allreduce",))))
+    out, logs = f"{work}/sum", f"{work}/sum.logs"
+    summed = weights("allreduce", finish(start(4, out, ("reduce=allreduce", f"log.ranks={logs}"))))
     check("allreduce: weights of its own", summed not in (None, wanted), summed)
+    parts_are("allreduce", 5, out, logs)
     return wanted
+
+
+def parts_are(name, parts, out, logs):
+    """The start line tells the parts of the gradient, and rank 1 has counted as many moves in each step."""
+    told = json.loads(open(f"{out}/log.jsonl").readline()).get("buckets")
+    counted = re.findall(r"step (\d+): .* (\d+) moves between GPUs", open(f"{logs}/rank-1.log").read())
+    steps, moves = map(int, counted[-1]) if counted else (0, 0)
+    check(f"{name}: {parts} moves a step", told == parts and steps > 2 and moves == parts * steps, f"{told} {counted}")
+
+
+def in_parts(work, wanted):
+    """Parts of some modules; every module by itself is the rule of this file's jobs, see SETS."""
+    out, logs = f"{work}/parts", f"{work}/parts.logs"
+    found = weights("3 parts", finish(start(4, out, ("train.bucket_mb=0.001", f"log.ranks={logs}"))))
+    check("3 parts: the weights of one", found == wanted, f"{found} {wanted}")
+    parts_are("3 parts", 3, out, logs)
 
 
 def alive(job):
@@ -244,6 +262,7 @@ def main():
         else:
             refused(work)
             wanted = one_hash(work)
+            in_parts(work, wanted)
             harmed(work, "kill", 4, 1, 8, wanted)
             harmed(work, "stop", 8, 5, 2, wanted)
             two_rank_0s(work)

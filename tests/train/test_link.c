@@ -23,7 +23,7 @@
 #include "train/comm_store.h"
 #include "train/link.h"
 
-enum { RANKS = 2, CASES_MAX = 64, COUNT = 20011, ROUNDS = 4 };
+enum { RANKS = 2, CASES_MAX = 64, COUNT = 20011, PART = 8000, ROUNDS = 4 };
 #define WAIT_NS  (3 * OC_SECOND_NS)
 #define BOUND_NS (25 * OC_SECOND_NS) /* WAIT_NS, the roll call, the guard's grace, and a busy machine's start */
 
@@ -64,11 +64,13 @@ static const row rows[] = {
     {"ncclAllGather:late:2", 1, WELL, NULL, NULL},
     {"ncclAllGather:never:2", 1, ENDED("the gather of NCCL (gradients) has not returned")},
     {"ncclAllGather:stuck:2", 1, STILL("gradients")},
+    {"ncclAllGather:hung:2", 1, STILL("gradients")},
     {"ncclAllGather:broken:2", 1, BROKEN("ncclAllGather")},
     {"ncclAllReduce:fail", 1, FAILED("ncclAllReduce")},
     {"ncclAllReduce:late", 1, WELL, NULL, NULL},
     {"ncclAllReduce:never:2", 1, ENDED("the sum of NCCL (gradients) has not returned")},
     {"ncclAllReduce:stuck", 1, STILL("gradients")},
+    {"ncclAllReduce:hung:3", 0, STILL("gradients")},
     {"ncclAllReduce:broken", 0, BROKEN("ncclAllReduce")},
     {"ncclCommAbort:fail", 1, WELL, NULL, NULL},
     {"ncclCommAbort:late", 1, WELL, NULL, NULL},
@@ -112,24 +114,32 @@ static float number(int rank, int round, size_t i)
     return (float)(rank + 1) * (float)((i * 37 + (size_t)round * 11) % 1009);
 }
 
+static size_t place_of(const oc_comm *c, bool sum, int rank, size_t i)
+{
+    const size_t first = i / PART * PART, count = COUNT - first < PART ? COUNT - first : PART;
+    return sum ? i : first * (size_t)c->ranks + (size_t)rank * count + (i - first);
+}
+
 static oc_status round_run(train_link *l, oc_comm *c, oc_backend *b, oc_tensor all, float *host_all, int round)
 {
     const bool sum = round % 2 == 1;
-    float *own = host_all + (sum ? 0 : (size_t)c->rank * COUNT);
-    for (size_t i = 0; i < COUNT; i++) own[i] = number(c->rank, round, i);
-    OC_TRY(oc_backend_upload(b, all, host_all, sizeof(float) * COUNT * (size_t)c->ranks));
-    OC_TRY(oc_backend_wait(b));
-    if (sum)
-        OC_TRY(train_link_sum(l, "gradients", all.data, COUNT, WAIT_NS));
-    else
-        OC_TRY(train_link_gather(l, "gradients", all.data, COUNT, WAIT_NS));
+    for (size_t i = 0; i < COUNT; i++) host_all[place_of(c, sum, c->rank, i)] = number(c->rank, round, i);
+    OC_TRY(oc_backend_upload(b, all, host_all, sizeof(float) * COUNT * (size_t)c->ranks)); /* nobody waits for it */
+    for (size_t first = 0; first < COUNT; first += PART) { /* several under way: [ranks][count] of each part */
+        const size_t count = COUNT - first < PART ? COUNT - first : PART;
+        if (sum)
+            OC_TRY(train_link_sum(l, "gradients", (float *)all.data + first, count, WAIT_NS));
+        else
+            OC_TRY(train_link_gather(l, "gradients", (float *)all.data + first * (size_t)c->ranks, count, WAIT_NS));
+    }
+    OC_TRY(train_link_await(l, "gradients", WAIT_NS));
     OC_TRY(oc_backend_download(b, host_all, sizeof(float) * COUNT * (size_t)c->ranks, all));
     OC_TRY(oc_backend_wait(b));
     for (size_t i = 0; i < COUNT; i++) {
         if (sum && host_all[i] != number(0, round, i) + number(1, round, i))
             return OC_FAIL(OC_EDATA, "round %d: sum %zu is wrong", round, i);
         for (int r = 0; !sum && r < c->ranks; r++)
-            if (host_all[(size_t)r * COUNT + i] != number(r, round, i))
+            if (host_all[place_of(c, sum, r, i)] != number(r, round, i))
                 return OC_FAIL(OC_EDATA, "round %d: number %zu of rank %d is wrong", round, i, r);
     }
     return OC_OK;
