@@ -137,7 +137,13 @@ static outcome run(const drive *how)
 static void same(const outcome *a, const outcome *b)
 {
     assert_int_equal(a->total, b->total);
-    assert_memory_equal(a->results, b->results, sizeof a->results);
+    for (int i = 0; i < STEPS; i++) { /* by field: what lies between them is nobody's */
+        const train_step_result *x = &a->results[i], *y = &b->results[i];
+        assert_memory_equal(&x->loss_sum, &y->loss_sum, sizeof x->loss_sum);
+        assert_memory_equal(&x->weight_sum, &y->weight_sum, sizeof x->weight_sum);
+        assert_memory_equal(&x->norm, &y->norm, sizeof x->norm);
+        assert_int_equal(x->finite, y->finite);
+    }
     assert_memory_equal(a->weights, b->weights, a->total * sizeof *a->weights);
 }
 
