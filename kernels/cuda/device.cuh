@@ -22,10 +22,7 @@
 #define oc_grid_sync()                emulation::grid_barrier(__FILE__, __LINE__)
 #define OC_UNROLL
 #define oc_in_order() ((void)0)
-/* One of two places, and no read of the other: of a plain ?: clang reads both beforehand. */
-#define OC_EITHER(which, a, b) (*((which) ? &(a) : &(b)))
 #else
-#define OC_EITHER(which, a, b) ((which) ? (a) : (b))
 #include <cooperative_groups.h>
 #define OC_UNROLL                   _Pragma("unroll")
 #define oc_in_order()               asm volatile("" ::: "memory") /* the compiler moves no load across it */

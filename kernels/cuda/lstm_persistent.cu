@@ -52,9 +52,8 @@ template <class plan> struct scan_weights {
     }
     __device__ __forceinline__ void get(const uint4 *shared, int step, int m, uint32_t *a) const
     {
-        const bool resident = step < plan::RESIDENT;
-        const uint4 x = OC_EITHER(resident, held[resident ? step : 0][m],
-                                  shared[((step - plan::RESIDENT) * 2 + m) * plan::THREADS + threadIdx.x]);
+        const uint4 x = step < plan::RESIDENT ? held[step < plan::RESIDENT ? step : 0][m]
+                                              : shared[((step - plan::RESIDENT) * 2 + m) * plan::THREADS + threadIdx.x];
         a[0] = x.x;
         a[1] = x.y;
         a[2] = x.z;

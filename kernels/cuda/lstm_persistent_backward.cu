@@ -31,9 +31,8 @@ template <class plan> struct gradient_weights {
     }
     __device__ __forceinline__ void get(const uint4 *shared, int step, uint32_t *a) const
     {
-        const bool resident = step < plan::RESIDENT;
-        const uint4 x = OC_EITHER(resident, held[resident ? step : 0],
-                                  shared[(step - plan::RESIDENT) * plan::THREADS + threadIdx.x]);
+        const uint4 x = step < plan::RESIDENT ? held[step < plan::RESIDENT ? step : 0]
+                                              : shared[(step - plan::RESIDENT) * plan::THREADS + threadIdx.x];
         a[0] = x.x;
         a[1] = x.y;
         a[2] = x.z;
