@@ -43,8 +43,25 @@ struct alignas(16) float4 {
 struct alignas(8) uint2 {
     unsigned x, y;
 };
+/* Copied number by number: a copy of 16 bytes as a whole is a memcpy to clang, which its calls at loads and stores
+ * leave out, so that what it wrote would look unwritten. */
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
+    uint4() = default;
+    constexpr uint4(unsigned a, unsigned b, unsigned c, unsigned d) : x(a), y(b), z(c), w(d)
+    {
+    }
+    uint4(const uint4 &o) : x(o.x), y(o.y), z(o.z), w(o.w)
+    {
+    }
+    uint4 &operator=(const uint4 &o)
+    {
+        x = o.x;
+        y = o.y;
+        z = o.z;
+        w = o.w;
+        return *this;
+    }
 };
 struct alignas(16) double2 {
     double x, y;
