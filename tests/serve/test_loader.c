@@ -81,7 +81,8 @@ static void *load_run(void *argument)
                          OC_OK);
     while (!__atomic_load_n(&l->s->over, __ATOMIC_ACQUIRE) || l->got < l->sent) {
         const bool over = __atomic_load_n(&l->s->over, __ATOMIC_ACQUIRE);
-        for (int i = 0; i < SESSIONS && !over && l->sent - l->got < BURST * SESSIONS; i++, next += i == SESSIONS) {
+        const bool room = l->sent - l->got < BURST * SESSIONS; /* for a whole round: a row of each session, once */
+        for (int i = 0; i < SESSIONS && !over && room; i++, next += i == SESSIONS) {
             const uint64_t session = (uint64_t)(l->number * SESSIONS + i);
             oc_stamp stamp = {.sequence = next << 16 | session << 8 | OC_REQUEST_PUSH,
                               .deadline_ns = oc_clock_monotonic_ns() + 20 * OC_SECOND_NS};
@@ -274,13 +275,6 @@ static void pinned(void **state)
 
 int main(void)
 {
-#ifdef __clang__ /* open: serve/README.md */
-    if (getenv("OUTCRY_CLANG_LOADER") == NULL) {
-        printf(
-            "skipped: built by clang a client's check fails at times, not explained; OUTCRY_CLANG_LOADER=1 shows it\n");
-        return 77;
-    }
-#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped, setup, teardown),
