@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 #include "serve/client/ring.h"
 
 enum { YIELDS = 64, NAP_NS = 10000000, UNIVERSE_MAX = 256 };
+#define INPUT_OWN INT64_MIN /* input_ns of a request of this file's own */
 
 struct oc_client {
     int socket;
@@ -26,6 +29,7 @@ struct oc_client {
     oc_wire_bell *bell;
     uint64_t region_bytes;
     oc_ring requests, replies;
+    int64_t asked_ns, awaited_ns; /* deadlines of openings, each its own: of the last one; that is waited for, or 0 */
     oc_client_model model;
     char address[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -66,6 +70,13 @@ static bool ring_bytes_good(uint64_t bytes)
     return bytes >= 4096 && bytes <= UINT64_C(1) << 32 && (bytes & (bytes - 1)) == 0;
 }
 
+/* Memory that shrinks under a mapping ends the process that reads it. */
+static bool sealed(int fd)
+{
+    const int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
 static OC_MUST region_map(oc_client *c, const oc_wire_hello *hello, const int fds[2])
 {
     struct stat region, bell;
@@ -78,6 +89,9 @@ static OC_MUST region_map(oc_client *c, const oc_wire_hello *hello, const int fd
           hello->region_bytes == OC_WIRE_REGION_OFFSET + hello->request_bytes + hello->reply_bytes &&
           (uint64_t)region.st_size == hello->region_bytes && (uint64_t)bell.st_size >= sizeof *c->bell))
         return OC_FAIL(OC_EFAILED, "%s: the server's hello contradicts the memory that it hands out", c->address);
+    if (!sealed(fds[0]) || !sealed(fds[1]))
+        return OC_FAIL(OC_EFAILED, "%s: the memory that is handed out there is not sealed: no Outcry server",
+                       c->address);
     void *at = mmap(NULL, hello->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
     if (at == MAP_FAILED) return OC_FAIL(OC_EFAILED, "%s: mmap: %s", c->address, strerror(errno));
     c->region = at;
@@ -105,10 +119,64 @@ static void model_fill(oc_client_model *m, const oc_wire_hello *hello)
     m->schema_high = hello->schema_high;
 }
 
+static int64_t end_of(int64_t timeout_ns)
+{
+    const int64_t most = INT64_MAX / 4; /* so that nothing overflows */
+    return oc_clock_monotonic_ns() + (timeout_ns < most ? timeout_ns : most);
+}
+
+/* 0: the time is over. */
+static int64_t left_ns(int64_t end_ns)
+{
+    const int64_t now = oc_clock_monotonic_ns();
+    return end_ns > now ? end_ns - now : 0;
+}
+
+/* Where the server's queue of connections is full, connect(2) itself waits, at most as long as a send may. */
+static OC_MUST socket_connect(oc_client *c, const struct sockaddr_un *name, int64_t end_ns)
+{
+    for (;;) {
+        const int64_t left = left_ns(end_ns), us = left / 1000 + 1; /* 0 would be for ever */
+        const struct timeval most = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+        if (setsockopt(c->socket, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most) != 0)
+            return OC_FAIL(OC_EFAILED, "%s: a socket's time-out: %s", c->address, strerror(errno));
+        if (connect(c->socket, (const struct sockaddr *)name, sizeof *name) == 0) return OC_OK;
+        if (errno == EINTR && left > 0) continue;
+        const bool again = errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN || errno == EINTR;
+        return OC_FAIL(again ? OC_EAGAIN : OC_EFAILED, "%s: %s", c->address,
+                       errno == EAGAIN ? "the server takes no connection in time" : strerror(errno));
+    }
+}
+
+/* Anyone may listen in a folder like /tmp. systemd, which may hold the socket for the server, is root. */
+static OC_MUST peer_check(const oc_client *c)
+{
+    struct ucred peer;
+    socklen_t bytes = sizeof peer;
+    if (getsockopt(c->socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0)
+        return OC_FAIL(OC_EFAILED, "%s: who listens there: %s", c->address, strerror(errno));
+    if (peer.uid != geteuid() && peer.uid != 0)
+        return OC_FAIL(OC_EFAILED, "%s: user %u listens there, and this process is of user %u: not its server",
+                       c->address, (unsigned)peer.uid, (unsigned)geteuid());
+    return OC_OK;
+}
+
+static OC_MUST hello_await(oc_client *c, int64_t end_ns)
+{
+    struct pollfd ready = {.fd = c->socket, .events = POLLIN};
+    int found;
+    do {
+        const int64_t ms = (left_ns(end_ns) + 999999) / 1000000;
+        found = poll(&ready, 1, ms < INT32_MAX ? (int)ms : INT32_MAX);
+    } while (found < 0 && errno == EINTR && left_ns(end_ns) > 0);
+    return found == 1 ? OC_OK : OC_FAIL(OC_EAGAIN, "%s: no hello in time", c->address);
+}
+
 static OC_MUST client_connect(oc_client *c, const char *address, int64_t timeout_ns)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     const size_t length = strncmp(address, "unix:", 5) == 0 ? strlen(address + 5) : 0;
+    const int64_t end_ns = end_of(timeout_ns);
     if (!(length >= 1 && length < sizeof name.sun_path))
         return OC_FAIL(OC_EUSAGE, "the server's address is \"%.200s\", not unix:PATH with a path below %zu bytes",
                        address, sizeof name.sun_path);
@@ -116,12 +184,9 @@ static OC_MUST client_connect(oc_client *c, const char *address, int64_t timeout
     memcpy(c->address, address + 5, length + 1);
     c->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (c->socket < 0) return OC_FAIL(OC_EFAILED, "socket: %s", strerror(errno));
-    if (connect(c->socket, (const struct sockaddr *)&name, sizeof name) != 0)
-        return OC_FAIL(errno == ENOENT || errno == ECONNREFUSED ? OC_EAGAIN : OC_EFAILED, "%s: %s", c->address,
-                       strerror(errno));
-    struct pollfd ready = {.fd = c->socket, .events = POLLIN};
-    if (poll(&ready, 1, (int)(timeout_ns / 1000000)) != 1)
-        return OC_FAIL(OC_EAGAIN, "%s: no hello in time", c->address);
+    OC_TRY(socket_connect(c, &name, end_ns));
+    OC_TRY(peer_check(c));
+    OC_TRY(hello_await(c, end_ns));
     oc_wire_hello hello;
     int fds[2];
     oc_status status = hello_receive(c, &hello, fds);
@@ -162,24 +227,25 @@ const oc_client_model *oc_client_describe(const oc_client *c)
     return &c->model;
 }
 
+static oc_ring_state request_put(oc_client *c, oc_wire_request *request, const void *payload, size_t bytes)
+{
+    request->bytes = (uint32_t)oc_ring_record_bytes(bytes);
+    request->count = (uint32_t)bytes;
+    request->sent_ns = oc_clock_monotonic_ns();
+    const oc_ring_state put = oc_ring_put(&c->requests, request, sizeof *request, payload, bytes);
+    if (put == OC_RING_DONE) (void)oc_ring_wake(&c->bell->asleep);
+    return put;
+}
+
 static OC_MUST send_request(oc_client *c, oc_wire_request *request, const void *payload, size_t bytes)
 {
     if (!(oc_ring_record_bytes(bytes) <= c->requests.capacity))
         return OC_FAIL(OC_EUSAGE, "%s: a request of %zu bytes, but the server's rings hold %llu (serve.ring_kb)",
                        c->address, bytes, (unsigned long long)c->requests.capacity);
-    request->bytes = (uint32_t)oc_ring_record_bytes(bytes);
-    request->count = (uint32_t)bytes;
-    request->sent_ns = oc_clock_monotonic_ns();
-    switch (oc_ring_put(&c->requests, request, sizeof *request, payload, bytes)) {
-    case OC_RING_DONE:
-        break;
-    case OC_RING_FULL:
-        return OC_FAIL(OC_EAGAIN, "the ring of requests is full");
-    default:
-        return OC_FAIL(OC_EFAILED, "%s: the server broke the ring's protocol", c->address);
-    }
-    (void)oc_ring_wake(&c->bell->asleep);
-    return OC_OK;
+    const oc_ring_state put = request_put(c, request, payload, bytes);
+    if (put == OC_RING_DONE) return OC_OK;
+    if (put == OC_RING_FULL) return OC_FAIL(OC_EAGAIN, "the ring of requests is full");
+    return OC_FAIL(OC_EFAILED, "%s: the server broke the ring's protocol", c->address);
 }
 
 oc_status oc_client_window(oc_client *c, uint32_t session, oc_stamp stamp, const float *rows_raw, size_t rows)
@@ -222,20 +288,41 @@ oc_status oc_client_history(oc_client *c, uint32_t session, oc_stamp stamp, cons
                         (rows - skipped) * c->model.inputs * sizeof *rows_raw);
 }
 
+/* A session or stream that was opened for nobody ends; false: its closing does not fit into the ring now. */
+static bool opened_end(oc_client *c, const oc_wire_reply *opened)
+{
+    oc_wire_request request = {.kind = opened->kind == OC_REQUEST_OPEN ? OC_REQUEST_CLOSE : OC_REQUEST_STREAM_CLOSE,
+                               .session = opened->session,
+                               .input_ns = INPUT_OWN};
+    if (opened->state != OC_REPLY_OK && opened->state != OC_REPLY_LATE) return true;
+    return request_put(c, &request, NULL, 0) != OC_RING_FULL;
+}
+
+/* The next reply that is the caller's. An opening is known by its deadline: one that nobody waits for any more, as its
+ * time was over, is undone here, and the answer to that is kept from the caller. */
+static bool reply_take(oc_client *c, oc_wire_reply *reply)
+{
+    for (;;) {
+        unsigned char *out = (unsigned char *)reply;
+        if (oc_ring_peek(&c->replies, out, sizeof *reply) != OC_RING_DONE) return false;
+        if (reply->bytes != sizeof *reply) {
+            c->replies.broken = true;
+            return false;
+        }
+        const bool opening = reply->kind == OC_REQUEST_OPEN || reply->kind == OC_REQUEST_STREAM_OPEN,
+                   closing = reply->kind == OC_REQUEST_CLOSE || reply->kind == OC_REQUEST_STREAM_CLOSE,
+                   nobodys = opening && reply->deadline_ns != c->awaited_ns;
+        if (nobodys && !opened_end(c, reply)) return false; /* it stays until there is room */
+        oc_ring_copy(&c->replies, out + OC_WIRE_LINE, sizeof *reply - OC_WIRE_LINE);
+        oc_ring_take(&c->replies, sizeof *reply);
+        if (!nobodys && !(closing && reply->input_ns == INPUT_OWN)) return true;
+    }
+}
+
 size_t oc_client_poll(oc_client *c, oc_wire_reply *replies, size_t replies_cap)
 {
     size_t n = 0;
-    while (n < replies_cap) {
-        unsigned char *out = (unsigned char *)&replies[n];
-        if (oc_ring_peek(&c->replies, out, sizeof *replies) != OC_RING_DONE) break;
-        if (replies[n].bytes != sizeof *replies) {
-            c->replies.broken = true;
-            break;
-        }
-        oc_ring_copy(&c->replies, out + OC_WIRE_LINE, sizeof *replies - OC_WIRE_LINE);
-        oc_ring_take(&c->replies, sizeof *replies);
-        n++;
-    }
+    while (n < replies_cap && reply_take(c, &replies[n])) n++;
     return n;
 }
 
@@ -276,38 +363,52 @@ static const char *const state_texts[] = {
 #undef STATE_TEXT
 };
 
-/* The reply to an OPEN or CLOSE; other replies are dropped. */
-static OC_MUST await_control(oc_client *c, uint32_t kind, int64_t timeout_ns, oc_wire_reply *reply)
+/* Other replies are dropped. */
+static OC_MUST opening_await(oc_client *c, uint32_t kind, int64_t end_ns, oc_wire_reply *reply)
 {
-    const int64_t end = oc_clock_monotonic_ns() + timeout_ns;
-    for (int64_t now = end - timeout_ns; now < end; now = oc_clock_monotonic_ns()) {
-        oc_client_wait(c, 0, end - now);
+    for (;;) {
         while (oc_client_poll(c, reply, 1) == 1) {
             if (reply->kind != kind) continue;
             if (reply->state == OC_REPLY_OK) return OC_OK;
+            if (reply->state == OC_REPLY_LATE) {
+                (void)opened_end(c, reply);
+                return OC_FAIL(OC_EAGAIN, "%s: the answer came too late", c->address);
+            }
             return OC_FAIL(reply->state == OC_REPLY_REFUSED_FULL || reply->state == OC_REPLY_REFUSED_BUDGET ? OC_EAGAIN
                                                                                                             : OC_EUSAGE,
                            "%s: %s refused: %s", c->address, kind == OC_REQUEST_OPEN ? "session" : "stream",
                            reply->state < OC_REPLY_STATE_COUNT ? state_texts[reply->state] : "unknown reason");
         }
         if (!oc_client_alive(c)) return OC_FAIL(OC_EFAILED, "%s: the server is gone", c->address);
+        if (left_ns(end_ns) == 0) return OC_FAIL(OC_EAGAIN, "%s: no answer in time", c->address);
+        oc_client_wait(c, 0, left_ns(end_ns));
     }
-    return OC_FAIL(OC_EAGAIN, "%s: no answer within %lld ms", c->address, (long long)(timeout_ns / 1000000));
+}
+
+static OC_MUST opening_ask(oc_client *c, uint32_t kind, const void *payload, size_t bytes, int64_t timeout_ns,
+                           oc_wire_reply *reply)
+{
+    const int64_t end_ns = end_of(timeout_ns);
+    c->asked_ns = end_ns > c->asked_ns ? end_ns : c->asked_ns + 1;
+    oc_wire_request request = {.kind = kind, .deadline_ns = c->asked_ns};
+    OC_TRY(send_request(c, &request, payload, bytes));
+    c->awaited_ns = c->asked_ns;
+    const oc_status status = opening_await(c, kind, end_ns, reply);
+    c->awaited_ns = 0;
+    return status;
 }
 
 oc_status oc_client_session_open(oc_client *c, const char *model, const char *symbol, uint64_t schema_low,
                                  uint64_t schema_high, int64_t period_ns, int64_t timeout_ns, uint32_t *session)
 {
     oc_wire_open open = {.schema_low = schema_low, .schema_high = schema_high, .period_ns = period_ns};
-    oc_wire_request request = {.kind = OC_REQUEST_OPEN};
     oc_wire_reply reply;
     if (strlen(model) >= sizeof open.model || strlen(symbol) >= sizeof open.symbol)
         return OC_FAIL(OC_EUSAGE, "a model's name is below %zu bytes, a symbol's below %zu", sizeof open.model,
                        sizeof open.symbol);
     memcpy(open.model, model, strlen(model));
     memcpy(open.symbol, symbol, strlen(symbol));
-    OC_TRY(send_request(c, &request, &open, sizeof open));
-    OC_TRY(await_control(c, OC_REQUEST_OPEN, timeout_ns, &reply));
+    OC_TRY(opening_ask(c, OC_REQUEST_OPEN, &open, sizeof open, timeout_ns, &reply));
     *session = reply.session;
     return OC_OK;
 }
@@ -326,15 +427,14 @@ oc_status oc_client_stream_open(oc_client *c, const char *model, const oc_wire_i
         oc_wire_stream head;
         oc_wire_instrument universe[UNIVERSE_MAX];
     } open = {.head = {.period_ns = period_ns, .instruments = instruments, .flags = begins ? OC_STREAM_BEGINS : 0}};
-    oc_wire_request request = {.kind = OC_REQUEST_STREAM_OPEN};
     oc_wire_reply reply;
     if (strlen(model) >= sizeof open.head.model || !(instruments >= 1 && instruments <= UNIVERSE_MAX))
         return OC_FAIL(OC_EUSAGE, "a model's name is below %zu bytes, and a universe has 1 to %d instruments",
                        sizeof open.head.model, UNIVERSE_MAX);
     memcpy(open.head.model, model, strlen(model));
     memcpy(open.universe, universe, instruments * sizeof *universe);
-    OC_TRY(send_request(c, &request, &open, sizeof open.head + instruments * sizeof *universe));
-    OC_TRY(await_control(c, OC_REQUEST_STREAM_OPEN, timeout_ns, &reply));
+    OC_TRY(opening_ask(c, OC_REQUEST_STREAM_OPEN, &open, sizeof open.head + instruments * sizeof *universe, timeout_ns,
+                       &reply));
     *stream =
         (oc_client_stream){.id = reply.session, .history_rows = (uint32_t)reply.sequence, .history_ns = reply.input_ns};
     return OC_OK;

@@ -24,14 +24,16 @@ typedef struct oc_stamp {
     int64_t input_ns, deadline_ns;
 } oc_stamp; /* caller's; echoed in the reply */
 
-/* address: "unix:PATH". Waits at most timeout_ns for the server's hello. OC_EAGAIN: no server there, or no room. */
+/* address: "unix:PATH". Waits at most timeout_ns for the server's hello. OC_EAGAIN: no server there, or no room.
+ * OC_EFAILED: what listens there is another user's (neither this one's nor root's), or no Outcry server. */
 OC_MUST oc_client_open(oc_client **out, const char *address, int64_t timeout_ns);
 void oc_client_close(oc_client *c); /* the server drops its sessions; outstanding replies are lost; NULL is fine */
 const oc_client_model *oc_client_describe(const oc_client *c);
 
 /* A session for pushes at least period_ns apart (the server admits as much as it can keep up with). Waits for the
  * answer; replies to other requests that come meanwhile are lost, so open sessions first. Refusals: OC_EAGAIN or
- * OC_EUSAGE with the reason in the message. schema: both words of the schema hash that the rows were computed under. */
+ * OC_EUSAGE with the reason in the message. An answer behind timeout_ns is nobody's: what it opened ends again. schema:
+ * both words of the schema hash that the rows were computed under. */
 OC_MUST oc_client_session_open(oc_client *c, const char *model, const char *symbol, uint64_t schema_low,
                                uint64_t schema_high, int64_t period_ns, int64_t timeout_ns, uint32_t *session);
 OC_MUST oc_client_session_close(oc_client *c, uint32_t session);
