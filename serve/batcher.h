@@ -126,7 +126,7 @@ typedef struct oc_batcher {
     oc_batcher_wait wait;
     int cpu;                     /* -1: any */
     int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
-    int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns;
+    int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns, failed_at_ns;
     uint64_t rounds;
     double budget;
     oc_wire_bell *bell;

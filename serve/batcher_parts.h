@@ -39,6 +39,10 @@ void oc_ticks_expire(oc_batcher *e, int64_t now_ns);
 void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_reply_state state,
                        const float *probabilities);
 void oc_batcher_failed(oc_batcher *e, const oc_pending *list, int n); /* this thread's message goes to the log */
+void oc_batcher_failure_say(oc_batcher *e);                           /* the message, at most once a second */
+/* What may be told as probabilities: each 0 or more, their sum 1. Weights that overflow for an input give NaN. */
+bool oc_batcher_probable(const oc_batcher *e, const float *answer);
+void oc_batcher_improbable_say(oc_batcher *e, int slot, const float *answer); /* at most once a second */
 
 /* batcher_sessions.c */
 oc_session *oc_session_find(oc_batcher *e, const oc_channel *c,

@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "serve/batcher_parts.h"
 
+#define SUM_OFF 1e-5f /* of f32 sums of three; an ensemble's weights add 1e-6 */
+
 /* A full ring of replies drops and counts: a client that does not read never holds the others up. */
 void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_reply_state state,
                        const float *probabilities)
@@ -42,8 +44,41 @@ void oc_batcher_answer(oc_batcher *e, const oc_pending *p, uint32_t session, oc_
     if (computed) oc_observed_times(&e->observed, reply.queue_ns, reply.service_ns, now);
 }
 
+bool oc_batcher_probable(const oc_batcher *e, const float *answer)
+{
+    for (int h = 0; h < shape_of(e)->horizons; h++) {
+        const float *p = answer + h * OC_CLASSES, sum = p[0] + p[1] + p[2];
+        if (!(p[0] >= 0 && p[1] >= 0 && p[2] >= 0 && sum >= 1 - SUM_OFF && sum <= 1 + SUM_OFF)) return false;
+    }
+    return true;
+}
+
+/* What fails goes on failing, as a device that is gone does: not a line a round. */
+static bool failure_due(oc_batcher *e)
+{
+    const int64_t now = oc_clock_monotonic_ns();
+    if (now < e->failed_at_ns) return false;
+    e->failed_at_ns = now + OC_SECOND_NS;
+    return true;
+}
+
+void oc_batcher_failure_say(oc_batcher *e)
+{
+    if (failure_due(e)) oc_log_failure(OC_LOG_ERROR);
+}
+
+void oc_batcher_improbable_say(oc_batcher *e, int slot, const float *answer)
+{
+    const oc_version *v = e->slots[slot].version;
+    if (!failure_due(e)) return;
+    oc_log(OC_LOG_ERROR,
+           "serve: model %s version %s answers %g, %g, %g, ..., which are no probabilities: replies FAILED, HOLD; "
+           "put another version live",
+           v->name, v->text, (double)answer[0], (double)answer[1], (double)answer[2]);
+}
+
 void oc_batcher_failed(oc_batcher *e, const oc_pending *list, int n)
 {
-    oc_log_failure(OC_LOG_ERROR);
+    oc_batcher_failure_say(e);
     for (int i = 0; i < n; i++) oc_batcher_answer(e, &list[i], list[i].request.session, OC_REPLY_FAILED, NULL);
 }

@@ -1,7 +1,6 @@
 /* batcher_round.c - one round: steps of pushed rows, whole windows, a row of a history, and, where nothing else is
  * pending, one advance. Rows and windows of one slot go together; where both slots answer, runs of the same slot do. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "serve/batcher_parts.h"
 
 enum { EXPIRY_ROUNDS = 256 };
@@ -10,8 +9,12 @@ void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n
 {
     const int64_t start = oc_clock_monotonic_ns();
     if (n == 0) return;
-    if (oc_slot_advance(&e->slots[slot], sessions, (size_t)n) != OC_OK) oc_log_failure(OC_LOG_ERROR);
-    for (int i = 0; i < n; i++) e->sessions[sessions[i]].due = false;
+    const bool good = oc_slot_advance(&e->slots[slot], sessions, (size_t)n) == OC_OK;
+    if (!good) oc_batcher_failure_say(e);
+    for (int i = 0; i < n; i++) {
+        e->sessions[sessions[i]].due = false;
+        if (!good) oc_session_begin_anew(e, &e->sessions[sessions[i]]); /* what its windows hold is not known */
+    }
     count(&e->stats.advances, (uint64_t)n);
     count(&e->stats.advance_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
 }
@@ -24,6 +27,15 @@ void oc_batcher_due(oc_batcher *e, oc_session *s)
     s->queued = true;
     e->due[(e->due_first + e->due_count) % e->sessions_max] = (uint32_t)(s - e->sessions);
     e->due_count++;
+}
+
+/* The state of an answer of `slot`, to a window that is full or not. */
+static oc_reply_state answer_judge(oc_batcher *e, int slot, bool full, const float *answer)
+{
+    if (!full) return OC_REPLY_HOLD_SHORT;
+    if (oc_batcher_probable(e, answer)) return OC_REPLY_OK;
+    oc_batcher_improbable_say(e, slot, answer);
+    return OC_REPLY_FAILED;
 }
 
 static void observe_push(oc_batcher *e, const oc_session *s, const float *row, const float *answer)
@@ -51,7 +63,9 @@ static void run_pushes(oc_batcher *e, int first, int n)
     for (int i = 0; i < n; i++) {
         const float *answer = e->answers + (size_t)i * output_count(e);
         oc_batcher_due(e, p[i].session);
-        oc_batcher_answer(e, &p[i], p[i].request.session, e->full[i] ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT, answer);
+        const oc_reply_state state = answer_judge(e, p->slot, e->full[i], answer);
+        e->full[i] = state == OC_REPLY_OK; /* for those who look on */
+        oc_batcher_answer(e, &p[i], p[i].request.session, state, answer);
         oc_swap_keep(e, p[i].session, rows + (size_t)i * (size_t)shape_of(e)->inputs, e->full[i] ? answer : NULL);
     }
     oc_observed_batch(&e->observed, n, oc_clock_monotonic_ns() - start);
@@ -94,12 +108,17 @@ static void answer_windows(oc_batcher *e)
             oc_batcher_failed(e, p, run);
             continue;
         }
-        for (int k = 0; k < run; k++)
-            oc_batcher_answer(e, &p[k], p[k].request.session, OC_REPLY_OK, e->answers + (size_t)k * output_count(e));
-        if (p->slot == e->live) oc_swap_sample(e, rows, e->answers);
-        for (int k = 0; k < run; k++)
-            oc_observed_window(&e->observed, rows + (size_t)k * window_cells(e),
-                               e->answers + (size_t)k * output_count(e), e->slots[p->slot].version->generation);
+        for (int k = 0; k < run; k++) {
+            const float *answer = e->answers + (size_t)k * output_count(e);
+            oc_batcher_answer(e, &p[k], p[k].request.session, answer_judge(e, p->slot, true, answer), answer);
+        }
+        if (p->slot == e->live && oc_batcher_probable(e, e->answers)) oc_swap_sample(e, rows, e->answers);
+        for (int k = 0; k < run; k++) {
+            const float *answer = e->answers + (size_t)k * output_count(e);
+            if (oc_batcher_probable(e, answer))
+                oc_observed_window(&e->observed, rows + (size_t)k * window_cells(e), answer,
+                                   e->slots[p->slot].version->generation);
+        }
     }
     oc_observed_batch(&e->observed, n, oc_clock_monotonic_ns() - start);
     count(&e->stats.batches, 1);

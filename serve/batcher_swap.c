@@ -6,7 +6,6 @@
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
-#include "base/log.h"
 #include "serve/batcher_parts.h"
 
 enum { MOVE_ROWS = 2 }; /* a round: one more than a session is given in a round, so that it gets there */
@@ -43,9 +42,10 @@ int oc_swap_slot(const oc_batcher *e, uint32_t canary)
 static void compare(oc_batcher *e, const float *given, const float *answer)
 {
     oc_batcher_stats *t = &e->stats;
-    double most = 0;
-    bool decided_other = false;
-    for (int h = 0; h < shape_of(e)->horizons; h++) {
+    const bool good = oc_batcher_probable(e, answer); /* the given one is */
+    double most = good ? 0 : 1;
+    bool decided_other = !good;
+    for (int h = 0; good && h < shape_of(e)->horizons; h++) {
         int one = 0, two = 0;
         for (int k = 0; k < OC_CLASSES; k++) {
             const double difference = fabs((double)given[h * OC_CLASSES + k] - (double)answer[h * OC_CLASSES + k]);
@@ -89,10 +89,7 @@ static bool follow(oc_batcher *e, oc_session *s)
     if (oc_slot_step(other, &session, e->kept.rows + at * (size_t)shape_of(e)->inputs, 1, e->answers, e->answers_cap,
                      e->full) != OC_OK ||
         oc_slot_advance(other, &session, 1) != OC_OK) {
-        if (start >= e->said_at_ns) { /* it is tried again: not a line a round */
-            oc_log_failure(OC_LOG_ERROR);
-            e->said_at_ns = start + OC_SECOND_NS;
-        }
+        oc_batcher_failure_say(e);
         s->follows = false;
         return false;
     }
@@ -120,7 +117,7 @@ static bool sample_follow(oc_batcher *e)
     if (oc_slot_predict(&e->slots[!e->live], e->sample.rows, 1, e->answers, e->answers_cap) == OC_OK)
         compare(e, e->sample.answer, e->answers);
     else
-        oc_log_failure(OC_LOG_ERROR);
+        oc_batcher_failure_say(e);
     count(&e->stats.follow_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
     return true;
 }

@@ -153,6 +153,30 @@ static void counted(void **state)
     }
 }
 
+/* Whatever an advance that fails left in the windows, no answer is made from it: they begin anew, and are exact again
+ * when they are full. Here it fails as it has no row to advance by. */
+static void advance_fails(void **state)
+{
+    rig *r = *state;
+    const uint32_t session = rig_session(r, 0);
+    float want[RIG_OUTPUTS];
+    for (uint64_t row = 1; row <= 4 * T; row++) {
+        const bool fails = row == 2 * T;
+        if (fails) {
+            while (oc_batcher_round(&r->batcher)) continue;
+            assert_false(r->batcher.sessions[0].due);
+            r->batcher.sessions[0].due = true;
+        }
+        push(r, 0, session, row, (uint32_t)row);
+        const oc_wire_reply reply = rig_await(r, 0);
+        const bool full = row >= 2 * T ? row >= 3 * T - 1 : row >= T;
+        assert_int_equal(reply.state, full ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT);
+        if (!full) continue;
+        rig_oracle(r, session, row, want);
+        assert_memory_equal(want, reply.probabilities, sizeof want);
+    }
+}
+
 /* What is admitted is what the numbers say, and what ends gives all of it back. */
 static void budget(void **state)
 {
@@ -186,6 +210,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(overload, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry, setup, teardown),
         cmocka_unit_test_setup_teardown(counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(advance_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(budget, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  * the model of the version that the reply names, compared bit by bit; versions differ in weights and in width. */
 #include <stdio.h>
 #include "serve/rig.h"
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -384,6 +385,71 @@ static void canary(void **state)
     assert_true(moved >= 20 && moved <= 60);
 }
 
+static oc_wire_reply window_of(stage *g, uint64_t key, uint64_t last)
+{
+    float window[T * F];
+    rig_rows(window, key, last + 1 - T, T);
+    rig_send(&g->r, 0, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = last}, window, sizeof window);
+    return rig_await(&g->r, 0);
+}
+
+static bool holds(const oc_wire_reply *reply)
+{
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 3; k++)
+            if (reply->probabilities[h][k] != (k == 2 ? 1 : 0)) return false;
+    return true;
+}
+
+/* The head's last weights and biases are finite, their sums are not. */
+static void overflow(oc_bundle *b)
+{
+    oc_parameters p;
+    oc_parameters_describe(&p, &b->shape);
+    for (size_t i = 0; i < p.count; i++)
+        for (size_t k = 0; strncmp(p.row[i].name, "head.3", 6) == 0 && k < p.row[i].count; k++)
+            b->flat[p.row[i].first + k] = FLT_MAX;
+}
+
+/* A version whose answers are NaN, as weights that overflow make them: nothing of it is told as a probability, by any
+ * way; as a shadow it differs in everything; and the version before it answers from windows that it did not touch. */
+static void no_probabilities(void **state)
+{
+    stage *g = *state;
+    const oc_batcher_stats *t = &g->r.batcher.stats;
+    const uint32_t session = rig_session(&g->r, 0);
+    float want[RIG_OUTPUTS];
+    uint64_t row = 0;
+    overflow(g->bundles[2]);
+    for (; row < 2 * T; row++) assert_int_equal(push(g, session, 0, row).model_version, 1);
+    load(g, 2);
+    order(g, 1, true, 0);
+    settle(g);
+    for (; row < 3 * T; row++) {
+        assert_int_equal(push(g, session, 0, row).state, OC_REPLY_OK);
+        settle(g);
+    }
+    assert_true(t->compared == T && t->decided_other == T && t->difference_max_ppb == 1000000000);
+    order(g, 2, false, 0);
+    settle(g);
+    for (; row < 4 * T; row++) {
+        const oc_wire_reply pushed = push(g, session, 0, row), whole = window_of(g, 0, row);
+        assert_true(pushed.model_version == 2 && pushed.state == OC_REPLY_FAILED && holds(&pushed));
+        assert_true(whole.model_version == 2 && whole.state == OC_REPLY_FAILED && holds(&whole));
+        settle(g);
+    }
+    assert_int_equal(t->replies[OC_REQUEST_PUSH][OC_REPLY_FAILED], T);
+    assert_int_equal(t->replies[OC_REQUEST_WINDOW][OC_REPLY_FAILED], T);
+    const oc_seat *seen = &g->r.batcher.observed.seats[0];
+    for (int k = 0; k < 3; k++) assert_true(isfinite(seen->answer[0][k]) && seen->generation == 1 && !seen->full);
+    order(g, 1, false, 0);
+    settle(g);
+    const oc_wire_reply back = push(g, session, 0, row);
+    wanted(g, 1, 0, row, want);
+    assert_true(back.state == OC_REPLY_OK && back.model_version == 1);
+    assert_memory_equal(want, back.probabilities, sizeof want);
+}
+
 /* A window-only client during the swap; the comparison finds an answer of the other version. */
 static void planted(void **state)
 {
@@ -417,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(shadow_of_windows, setup, teardown),
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(canary, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_probabilities, setup, teardown),
         cmocka_unit_test_setup_teardown(planted, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
