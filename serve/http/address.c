@@ -52,6 +52,19 @@ static OC_MUST address_parse(const char *text, struct sockaddr_storage *out, soc
     return OC_OK;
 }
 
+bool oc_http_host_loopback(const char *host)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes;
+    bool loopback = false;
+    char text[80];
+    const char *behind = strrchr(host, ']');
+    const bool port = strchr(behind ? behind : host, ':') != NULL;
+    if (snprintf(text, sizeof text, "%s%s", host, port ? "" : ":0") >= (int)sizeof text) return false;
+    for (char *c = text; *c; c++) *c = (char)tolower((unsigned char)*c);
+    return address_parse(text, &address, &bytes, &loopback) == OC_OK && loopback;
+}
+
 /* Everybody who reaches the machine reaches any other address. */
 static OC_MUST exposure_check(const oc_http *h)
 {

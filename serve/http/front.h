@@ -31,6 +31,8 @@
     X(OC_HTTP_FAILED, "failed", 503)                                                                                   \
     X(OC_HTTP_SLOW, "slow", 408)                                                                                       \
     X(OC_HTTP_TOKEN, "token", 401)                                                                                     \
+    X(OC_HTTP_ORIGIN, "origin", 403)                                                                                   \
+    X(OC_HTTP_ENCODING, "encoding", 415)                                                                               \
     X(OC_HTTP_CONTROL, "control", 403)
 
 typedef enum oc_http_refusal {
@@ -41,6 +43,15 @@ typedef enum oc_http_refusal {
 } oc_http_refusal;
 
 enum { OC_HTTP_CODES = 600 };
+
+typedef struct oc_http_header { /* of a request; the last one, and how many there were */
+    const char *value;
+    int count;
+} oc_http_header;
+
+typedef struct oc_http_sender { /* what a request says of who sends it */
+    oc_http_header host, origin, authorization;
+} oc_http_sender;
 
 typedef struct oc_http_asker { /* a client of the rings; one user at a time */
     pthread_mutex_t lock;
@@ -117,8 +128,10 @@ enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infe
 void oc_http_refusal_count(oc_http *h, oc_http_refusal why);
 const char *oc_http_refusal_name(oc_http_refusal why);
 
-/* address.c: a listening socket on config.address; h->address says where. */
+/* address.c: a listening socket on config.address; h->address says where. Whether a Host ("localhost:8000") names a
+ * loopback address. */
 OC_MUST oc_http_listen(oc_http *h);
+bool oc_http_host_loopback(const char *host);
 bool oc_http_decimal(const char *text, uint64_t max, uint64_t *out);
 
 /* request.c: libmicrohttpd's callbacks, and the slots. */
@@ -159,8 +172,8 @@ enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slo
                                const oc_http_asked *asked); /* an answer, or the refusal that its state means */
 /* What the path and method lead to; never fails: what is refused is a route too. */
 int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const char *method);
-/* Whether who sends these Authorization headers may ask for it; `why` and `message` of the refusal where not. */
-bool oc_http_route_allowed(const oc_http *h, int route, const char *authorization, int headers, oc_http_refusal *why,
+/* Whether this sender may ask for it; `why` and `message` of the refusal where not. */
+bool oc_http_route_allowed(const oc_http *h, int route, const oc_http_sender *sender, oc_http_refusal *why,
                            const char **message);
 enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/text.h"
 #include "serve/http/front.h"
@@ -126,16 +127,31 @@ int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const
     return found;
 }
 
-bool oc_http_route_allowed(const oc_http *h, int route, const char *authorization, int headers, oc_http_refusal *why,
+/* Without a token nothing but this keeps pages of elsewhere away, which a browser on this machine runs: they reach a
+ * loopback address by a name of theirs that leads to it, or by requests that need no permission and say their origin.
+ */
+static bool sender_local(const oc_http *h, const oc_http_sender *s)
+{
+    const char *origin = s->origin.value, *host = s->host.value;
+    const char *behind = s->origin.count == 1 ? strstr(origin, "://") : NULL;
+    if (s->origin.count > 0 && !(behind && host && strcasecmp(behind + 3, host) == 0)) return false;
+    return !host || h->config.proxy || oc_http_host_loopback(host);
+}
+
+bool oc_http_route_allowed(const oc_http *h, int route, const oc_http_sender *sender, oc_http_refusal *why,
                            const char **message)
 {
     const asker_kind wanted = route < 0 ? TOKEN : routes[route].who;
     const char *token = wanted == CONTROL ? h->secrets->control : h->secrets->token;
+    if (wanted == OPEN) return true;
+    *why = OC_HTTP_ORIGIN, *message = "without serve.token_file, Host is a loopback address (127.x.x.x, localhost, "
+                                      "[::1]) and Origin, where there is one, the same";
+    if (!h->secrets->token[0] && !sender_local(h, sender)) return false;
+    if (wanted == TOKEN && !token[0]) return true;
     *why = OC_HTTP_TOKEN, *message = "Authorization: Bearer TOKEN is needed, once, with the right token";
-    if (wanted == OPEN || (wanted == TOKEN && !token[0])) return true;
     if (wanted == CONTROL && !token[0])
         *why = OC_HTTP_CONTROL, *message = "model control is off: serve.control_token_file turns it on";
-    return headers == 1 && oc_secrets_match(token, authorization);
+    return sender->authorization.count == 1 && oc_secrets_match(token, sender->authorization.value);
 }
 
 enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)

@@ -197,7 +197,7 @@ def raw(port, data, wait=2.0):
 
 def malformed(port, about):
     post = f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\n".encode()
-    host, split = b"Host: x\r\n", b"Content-Length: 2\r\nInference-Header-Content-Length: "
+    host, split = b"Host: localhost\r\n", b"Content-Length: 2\r\nInference-Header-Content-Length: "
     for what, data, wanted in (
             ("both lengths", post + host + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", "400"),
             ("two lengths", post + host + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "400"),
@@ -234,9 +234,10 @@ def counted(port, about):
         return json.dumps({"inputs": [{**tensor, **changes}], **parameters}).encode()
 
     def framed(text, more=b"", length=None):
-        return (f"POST /v2/models/{name}/infer HTTP/1.1\r\nHost: x\r\n".encode() + more
+        return (f"POST /v2/models/{name}/infer HTTP/1.1\r\nHost: localhost\r\n".encode() + more
                 + b"Content-Length: %d\r\n\r\n" % (len(text) if length is None else length) + text)
 
+    post, host = f"POST /v2/models/{name}/infer HTTP/1.1\r\n".encode(), b"Host: localhost\r\n"
     for what, data, status, word, reason in (
             ("wrong shape", framed(body(shape=[1, shape[1] + 1, shape[2]])), 400, "shape", "request"),
             ("wrong rank", framed(body(shape=shape[1:])), 400, "shape", "request"),
@@ -250,11 +251,27 @@ def counted(port, about):
              "request"),
             ("oversized body", framed(b"", length=1 << 30), 413, "serve.http_body_kb", "size"),
             ("both lengths", framed(b"{}", b"Transfer-Encoding: chunked\r\n"), 400, "at most one", "framing"),
+            ("a folded length", post + host + b"Content-Length:\r\n 2\r\n\r\n{}", 400, "second line", "framing"),
+            ("a folded name", post + b"Hos: localhost\r\n t\r\nContent-Length: 2\r\n\r\n{}", 400, "second line",
+             "framing"),
+            ("a line in a value", post + host + b"X: a\rContent-Length: 2\r\n\r\n{}", 400, "character", "framing"),
+            *[(b"coding " + coding, post + host + b"Transfer-Encoding: " + coding + b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+               400, "chunked", "framing") for coding in (b"gzip", b"gzip, chunked", b"identity", b"xchunked", b"")],
+            ("chunks of 1.0", post.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
+             "chunked", "framing"),
+            ("two hosts of 1.0", post.replace(b"1.1", b"1.0") + host + host + b"\r\n", 400, "Host", "framing"),
+            ("compressed", framed(body(), b"Content-Encoding: gzip\r\n"), 415, "Content-Encoding", "encoding"),
+            *[(f"Host {other}", framed(body()).replace(b"localhost", other.encode(), 1), 403, "loopback", "origin")
+              for other in ("evil.example", "localhost.evil.example:8000", "10.0.0.1:8000", "x", "[::2]:80", "",
+                            "127.0.0.1.evil", "a" * 300)],
+            *[(f"Origin {other}", framed(body(), b"Origin: %s\r\n" % other.encode()), 403, "Origin", "origin")
+              for other in ("http://evil.example", "null", "http://localhost:1", "localhost", "http://localhost.evil")],
+            ("page of elsewhere", b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "loopback", "origin"),
             ("deep JSON", framed(b'{"inputs":' + b"[" * 60000), 400, "", "request"),
             ("deep and closed", framed(b'{"a":' * 3000 + b"0" + b"}" * 3000), 400, "", "request"),
             ("batch", framed(body(shape=[1 << 40, *shape[1:]])), 400, "batch", "request"),
-            ("path", b"GET /v2/models/none HTTP/1.1\r\nHost: x\r\n\r\n", 404, "no such path", "path"),
-            ("method", b"PUT /v2 HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method", "method")):
+            ("path", b"GET /v2/models/none HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such path", "path"),
+            ("method", b"PUT /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "method", "method")):
         label = 'reason="%s"' % reason
         before = metrics(get(port, "/metrics")[1])["outcry_http_refusals_total", label]
         with socket.create_connection(("127.0.0.1", port), 5) as s:
@@ -269,6 +286,17 @@ def counted(port, about):
         assert got.startswith(b"HTTP/1.1 %d " % status) and word in said["error"], (what, got)
         after = metrics(get(port, "/metrics")[1])["outcry_http_refusals_total", label]
         assert after == before + 1, (what, before, after)
+
+
+def own(port, about):
+    """Who is on this machine is answered, by whichever name of it, and so is the page of this very address."""
+    path = f"GET /v2/models/{about['name']} HTTP/1.1\r\n".encode()
+    for lines in (b"Host: LocalHost", b"Host: 127.0.0.1:%d" % port, b"Host: [::1]:8000", b"Host: [::1]",
+                  b"Host: 127.9.9.9", b"Host: localhost:7\r\nOrigin: http://LOCALHOST:7", b"Host: localhost\r\nContent-Encoding: identity",
+                  b"Host:\tlocalhost\r\nX:", b"Host: localhost\r\nX: a\tb \xe9"):
+        assert raw(port, path + lines + b"\r\n\r\n") == "200", lines
+    assert raw(port, path.replace(b"1.1", b"1.0") + b"\r\n") == "200"
+    assert raw(port, b"GET /v2/health/live HTTP/1.1\r\nHost: evil.example\r\n\r\n") == "200"      # a probe's may be any
 
 
 def not_finite(port, about):
@@ -313,7 +341,7 @@ def one_peer(work, bundle):
     """More connections from one address than it may have are closed; the others, and a later one, are answered."""
     process, port = start(work, bundle, "serve.http_peer_connections=3")
     assert isinstance(port, int), port
-    ask_live = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    ask_live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     def answer(s):
         try:
@@ -344,7 +372,7 @@ def drain(process, port, about):
     body = ('{"inputs":[' + tensor + "]}").encode()
     with socket.create_connection(("127.0.0.1", port), 5) as s:
         s.settimeout(10)
-        s.sendall(f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\nHost: x\r\n".encode())
+        s.sendall(f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\nHost: localhost\r\n".encode())
         s.sendall(f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:20])
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
@@ -369,6 +397,7 @@ with tempfile.TemporaryDirectory() as work:
             status(at, description)
             malformed(at, description)
             counted(at, description)
+            own(at, description)
             not_finite(at, description)
             example = subprocess.run([EXAMPLE, f"unix:{work}/s.sock", "50"], capture_output=True, text=True, timeout=60)
             assert example.returncode == 0 and len(example.stdout.splitlines()) == 50, example

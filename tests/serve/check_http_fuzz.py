@@ -28,7 +28,7 @@ draw = random.Random(SEED)
 print("seed", SEED)
 started = []
 atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
-STATUS = {200, 400, 404, 405, 408, 411, 413, 414, 417, 431, 501, 503, 505}
+STATUS = {200, 400, 403, 404, 405, 408, 411, 413, 414, 415, 417, 431, 501, 503, 505}
 NASTY = [b"", b"0", b"-1", b"+1", b"1e9", b"0x10", b"18446744073709551616", b"99999999999", b" 5", b"5 ", b"5,5",
          b"\0", b"NaN", b"-Infinity", b"1e400", b"null", b"{}", b"[]", b"\"", b"\\u0000", b"\xff\xfe", b"%00", b"../x",
          b"chunked", b"gzip, chunked", b"close", b"keep-alive", b"100-continue", b"\r\n\r\n", b"\n", b"\r", b"\t", b":",
@@ -52,7 +52,7 @@ def start(work):
 
 
 def post(model, text, more=b"", raw=b""):
-    head = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n"
+    head = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n"
     return head % (model, more, len(text) + len(raw)) + text + raw
 
 
@@ -67,8 +67,9 @@ def corpus(folder):
     half = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(rows)}}], "outputs": [
         {"name": "probabilities", "parameters": {"binary_data": True}}]}).encode()
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (text[:100], text[100:])) + b"0\r\n\r\n"
-    chunked = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % name + chunks
-    gets = [b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in (
+    chunked = b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % name
+    chunked += chunks
+    gets = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in (
         b"/metrics", b"/v2", b"/v2/health/ready", b"/v2/models/" + name)]
     good = [post(name, text), post(name, half, b"Inference-Header-Content-Length: %d\r\n" % len(half), rows), chunked]
     return good + gets, open(f"{folder}/answers.f32", "rb").read()[:12 * len(about["labels"])]

@@ -44,8 +44,8 @@ def request_of(folder):
     rows = open(f"{folder}/windows.f32", "rb").read()[:4 * shape[1] * shape[2]]
     tensor = {"name": "window", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(rows)}}
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    head = (f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text) + len(rows)}\r\n"
-            f"Inference-Header-Content-Length: {len(text)}\r\n\r\n").encode()
+    head = (f"POST /v2/models/{about['name']}/infer HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Length: {len(text) + len(rows)}\r\nInference-Header-Content-Length: {len(text)}\r\n\r\n").encode()
     return head, text + rows, open(f"{folder}/answers.f32", "rb").read()[:12 * len(about["labels"])]
 
 
@@ -60,7 +60,7 @@ class Slow:
         self.socket.setblocking(False)
         self.mode, self.ended = mode, None
         self.rest = head + body if mode == 0 else body if mode == 1 else b""
-        at_once = (b"", head, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 40)[mode]
+        at_once = (b"", head, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40)[mode]
         self.socket.send(at_once)
 
     def drip(self):
