@@ -10,11 +10,24 @@
 #include "serve/client/wire.h"
 #include "serve/http/scan.h"
 
-enum { NUMBER_CHARS = 18, HEAD_BYTES = 1024 };
+enum { NUMBER_CHARS = 18, HEAD_BYTES = 2048 };
 
-static bool flag(const json_t *object, const char *name)
+static OC_MUST flag_read(const json_t *parameters, const char *name, bool *out)
 {
-    return json_is_true(json_object_get(json_object_get(object, "parameters"), name));
+    const json_t *value = json_object_get(parameters, name);
+    if (value && !json_is_boolean(value)) return OC_FAIL(OC_EDATA, "parameters.%s is not true or false", name);
+    if (value) *out = json_is_true(value);
+    return OC_OK;
+}
+
+/* What else stands there (shared memory, classification) asks for something that the answer would not be. */
+static OC_MUST tensor_parameters_check(const json_t *tensor, const char *where, const char *known)
+{
+    json_t *parameters = json_object_get(tensor, "parameters"), *value;
+    const char *name;
+    json_object_foreach(parameters, name, value) if (strcmp(name, known) != 0) return OC_FAIL(
+        OC_EDATA, "%s[0].parameters.%.60s is not offered: %s alone is", where, name, known);
+    return OC_OK;
 }
 
 /* [batch, T, F], or of a sequence [1, n, F] with n up to T. */
@@ -68,8 +81,9 @@ static OC_MUST parameters_read(oc_infer *r, const json_t *root)
     r->number = r->run_length = -1;
     r->period_ns = r->timeout_ns = 0;
     r->sequence_id[0] = r->symbol[0] = 0;
-    r->start = json_is_true(json_object_get(p, "sequence_start"));
-    r->end = json_is_true(json_object_get(p, "sequence_end"));
+    r->start = r->end = false;
+    OC_TRY(flag_read(p, "sequence_start", &r->start));
+    OC_TRY(flag_read(p, "sequence_end", &r->end));
     r->schema_given = schema != NULL;
     if (id && !text_read(id, r->sequence_id, sizeof r->sequence_id))
         return OC_FAIL(OC_EDATA, "parameters.sequence_id is not a number, or a text below %zu bytes",
@@ -91,7 +105,8 @@ static OC_MUST parameters_read(oc_infer *r, const json_t *root)
 static OC_MUST outputs_read(oc_infer *r, const json_t *root)
 {
     const json_t *outputs = json_object_get(root, "outputs");
-    r->binary = flag(root, "binary_data_output");
+    r->binary = false;
+    OC_TRY(flag_read(json_object_get(root, "parameters"), "binary_data_output", &r->binary));
     if (!outputs) return OC_OK;
     if (!json_is_array(outputs) || json_array_size(outputs) > 1)
         return OC_FAIL(OC_EDATA, "outputs is not a list of at most one");
@@ -99,9 +114,8 @@ static OC_MUST outputs_read(oc_infer *r, const json_t *root)
     const char *name = json_string_value(json_object_get(output, "name"));
     if (output && (!name || strcmp(name, "probabilities") != 0))
         return OC_FAIL(OC_EDATA, "outputs[0].name is not \"probabilities\"");
-    const json_t *binary = json_object_get(json_object_get(output, "parameters"), "binary_data");
-    if (binary) r->binary = json_is_true(binary);
-    return OC_OK;
+    OC_TRY(tensor_parameters_check(output, "outputs", "binary_data"));
+    return flag_read(json_object_get(output, "parameters"), "binary_data", &r->binary);
 }
 
 static OC_MUST binary_read(oc_infer *r, const json_t *input, const char *raw, size_t raw_bytes, size_t cells)
@@ -131,9 +145,9 @@ static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, 
     if (!json_is_object(root) || json_array_size(inputs) != 1 || !name || strcmp(name, "window") != 0)
         return OC_FAIL(OC_EDATA, "inputs is not a list of one tensor whose name is \"window\"");
     if (!type || strcmp(type, "FP32") != 0) return OC_FAIL(OC_EDATA, "inputs[0].datatype is not \"FP32\"");
-    if (id && (!json_is_string(id) || json_string_length(id) >= sizeof r->id / 2))
-        return OC_FAIL(OC_EDATA, "id is not a text below %zu bytes", sizeof r->id / 2);
-    if (id) oc_infer_escape(r->id, sizeof r->id, json_string_value(id));
+    if (id && !(json_is_string(id) && text_read(id, r->id, sizeof r->id)))
+        return OC_FAIL(OC_EDATA, "id is not a text below %zu bytes without control characters", sizeof r->id);
+    OC_TRY(tensor_parameters_check(input, "inputs", "binary_data_size"));
     OC_TRY(outputs_read(r, root));
     OC_TRY(parameters_read(r, root));
     OC_TRY(shape_read(r, model, batch_max, input));
@@ -142,7 +156,8 @@ static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, 
         return OC_FAIL(OC_ELIMIT, "a batch of %zu windows is larger than a request may be", r->batch);
     const json_t *data = json_object_get(input, "data");
     if (!data) return binary_read(r, input, p->raw, p->raw_bytes, cells);
-    if (!p->json_numbers || json_array_size(data) != 0 || p->raw_bytes != 0 || p->number_count != cells)
+    if (!p->json_numbers || !json_is_array(data) || json_array_size(data) != 0 || p->raw_bytes != 0 ||
+        p->number_count != cells)
         return OC_FAIL(OC_EDATA, "inputs[0].data holds %zu numbers; its shape needs %zu, and no bytes behind the JSON",
                        p->number_count, cells);
     return OC_OK;
@@ -185,7 +200,8 @@ void oc_infer_escape(char *out, size_t cap, const char *text)
 
 size_t oc_infer_answer_bytes(const oc_bundle *model, size_t batch_max)
 {
-    return HEAD_BYTES + 2 * OC_INFER_SEQUENCE + batch_max * (size_t)model->shape.horizons * OC_CLASSES * NUMBER_CHARS;
+    return HEAD_BYTES + 2 * (OC_INFER_ID + OC_INFER_SEQUENCE) +
+           batch_max * (size_t)model->shape.horizons * OC_CLASSES * NUMBER_CHARS;
 }
 
 static const char *const state_names[] = {
@@ -194,18 +210,28 @@ static const char *const state_names[] = {
 #undef STATE_NAME
 };
 
+/* A text that came in as JSON goes out as it was. `out` has twice its room. */
+static const char *quoted(char *out, const char *text)
+{
+    char *at = out;
+    for (; *text; *at++ = *text++)
+        if (*text == '"' || *text == '\\') *at++ = '\\';
+    *at = 0;
+    return out;
+}
+
 /* What stands before the numbers; returns its bytes. */
 static size_t head_print(const oc_infer *r, const oc_bundle *model, const oc_infer_answer *a, char *out, size_t cap)
 {
-    char sequence[2 * OC_INFER_SEQUENCE];
+    char sequence[2 * OC_INFER_SEQUENCE], id[2 * OC_INFER_ID];
     int n = snprintf(out, cap, "{\"model_name\":\"%s\",\"model_version\":\"%s\"", model->name, a->version);
-    if (r->id[0]) n += snprintf(out + n, cap - (size_t)n, ",\"id\":\"%s\"", r->id);
+    if (r->id[0]) n += snprintf(out + n, cap - (size_t)n, ",\"id\":\"%s\"", quoted(id, r->id));
     n += snprintf(out + n, cap - (size_t)n,
                   ",\"parameters\":{\"queue_ns\":%" PRId64 ",\"service_ns\":%" PRId64 ",\"state\":\"%s\"",
                   a->times.queue_ns, a->times.service_ns, state_names[a->state]);
-    oc_infer_escape(sequence, sizeof sequence, r->sequence_id);
     if (r->sequence_id[0])
-        n += snprintf(out + n, cap - (size_t)n, ",\"sequence_id\":\"%s\",\"sequence\":%" PRId64, sequence, r->number);
+        n += snprintf(out + n, cap - (size_t)n, ",\"sequence_id\":\"%s\",\"sequence\":%" PRId64,
+                      quoted(sequence, r->sequence_id), r->number);
     n += snprintf(out + n, cap - (size_t)n,
                   "},\"outputs\":[{\"name\":\"probabilities\",\"datatype\":\"FP32\",\"shape\":[%zu,%d,%d],", r->batch,
                   model->shape.horizons, OC_CLASSES);

@@ -7,7 +7,7 @@
 #include "nn/bundle.h"
 
 enum {
-    OC_INFER_ID = 128,
+    OC_INFER_ID = 256,
     OC_INFER_JSON_MAX = 65536, /* what remains of the JSON without its numbers */
     OC_INFER_SEQUENCE = 64,
     OC_INFER_SYMBOL = 32

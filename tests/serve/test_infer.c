@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/json.h"
 #include "nn/sample_bundle.h"
 #include "serve/client/wire.h"
 #include "serve/http/infer.h"
@@ -14,7 +15,9 @@ static const oc_model_shape shape = {OC_TRUNK_MLP, 2, 3, 1, 4, 0, 2}; /* windows
 enum { CELLS = 6, BATCH_MAX = 4, CAP = 64 };
 
 #define INPUT(shape, rest) "{\"inputs\":[{\"name\":\"window\",\"shape\":" shape ",\"datatype\":\"FP32\"" rest "}]}"
-#define SIX                "1,2,3.5,-4e-1,0,1e2"
+#define MORE(rest)                                                                                                     \
+    "{" rest ",\"inputs\":[{\"name\":\"window\",\"shape\":[1,2,3],\"datatype\":\"FP32\",\"data\":[" SIX "]}]}"
+#define SIX "1,2,3.5,-4e-1,0,1e2"
 static const struct {
     const char *body;
     const char *refusal;
@@ -39,6 +42,25 @@ static const struct {
     {INPUT("[1,2,3]", ",\"data\":[1,]"), "number 1", 0},
     {INPUT("[1,2,3]", ",\"data\":[" SIX "],\"data\":[" SIX "]"), "second", 0},
     {INPUT("[1,2,3]", ",\"d\\u0061ta\":[" SIX "]"), "holds 0 numbers", 0},
+    {"{\"outputs\":[{\"name\":\"probabilities\",\"data\":[" SIX
+     "]}],\"inputs\":[{\"name\":\"window\",\"shape\":[1,2,3],"
+     "\"datatype\":\"FP32\",\"data\":\"x\"}]}",
+     "holds 6 numbers", 0}, /* another tensor's numbers are not this one's */
+    {INPUT("[1,2,3]", ",\"data\":null,\"x\":[" SIX "]"), "holds 0 numbers", 0},
+    {INPUT("[1,2,3]", ",\"parameters\":{\"shared_memory_region\":\"a\"},\"data\":[" SIX "]"), "shared_memory_region",
+     0},
+    {MORE("\"outputs\":[{\"name\":\"probabilities\",\"parameters\":{\"classification\":2}}]"), "classification", 0},
+    {MORE("\"outputs\":[{\"name\":\"probabilities\",\"parameters\":{\"binary_data\":1}}]"), "binary_data", 0},
+    {MORE("\"outputs\":[{\"name\":\"probabilities\",\"parameters\":{\"binary_data\":false}}]"), NULL, 1},
+    {MORE("\"outputs\":[{\"name\":\"logits\"}]"), "probabilities", 0},
+    {MORE("\"outputs\":[{\"name\":\"probabilities\"},{\"name\":\"probabilities\"}]"), "at most one", 0},
+    {MORE("\"outputs\":[]"), NULL, 1},
+    {MORE("\"parameters\":{\"sequence_start\":1}"), "sequence_start", 0},
+    {MORE("\"parameters\":{\"sequence_end\":\"true\"}"), "sequence_end", 0},
+    {MORE("\"parameters\":{\"binary_data_output\":\"true\"}"), "binary_data_output", 0},
+    {MORE("\"parameters\":{\"priority\":0,\"timeout\":0,\"own\":{}}"), NULL, 1},
+    {MORE("\"id\":\"a\\nb\""), "id", 0},
+    {MORE("\"id\":7"), "id", 0},
     {INPUT("[1,3,2]", ",\"data\":[" SIX "]"), "shape", 0},
     {INPUT("[0,2,3]", ",\"data\":[]"), "shape", 0},
     {INPUT("[-1,2,3]", ",\"data\":[" SIX "]"), "shape", 0},
@@ -222,9 +244,37 @@ static void answers(void **state)
     assert_int_equal(oc_infer_print(&r, model, &answer, out, 100, &json_bytes), 0);
 }
 
+/* An id comes back as it was; the longest one that is taken has room. */
+static void names(void **state)
+{
+    char body[1024], id[OC_INFER_ID], out[8192];
+    float values[CAP];
+    size_t json_bytes;
+    json_t *said;
+    oc_infer r = {.values = values, .values_cap = CAP};
+    const char *const ids[] = {"a", "\xc3\xa9\xe2\x82\xac \\\"\\\\", id};
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof id; i++) id[i] = '~';
+    id[sizeof id - 1] = 0;
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        snprintf(body, sizeof body, MORE("\"id\":\"%s\",\"parameters\":{\"sequence_id\":\"%.40s\"}"), ids[i], ids[i]);
+        assert_int_equal(parse(&r, body, strlen(body), -1), OC_OK);
+        const oc_infer_answer answer = {.probabilities = values, .state = OC_REPLY_OK, .version = "7"};
+        const size_t bytes = oc_infer_print(&r, model, &answer, out, sizeof out, &json_bytes);
+        assert_int_equal(oc_json_parse(out, bytes, "answer", &said), OC_OK);
+        assert_string_equal(json_string_value(json_object_get(said, "id")), r.id);
+        assert_string_equal(json_string_value(json_object_get(json_object_get(said, "parameters"), "sequence_id")),
+                            r.sequence_id);
+        json_decref(said);
+        assert_true(strchr(ids[i], '\\') || strcmp(r.id, ids[i]) == 0);
+    }
+    snprintf(body, sizeof body, MORE("\"id\":\"%s~\""), id);
+    assert_int_not_equal(parse(&r, body, strlen(body), -1), OC_OK);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bodies), cmocka_unit_test(binary), cmocka_unit_test(bits),
-                                       cmocka_unit_test(middles), cmocka_unit_test(answers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bodies),  cmocka_unit_test(binary),  cmocka_unit_test(bits),
+                                       cmocka_unit_test(middles), cmocka_unit_test(answers), cmocka_unit_test(names)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
