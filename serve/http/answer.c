@@ -34,20 +34,32 @@ enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, 
     return done;
 }
 
-enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status, const char *type, const char *data,
-                                size_t bytes, bool last)
+static enum MHD_Result respond(oc_http *h, struct MHD_Connection *c, int status, const char *type, const char *data,
+                               size_t bytes, const char *allowed, bool last)
 {
     union {
         const char *in;
         void *out;
     } borrowed = {.in = data};
+    const struct {
+        bool wanted;
+        const char *name, *value;
+    } headers[] = {{true, MHD_HTTP_HEADER_CONTENT_TYPE, type},
+                   {status == MHD_HTTP_UNAUTHORIZED, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer"},
+                   {allowed != NULL, MHD_HTTP_HEADER_ALLOW, allowed},
+                   {last, MHD_HTTP_HEADER_CONNECTION, "close"}};
     struct MHD_Response *r = MHD_create_response_from_buffer(bytes, borrowed.out, MHD_RESPMEM_MUST_COPY);
-    if (!r) return MHD_NO;
-    bool good = MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES;
-    if (status == MHD_HTTP_UNAUTHORIZED)
-        good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer") == MHD_YES;
-    if (last) good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
+    bool good = r != NULL;
+    if (!good) return MHD_NO;
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
+        if (headers[i].wanted) good = good && MHD_add_response_header(r, headers[i].name, headers[i].value) == MHD_YES;
     return oc_http_queue(h, c, status, r, good);
+}
+
+enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status, const char *type, const char *data,
+                                size_t bytes, bool last)
+{
+    return respond(h, c, status, type, data, bytes, NULL, last);
 }
 
 enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *json)
@@ -55,23 +67,38 @@ enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *js
     return oc_http_respond(h, c, MHD_HTTP_OK, "application/json", json, strlen(json), false);
 }
 
-static enum MHD_Result refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message, bool last)
+enum MHD_Result oc_http_send_text(oc_http *h, struct MHD_Connection *c, const char *type, oc_text *text)
+{
+    const enum MHD_Result good = oc_text_finish(text, "an answer") == OC_OK
+                                     ? oc_http_respond(h, c, MHD_HTTP_OK, type, text->data, text->bytes, false)
+                                     : MHD_NO;
+    oc_text_free(text);
+    return good;
+}
+
+static enum MHD_Result refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message,
+                              const char *allowed, bool last)
 {
     char escaped[MESSAGE_BYTES], text[MESSAGE_BYTES + 100];
     oc_infer_escape(escaped, sizeof escaped, message);
     const int n = snprintf(text, sizeof text, "{\"error\":\"%s\"}", escaped);
     oc_http_refusal_count(h, why);
-    return oc_http_respond(h, c, refusals[why].status, "application/json", text, (size_t)n, last);
+    return respond(h, c, refusals[why].status, "application/json", text, (size_t)n, allowed, last);
 }
 
 enum MHD_Result oc_http_refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message)
 {
-    return refuse(h, c, why, message, false);
+    return refuse(h, c, why, message, NULL, false);
 }
 
 enum MHD_Result oc_http_refuse_last(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message)
 {
-    return refuse(h, c, why, message, true);
+    return refuse(h, c, why, message, NULL, true);
+}
+
+enum MHD_Result oc_http_refuse_method(oc_http *h, struct MHD_Connection *c, const char *allowed)
+{
+    return refuse(h, c, OC_HTTP_METHOD, "this path knows another method", allowed, false);
 }
 
 enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infer *r, const oc_http_slot *s)

@@ -72,9 +72,7 @@ enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot
     row_write(&text, h->model->name, live, true, true);
     if (h->config.repository && !ready) folder_write(h, live, &text);
     oc_text_add(&text, "]");
-    const enum MHD_Result good = oc_text_finish(&text, "an answer") == OC_OK ? oc_http_say(h, c, text.data) : MHD_NO;
-    oc_text_free(&text);
-    return good;
+    return oc_http_send_text(h, c, "application/json", &text);
 }
 
 /* ---- load ----------------------------------------------------------------------------------------------------------

@@ -63,10 +63,11 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     struct oc_http_slot *next;
     int64_t begun_ns, json_header; /* json_header: Inference-Header-Content-Length; -1: none */
     size_t body_bytes, answer_bytes, json_bytes;
-    bool refused;     /* before the body has come */
-    char version[32]; /* that the path names; "": none */
-    int route;        /* oc_http_route_find's */
-    bool loaded;      /* by __atomic: what the request waited for is done */
+    bool refused;       /* before the body has come */
+    char version[32];   /* that the path names; "": none */
+    const char *method; /* that the path knows, where the request has another */
+    int route;          /* oc_http_route_find's */
+    bool loaded;        /* by __atomic: what the request waited for is done */
     char *body, *answer;
     float *values, *probabilities;
 } oc_http_slot;
@@ -120,9 +121,11 @@ struct oc_http {
 /* answer.c: each is the end of a request. `last`: and of its connection. */
 enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status, const char *type, const char *data,
                                 size_t bytes, bool last);
+enum MHD_Result oc_http_send_text(oc_http *h, struct MHD_Connection *c, const char *type, oc_text *text); /* frees it */
 enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *json);
 enum MHD_Result oc_http_refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
 enum MHD_Result oc_http_refuse_last(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
+enum MHD_Result oc_http_refuse_method(oc_http *h, struct MHD_Connection *c, const char *allowed);
 enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, struct MHD_Response *r, bool good);
 enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infer *r, const oc_http_slot *s);
 void oc_http_refusal_count(oc_http *h, oc_http_refusal why);

@@ -25,8 +25,11 @@ static OC_MUST tensor_parameters_check(const json_t *tensor, const char *where, 
 {
     json_t *parameters = json_object_get(tensor, "parameters"), *value;
     const char *name;
-    json_object_foreach(parameters, name, value) if (strcmp(name, known) != 0) return OC_FAIL(
-        OC_EDATA, "%s[0].parameters.%.60s is not offered: %s alone is", where, name, known);
+    json_object_foreach(parameters, name, value)
+    {
+        if (strcmp(name, known) != 0)
+            return OC_FAIL(OC_EDATA, "%s[0].parameters.%.60s is not offered: %s alone is", where, name, known);
+    }
     return OC_OK;
 }
 

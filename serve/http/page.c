@@ -118,12 +118,7 @@ static enum MHD_Result explain(oc_http *h, struct MHD_Connection *c, int batcher
     if (oc_model_explain(h->explainer, h->window, h->attention, cells) != OC_OK)
         return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server could not compute");
     attention_print(h, &v, &text);
-    const enum MHD_Result good =
-        oc_text_finish(&text, "an answer") == OC_OK
-            ? oc_http_respond(h, c, MHD_HTTP_OK, "application/json", text.data, text.bytes, false)
-            : MHD_NO;
-    oc_text_free(&text);
-    return good;
+    return oc_http_send_text(h, c, "application/json", &text);
 }
 
 /* ?seat=BATCHER.SEAT, as the status names them. */

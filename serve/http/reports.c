@@ -35,23 +35,13 @@ static void own_metrics(oc_http *h, oc_text *out)
                          &h->whole);
 }
 
-/* Sends the text and frees it. */
-static enum MHD_Result text_send(oc_http *h, struct MHD_Connection *c, const char *type, oc_text *text)
-{
-    const enum MHD_Result good = oc_text_finish(text, "an answer") == OC_OK
-                                     ? oc_http_respond(h, c, MHD_HTTP_OK, type, text->data, text->bytes, false)
-                                     : MHD_NO;
-    oc_text_free(text);
-    return good;
-}
-
 enum MHD_Result oc_http_metrics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
     oc_text text = {0};
     (void)s;
     oc_server_metrics(h->server, &text);
     own_metrics(h, &text);
-    return text_send(h, c, "text/plain; version=0.0.4; charset=utf-8", &text);
+    return oc_http_send_text(h, c, "text/plain; version=0.0.4; charset=utf-8", &text);
 }
 
 enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
@@ -79,7 +69,7 @@ enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slo
         oc_text_add(&text, "%s\"%s\":%" PRIu64, i ? "," : "", oc_http_refusal_name((oc_http_refusal)i),
                     __atomic_load_n(&h->refusals[i], __ATOMIC_RELAXED));
     oc_text_add(&text, "}}}");
-    return text_send(h, c, "application/json", &text);
+    return oc_http_send_text(h, c, "application/json", &text);
 }
 
 enum MHD_Result oc_http_drift(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
@@ -87,7 +77,7 @@ enum MHD_Result oc_http_drift(oc_http *h, struct MHD_Connection *c, oc_http_slot
     oc_text text = {0};
     (void)s;
     oc_server_drift(h->server, &text);
-    return text_send(h, c, "application/json", &text);
+    return oc_http_send_text(h, c, "application/json", &text);
 }
 
 static uint64_t failures(const oc_figures *f)
@@ -122,5 +112,5 @@ enum MHD_Result oc_http_statistics(oc_http *h, struct MHD_Connection *c, oc_http
                 "},\"compute_input\":%s,\"compute_infer\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64
                 "},\"compute_output\":%s,\"cache_hit\":%s,\"cache_miss\":%s},\"batch_stats\":[]}]}",
                 f.queue.count, f.queue.ns, none, f.service.count, f.service.ns, none, none, none);
-    return text_send(h, c, "application/json", &text);
+    return oc_http_send_text(h, c, "application/json", &text);
 }

@@ -32,6 +32,14 @@ static enum MHD_Result ready(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     return oc_http_say(h, c, "{\"ready\":true}");
 }
 
+static enum MHD_Result model_ready(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
+{
+    char text[128];
+    if (__atomic_load_n(&h->draining, __ATOMIC_RELAXED)) return ready(h, c, s);
+    snprintf(text, sizeof text, "{\"name\":\"%s\",\"ready\":true}", h->model->name);
+    return oc_http_say(h, c, text);
+}
+
 /* "parameters" is ours: what pushed rows and windows are checked against. */
 static enum MHD_Result model_metadata(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
@@ -73,8 +81,8 @@ static const struct {
     {"GET", "/v2/health/ready", OPEN, ready},
     {"GET", "/v2/models/NAME", TOKEN, model_metadata},
     {"GET", "/v2/models/NAME/versions/VERSION", TOKEN, model_metadata},
-    {"GET", "/v2/models/NAME/ready", TOKEN, ready},
-    {"GET", "/v2/models/NAME/versions/VERSION/ready", TOKEN, ready},
+    {"GET", "/v2/models/NAME/ready", TOKEN, model_ready},
+    {"GET", "/v2/models/NAME/versions/VERSION/ready", TOKEN, model_ready},
     {"GET", "/v2/models/stats", TOKEN, oc_http_statistics},
     {"GET", "/v2/models/NAME/stats", TOKEN, oc_http_statistics},
     {"GET", "/v2/models/NAME/versions/VERSION/stats", TOKEN, oc_http_statistics},
@@ -119,10 +127,12 @@ const char *oc_http_route_path(int route)
 int oc_http_route_find(const oc_http *h, oc_http_slot *s, const char *url, const char *method)
 {
     int found = NO_PATH;
+    const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method; /* the library leaves the answer's body away */
     for (int i = 0; i < ROUTES; i++) {
         if (!path_matches(h, s, routes[i].path, url)) continue;
-        if (strcmp(method, routes[i].method) == 0) return i;
+        if (strcmp(wanted, routes[i].method) == 0) return i;
         found = NO_METHOD;
+        s->method = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
     }
     return found;
 }
@@ -157,6 +167,6 @@ bool oc_http_route_allowed(const oc_http *h, int route, const oc_http_sender *se
 enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
     if (s->route >= 0) return routes[s->route].run(h, c, s);
-    if (s->route == NO_METHOD) return oc_http_refuse(h, c, OC_HTTP_METHOD, "this path knows another method");
+    if (s->route == NO_METHOD) return oc_http_refuse_method(h, c, s->method);
     return oc_http_refuse(h, c, OC_HTTP_PATH, "there is no such path, model or version");
 }

@@ -118,6 +118,18 @@ def protocol(port, about):
     assert model["inputs"] == [{"name": "window", "datatype": "FP32", "shape": shape}], model
     assert model["outputs"][0]["shape"][2] == 3 and model["versions"] == [version]
     assert json.loads(get(port, "/v2")[1])["name"] == "outcry"
+    for path in (f"{at}/ready", f"{at}/versions/{version}/ready"):
+        assert json.loads(get(port, path)[1]) == {"name": name, "ready": True}, path
+    for method, path, status, allowed in (("HEAD", "/v2/health/ready", 200, None), ("HEAD", "/metrics", 200, None),
+                                          ("HEAD", "/", 200, None), ("HEAD", "/v3", 404, None),
+                                          ("HEAD", f"{at}/infer", 405, "POST"), ("PUT", "/v2", 405, "GET, HEAD"),
+                                          ("GET", "/v2/repository/index", 405, "POST"),
+                                          ("OPTIONS", f"{at}/infer", 405, "POST")):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request(method, path)
+        reply = connection.getresponse()
+        assert (reply.status, reply.headers["Allow"]) == (status, allowed), (method, path, reply.status)
+        assert method != "HEAD" or reply.read() == b"" and int(reply.headers["Content-Length"]) > 0, path
     assert get(port, "/v2/health/live", "DELETE")[0] == 405
     metrics(get(port, "/metrics")[1])
 
