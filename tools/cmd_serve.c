@@ -62,7 +62,7 @@ static const oc_config_key keys[] = {
      "of an idle batcher behind serve.spin_us: sleeps, or goes on spinning, or yields: both take a core"},
     {"serve.spin_us", OC_CONFIG_INT, 0, 1000000000, "50", NULL, "us", "an idle batcher spins so long before it sleeps"},
     {"serve.http_threads", OC_CONFIG_INT, 1, 256, "2", NULL, "", "threads of HTTP, each a client of the rings"},
-    {"serve.http_connections", OC_CONFIG_INT, 1, 4096, "64", NULL, "", "connections at once; more are closed"},
+    {"serve.http_connections", OC_CONFIG_INT, 1, 4096, "64", NULL, "", "connections at once, shared out among the threads; more wait"},
     {"serve.http_peer_connections", OC_CONFIG_INT, 0, 4096, "0", NULL, "",
      "connections at once from one address; more are closed; 0: no bound of its own"},
     {"serve.http_body_kb", OC_CONFIG_INT, 1, 1048576, "1024", NULL, "KiB", "largest body of a request"},

@@ -20,6 +20,13 @@ const char *oc_http_refusal_name(oc_http_refusal why)
     return refusals[why].name;
 }
 
+bool oc_http_status_known(int status)
+{
+    bool known = status == MHD_HTTP_OK;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) known |= refusals[i].status == status;
+    return known;
+}
+
 void oc_http_refusal_count(oc_http *h, oc_http_refusal why)
 {
     __atomic_fetch_add(&h->refusals[why], 1, __ATOMIC_RELAXED);

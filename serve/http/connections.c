@@ -36,7 +36,9 @@ void oc_http_on_connection(void *context, struct MHD_Connection *c, void **own,
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         if (one) one->fd = -1;
         *own = NULL;
+        __atomic_fetch_sub(&h->connections_open, 1, __ATOMIC_RELAXED);
     } else {
+        __atomic_fetch_add(&h->connections_open, 1, __ATOMIC_RELAXED);
         for (int i = 0; i < h->config.connections_max && !*own; i++)
             if (h->connections[i].fd < 0) *own = &h->connections[i];
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);

@@ -110,10 +110,10 @@ struct oc_http {
     bool tending, stopping; /* stopping: under sequences_lock */
     unsigned char *room;
     size_t room_bytes, values_cap, answer_cap;
-    int64_t start_ns; /* CLOCK_MONOTONIC */
+    int64_t start_ns, start_wall_ns; /* CLOCK_MONOTONIC; since 1970 */
     uint32_t draining;
     uint64_t answers[OC_HTTP_CODES], refusals[OC_HTTP_REFUSAL_COUNT]; /* by __atomic */
-    uint64_t sequences_open, sequences_expired, under_way;
+    uint64_t sequences_open, sequences_expired, under_way, connections_open;
     oc_histogram whole; /* from a request's head to its answer, inference alone */
     char address[64], version[32];
 };
@@ -130,6 +130,7 @@ enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, 
 enum MHD_Result oc_http_send(oc_http *h, struct MHD_Connection *c, const oc_infer *r, const oc_http_slot *s);
 void oc_http_refusal_count(oc_http *h, oc_http_refusal why);
 const char *oc_http_refusal_name(oc_http_refusal why);
+bool oc_http_status_known(int status); /* an answer may have it */
 
 /* address.c: a listening socket on config.address; h->address says where. Whether a Host ("localhost:8000") names a
  * loopback address. */

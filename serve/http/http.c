@@ -127,6 +127,7 @@ oc_status oc_http_open(oc_http **out, const oc_http_config *config, const oc_ser
     h->model = oc_server_bundle(server);
     h->listener = -1;
     h->start_ns = oc_clock_monotonic_ns();
+    h->start_wall_ns = oc_clock_wall_ns();
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->sequences_lock, NULL);
     pthread_mutex_init(&h->connections_lock, NULL);

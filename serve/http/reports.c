@@ -1,6 +1,9 @@
 /* reports.c - figures over HTTP: /metrics, the status and drift of ours, the protocol's statistics and index. */
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "serve/http/front.h"
@@ -10,10 +13,10 @@
 static void own_metrics(oc_http *h, oc_text *out)
 {
     oc_metrics_head(out, "outcry_http_answers_total", "counter", "Answers over HTTP by status.");
-    for (int code = 0; code < OC_HTTP_CODES; code++) {
-        const uint64_t n = __atomic_load_n(&h->answers[code], __ATOMIC_RELAXED);
-        if (n > 0) oc_text_add(out, "outcry_http_answers_total{code=\"%d\"} %" PRIu64 "\n", code, n);
-    }
+    for (int code = 0; code < OC_HTTP_CODES; code++)
+        if (oc_http_status_known(code))
+            oc_text_add(out, "outcry_http_answers_total{code=\"%d\"} %" PRIu64 "\n", code,
+                        __atomic_load_n(&h->answers[code], __ATOMIC_RELAXED));
     oc_metrics_head(out, "outcry_http_refusals_total", "counter", "Requests over HTTP that were refused, by reason.");
     for (int i = 0; i < OC_HTTP_REFUSAL_COUNT; i++)
         oc_text_add(out, "outcry_http_refusals_total{reason=\"%s\"} %" PRIu64 "\n",
@@ -23,6 +26,7 @@ static void own_metrics(oc_http *h, oc_text *out)
         const uint64_t *value;
     } rows[] = {
         {"outcry_http_requests_under_way", "gauge", "Requests over HTTP that have begun.", &h->under_way},
+        {"outcry_http_connections", "gauge", "Open connections.", &h->connections_open},
         {"outcry_http_sequences", "gauge", "Open sequences of pushed rows over HTTP.", &h->sequences_open},
         {"outcry_http_sequences_expired_total", "counter", "Sequences closed because nobody asked of them.",
          &h->sequences_expired},
@@ -31,8 +35,45 @@ static void own_metrics(oc_http *h, oc_text *out)
         oc_metrics_head(out, rows[i].name, rows[i].type, rows[i].help);
         oc_text_add(out, "%s %" PRIu64 "\n", rows[i].name, __atomic_load_n(rows[i].value, __ATOMIC_RELAXED));
     }
+    oc_metrics_head(out, "outcry_http_connections_max", "gauge", "serve.http_connections: further ones wait.");
+    oc_text_add(out, "outcry_http_connections_max %d\n", h->config.connections_max);
     oc_metrics_histogram(out, "outcry_http_seconds", "Inference over HTTP, from a request's head to its answer.",
                          &h->whole);
+}
+
+/* Of the process, by the names that Prometheus' own libraries give. */
+static void process_metrics(const oc_http *h, oc_text *out)
+{
+    struct rusage used = {0};
+    struct rlimit files = {0};
+    unsigned long pages = 0;
+    size_t open_files = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm && fscanf(statm, "%*s %lu", &pages) != 1) pages = 0;
+    if (statm) fclose(statm);
+    DIR *folder = opendir("/proc/self/fd");
+    while (folder && readdir(folder)) open_files++;
+    if (folder) closedir(folder);
+    getrusage(RUSAGE_SELF, &used);
+    getrlimit(RLIMIT_NOFILE, &files);
+    const struct {
+        const char *name, *type, *help;
+        double value;
+    } rows[] = {
+        {"process_start_time_seconds", "gauge", "When the server began, since 1970.", 1e-9 * (double)h->start_wall_ns},
+        {"process_cpu_seconds_total", "counter", "Time of processors, of user and system.",
+         (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+             1e-6 * (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec)},
+        {"process_resident_memory_bytes", "gauge", "Memory that it has.",
+         (double)pages * (double)sysconf(_SC_PAGESIZE)},
+        {"process_open_fds", "gauge", "Open descriptors.",
+         open_files > 3 ? (double)(open_files - 3) : 0}, /* ., .., its own */
+        {"process_max_fds", "gauge", "Most of them.", (double)files.rlim_cur},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        oc_metrics_head(out, rows[i].name, rows[i].type, rows[i].help);
+        oc_text_add(out, "%s %.16g\n", rows[i].name, rows[i].value);
+    }
 }
 
 enum MHD_Result oc_http_metrics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
@@ -41,6 +82,7 @@ enum MHD_Result oc_http_metrics(oc_http *h, struct MHD_Connection *c, oc_http_sl
     (void)s;
     oc_server_metrics(h->server, &text);
     own_metrics(h, &text);
+    process_metrics(h, &text);
     return oc_http_send_text(h, c, "text/plain; version=0.0.4; charset=utf-8", &text);
 }
 

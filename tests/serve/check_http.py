@@ -311,6 +311,24 @@ def own(port, about):
     assert raw(port, b"GET /v2/health/live HTTP/1.1\r\nHost: evil.example\r\n\r\n") == "200"      # a probe's may be any
 
 
+def process(port, pid):
+    """The process's own figures are those of the system; open connections are counted."""
+    held = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(5)]
+    end, count = time.monotonic() + 20, 0
+    while count != 6 and time.monotonic() < end:            # they are accepted, and earlier ones closed, some time
+        series = metrics(get(port, "/metrics")[1])
+        count = series["outcry_http_connections", None]
+    assert count == 6 and series["outcry_http_connections_max", None] == 64, count
+    resident = int(open(f"/proc/{pid}/statm", encoding="utf-8").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert abs(series["process_resident_memory_bytes", None] - resident) < 4 << 20, resident
+    assert abs(series["process_start_time_seconds", None] - time.time()) < 300
+    assert series["process_cpu_seconds_total", None] > 0
+    assert abs(series["process_open_fds", None] - len(os.listdir(f"/proc/{pid}/fd"))) <= 2
+    assert series["process_open_fds", None] < series["process_max_fds", None]
+    for one in held:
+        one.close()
+
+
 def not_finite(port, about):
     """NaN and infinity, as JSON's words, as numbers beyond f32 and as bits: 400 with its reason, counted, no answer."""
     shape = [1, about["shape"]["steps"], about["shape"]["inputs"]]
@@ -410,6 +428,7 @@ with tempfile.TemporaryDirectory() as work:
             malformed(at, description)
             counted(at, description)
             own(at, description)
+            process(at, server.pid)
             not_finite(at, description)
             example = subprocess.run([EXAMPLE, f"unix:{work}/s.sock", "50"], capture_output=True, text=True, timeout=60)
             assert example.returncode == 0 and len(example.stdout.splitlines()) == 50, example
