@@ -9,6 +9,8 @@
 #include "base/memory.h"
 
 enum { TRIES = 1000, KEEP_NS = 100000000 };
+static const float FAR =
+    64; /* deviations: one such row of OC_DRIFT_ROWS widens a spread of 1 to 1.7, below the alarm */
 
 static void add(uint64_t *counter, uint64_t by)
 {
@@ -100,13 +102,19 @@ static float word_get(const float *from)
     return value;
 }
 
+/* A number may be finite and yet so far away that sums with it are infinite for good. */
+static float near(float z)
+{
+    return z >= -FAR ? (z <= FAR ? z : FAR) : -FAR;
+}
+
 /* Means over all rows until there are OC_DRIFT_ROWS of them, then with a weight that decays [West79 eq. 7]. */
 static void drift_add(oc_observed *o, const float *row)
 {
     const uint64_t seen = o->rows + 1;
     const float part = 1.0f / (float)(seen < OC_DRIFT_ROWS ? seen : OC_DRIFT_ROWS);
     for (int i = 0; i < o->inputs; i++) {
-        const float z = (row[i] - o->means[i]) * o->scales[i], off = z - o->shift[i];
+        const float z = near((row[i] - o->means[i]) * o->scales[i]), off = z - o->shift[i];
         o->shift[i] += part * off;
         o->spread[i] = (1 - part) * (o->spread[i] + part * off * off);
     }

@@ -62,8 +62,8 @@ typedef struct oc_seat_view {
     float answer[OC_WIRE_HORIZONS_MAX][3];
 } oc_seat_view;
 bool oc_observed_read(const oc_observed *o, size_t seat, oc_seat_view *out, float *window); /* window: or NULL */
-/* Running mean and variance of (x - mean) / scale per feature, over about the last OC_DRIFT_ROWS rows; [inputs] each.
- */
+/* Running mean and variance of (x - mean) / scale per feature, over about the last OC_DRIFT_ROWS rows; [inputs] each,
+ * finite: what lies over 64 deviations away counts as 64. */
 enum { OC_DRIFT_ROWS = 2048 };
 void oc_observed_drift(const oc_observed *o, float *mean, float *variance);
 

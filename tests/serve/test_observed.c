@@ -2,6 +2,7 @@
  * and variance of what came, a reader who sees a window that is half of one row and half of another. Oracles: a linear
  * search over the bounds, sums in f64, and rows whose numbers say which row they are. */
 #include "base/cmocka_all.h"
+#include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include "nn/sample_bundle.h"
@@ -64,6 +65,31 @@ static void drift(void **state)
     oc_bundle_close(bundle);
 }
 
+/* One row of the largest numbers, as a feed of another unit sends them: everything stays finite, and is training's
+ * again when good rows have come. */
+static void far_away(void **state)
+{
+    float mean[F], variance[F], row[F];
+    oc_bundle *bundle;
+    oc_observed o;
+    (void)state;
+    assert_int_equal(sample_bundle(&bundle, &shape, 1.0f, 4.0, 5), OC_OK);
+    assert_int_equal(oc_observed_init(&o, bundle, SESSIONS), OC_OK);
+    for (int n = 0; n < 4 * OC_DRIFT_ROWS; n++) {
+        for (int i = 0; i < F; i++) row[i] = (float)bundle->mean[i];
+        if (n == OC_DRIFT_ROWS)
+            for (int i = 0; i < F; i++) row[i] = i & 1 ? FLT_MAX : -FLT_MAX;
+        oc_observed_push(&o, 0, "A", row, NULL, 1);
+        oc_observed_drift(&o, mean, variance);
+        for (int i = 0; i < F; i++) assert_true(fabsf(mean[i]) <= 64 && variance[i] <= 64 * 64);
+        for (int i = 0; n == OC_DRIFT_ROWS && i < F; i++) /* seen, and no alarm of its own */
+            assert_true(fabsf(mean[i]) > 0.02f && fabsf(mean[i]) < 1 && variance[i] > 1 && variance[i] < 3);
+    }
+    for (int i = 0; i < F; i++) assert_true(fabsf(mean[i]) < 0.02f && variance[i] < 0.5f);
+    oc_observed_deinit(&o);
+    oc_bundle_close(bundle);
+}
+
 typedef struct writer {
     oc_observed *o;
     uint32_t stop;
@@ -117,6 +143,6 @@ static void views(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(buckets), cmocka_unit_test(drift), cmocka_unit_test(views)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(buckets), cmocka_unit_test(drift), cmocka_unit_test(far_away), cmocka_unit_test(views)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
