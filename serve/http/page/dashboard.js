@@ -9,17 +9,22 @@ const polls = [];               // the last answers of the server, oldest first
 const charts = {};
 let paused = false, asking = false;
 
-function element(name, text, scope) {
+function element(name, text) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
-  if (scope) made.scope = scope;
   return made;
+}
+
+function say(text, bad) {       // only what changed: a reader would say it again every second
+  if (at("state").textContent !== text) at("state").textContent = text;
+  at("state").classList.toggle("bad", bad);
 }
 
 function fill(id, rows) {       // rows of cells; the first of each is its heading
   at(id).replaceChildren(...rows.map((cells) => {
     const row = element("tr");
-    row.append(...cells.map((cell) => element("td", cell)));
+    row.append(...cells.map((cell, i) => element(i === 0 ? "th" : "td", cell)));
+    row.firstChild.scope = "row";
     return row;
   }));
 }
@@ -27,10 +32,13 @@ function fill(id, rows) {       // rows of cells; the first of each is its headi
 async function ask(path) {
   const token = sessionStorage.getItem("token");
   const reply = await fetch(path, { cache: "no-store", headers: token ? { Authorization: `Bearer ${token}` } : {} });
-  if (reply.status === 401) at("door").hidden = false;
   const said = await reply.json();
+  if (reply.status === 401) {   // and no more of it: every wrong token is counted, and raises an alarm
+    sessionStorage.removeItem("token");
+    at("door").hidden = false;
+    at("token").focus();
+  }
   if (!reply.ok) throw new Error(said.error);
-  at("door").hidden = true;
   return said;
 }
 
@@ -191,17 +199,16 @@ function inputs(now) {
 }
 
 async function poll() {
-  if (paused || document.hidden || asking) return;
+  if (paused || document.hidden || asking || !at("door").hidden) return;
   asking = true;
   try {
     const now = await ask("/outcry/status");
-    if (polls.length && now.now_ns < polls[polls.length - 1].now_ns) polls.length = 0;      // another server
+    if (polls.length && now.start_ns !== polls[0].start_ns) polls.length = 0;       // started again: counters too
     polls.push(now);
     if (polls.length > KEPT) polls.shift();
     at("model").textContent = `${now.model} ${now.version}`;
     at("build").textContent = `${now.build}, ${now.backend}`;
-    at("state").textContent = "live";
-    at("state").classList.remove("bad");
+    say("live", false);
     tiles(now, polls[Math.max(0, polls.length - 1 - SPAN)]);
     if (polls.length > 1) history();
     instruments(now);
@@ -210,8 +217,7 @@ async function poll() {
     inputs(now);
     await attention();
   } catch (failure) {
-    at("state").textContent = `no figures: ${failure.message}`;
-    at("state").classList.add("bad");
+    say(`no figures: ${failure.message}`, true);
   }
   asking = false;
 }
@@ -220,12 +226,13 @@ at("pause").addEventListener("click", () => {
   paused = !paused;
   at("pause").setAttribute("aria-pressed", String(paused));
   at("pause").textContent = paused ? "Go on" : "Pause";
-  if (paused) at("state").textContent = "paused";
+  if (paused) say("paused", false);
 });
 at("door").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", at("token").value);
   at("token").value = "";
+  at("door").hidden = true;
   poll();
 });
 at("seat").addEventListener("change", attention);
