@@ -44,11 +44,13 @@ static OC_MUST exchange(int s, const char *request, int64_t end_ns, char *answer
         if (put <= 0) return OC_FAIL(OC_EAGAIN, "the server does not take a request: %s", strerror(errno));
         sent += (size_t)put;
     }
+    answer[0] = 0;
     for (*bytes = 0; *bytes < ANSWER_MAX - 1;) {
         const int64_t left = end_ns - oc_clock_monotonic_ns();
         const struct timeval patience = {.tv_sec = left / OC_SECOND_NS, .tv_usec = left % OC_SECOND_NS / 1000 + 1};
         if (left <= 0 || setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0) break;
         const ssize_t got = recv(s, answer + *bytes, ANSWER_MAX - 1 - *bytes, 0);
+        if (got < 0 && errno == ECONNRESET) return OC_OK; /* an end too: answer_parse looks at what came */
         if (got < 0) break;
         *bytes += (size_t)got;
         answer[*bytes] = 0;
@@ -57,10 +59,23 @@ static OC_MUST exchange(int s, const char *request, int64_t end_ns, char *answer
     return OC_FAIL(OC_EAGAIN, "the server does not answer in time");
 }
 
+/* What a server with TLS says to a request in clear: nothing, or an alert. */
+static bool tls_like(const char *answer, size_t bytes)
+{
+    return bytes == 0 || (answer[0] == 0x15 && bytes < 64);
+}
+
 static OC_MUST answer_parse(const char *address, const char *answer, size_t bytes, json_t **status)
 {
     const char *body = strstr(answer, "\r\n\r\n");
     int code = 0;
+    if (tls_like(answer, bytes))
+        return OC_FAIL(
+            OC_EUSAGE,
+            "%s: no answer in clear: the server has TLS (serve.tls_cert), and top has not. Put a tunnel "
+            "before it (socat TCP-LISTEN:8001,bind=127.0.0.1,fork OPENSSL:HOST:PORT,cafile=CERT.pem) and ask "
+            "127.0.0.1:8001, or ask https://HOST:PORT/outcry/status by curl",
+            address);
     if (!body || sscanf(answer, "HTTP/1.1 %3d", &code) != 1)
         return OC_FAIL(OC_EDATA, "%s: what answers there is no Outcry server", address);
     if (code == 401) return OC_FAIL(OC_EUSAGE, "%s: the server asks for a token: --token-file", address);
@@ -150,8 +165,16 @@ static double rate(const json_t *now, const json_t *before)
     return seconds > 0 ? total(now, before, "stages", "whole") / seconds : 0;
 }
 
+/* What was counted by a server that has been started again since is nothing to compare with. */
+static const json_t *same_server(const json_t *now, const json_t *before)
+{
+    const json_t *one = json_object_get(now, "start_ns"), *other = json_object_get(before, "start_ns");
+    return json_integer_value(one) == json_integer_value(other) ? before : NULL;
+}
+
 json_t *oc_top_figures(const json_t *now, const json_t *before)
 {
+    before = same_server(now, before);
     static const char *const names[SHARES] = {"p50_ns", "p90_ns", "p99_ns", "p999_ns"};
     json_t *out = json_pack("{s:f}", "rate", rate(now, before));
     for (int i = 0; i < SHARES; i++) {
@@ -179,6 +202,8 @@ static void line(screen *s, bool bold, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    for (char *c = text; *c; c++)
+        if (*c < ' ' || *c > '~') *c = '?'; /* what answers may be another's program: no escapes of its own */
     const bool escapes = bold && s->view->colour;
     oc_text_add(s->out, "%s%.*s%s\n", escapes ? "\033[1m" : "", s->view->columns, text, escapes ? "\033[0m" : "");
     s->lines++;
@@ -261,6 +286,7 @@ static void refusals_print(screen *s, const json_t *now)
 void oc_top_print(oc_text *out, const json_t *now, const json_t *before, const oc_top_view *view)
 {
     screen s = {.out = out, .view = view};
+    before = same_server(now, before);
     char p50[16], p99[16];
     const json_t *models = json_object_get(now, "models"), *other = json_object_get(models, "other"),
                  *inputs = json_object_get(now, "inputs");

@@ -10,13 +10,18 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
+import socket
+import ssl
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
+import urllib.request
 
 OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
 started = []
@@ -29,7 +34,7 @@ def start(work, *sets):
         arguments += ["--set", pair]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     started.append(process)
-    return process, re.search(r"http://(127\.0\.0\.1:\d+)", process.stdout.readline()).group(1)
+    return process, re.search(r"https?://(127\.0\.0\.1:\d+)", process.stdout.readline()).group(1)
 
 
 def ask(address, work):
@@ -83,6 +88,78 @@ def figures(address, about):
     assert about["name"] in top("--http", address.replace("127.0.0.1", "localhost"), "--once")
 
 
+def told(address, *statuses):
+    """What top says of a program that answers with these, one each time it is asked."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer():
+        for status in statuses:
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(status).encode())
+            connection.close()
+        listener.close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    done = subprocess.run([OUTCRY, "top", "--http", f"127.0.0.1:{listener.getsockname()[1]}", "--interval", "0.1"],
+                          capture_output=True, text=True, timeout=60)
+    thread.join()
+    assert done.returncode == 75, done                      # the program has gone
+    return done.stdout
+
+
+def others(address):
+    """A server that was started again between two looks: its counters began anew, so nothing is negative. A program
+    that is no server of ours cannot reach the terminal by escapes."""
+    with urllib.request.urlopen(f"http://{address}/outcry/status", timeout=20) as reply:
+        first = json.load(reply)
+    again = json.loads(json.dumps(first))
+    again["start_ns"], again["now_ns"] = first["now_ns"], first["now_ns"] + 10**9
+    again["stages"]["whole"] = [1] + [0] * (len(first["stages"]["whole"]) - 1)
+    for stage in ("queue", "service"):
+        again["stages"][stage] = again["stages"]["whole"]
+    said = told(address, first, again)
+    assert re.search(r"^1 answers/s  p50 0.5 us", said.split("outcry ")[2], re.M) and " -1" not in said, said
+    first["instruments"][0]["symbol"], first["version"] = "\033]0;x\a\033[31mSYM", "1\r\n\x9b"
+    said = told(address, first)
+    assert "SYM" in said and all(" " <= c <= "~" or c == "\n" for c in said), said
+
+
+def encrypted(work):
+    """TLS: what to do is said; through a tunnel, as it says, top sees the server, with its token."""
+    if not shutil.which("openssl"):
+        return False
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", f"{work}/key.pem", "-out", f"{work}/cert.pem", "-days", "2", "-subj", "/CN=outcry",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    os.chmod(f"{work}/key.pem", 0o600)
+    server, address = start(work, f"serve.token_file={work}/token", f"serve.tls_cert={work}/cert.pem",
+                            f"serve.tls_key={work}/key.pem")
+    said = top("--http", address, "--once", "--token-file", f"{work}/token", code=64)
+    assert "TLS" in said and "socat" in said and "curl" in said, said
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def tunnel():
+        context = ssl.create_default_context(cafile=f"{work}/cert.pem")
+        near, _ = listener.accept()
+        host, port = address.split(":")
+        with context.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host) as far:
+            far.sendall(near.recv(4096))
+            while part := far.recv(65536):
+                near.sendall(part)
+        near.close()
+
+    thread = threading.Thread(target=tunnel)
+    thread.start()
+    near = f"127.0.0.1:{listener.getsockname()[1]}"
+    assert "sessions 0" in top("--http", near, "--once", "--token-file", f"{work}/token")
+    thread.join()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(15) == 0
+    return True
+
+
 def terminal(address):
     """On a terminal: drawn again and again in place, within its size; Ctrl-C ends it with 0."""
     pid, terminal_fd = pty.fork()
@@ -112,6 +189,7 @@ with tempfile.TemporaryDirectory() as folder:
     subprocess.run([MAKE_BUNDLE, f"{folder}/b"], check=True)
     server, at = start(folder)
     figures(at, ask(at, folder))
+    others(at)
     terminal(at)
     for host in ("192.0.2.1:80", "example:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "[::1]:80"):
         assert "loopback" in top("--http", host, "--once", code=64)
@@ -126,4 +204,5 @@ with tempfile.TemporaryDirectory() as folder:
     assert "sessions 0" in top("--http", at, "--once", "--token-file", f"{folder}/token")
     server.send_signal(signal.SIGTERM)
     assert server.wait(15) == 0
-print("outcry top says what the server says; terminal, token, refusals")
+    tls = encrypted(folder)
+print("outcry top says what the server says; terminal, token, refusals" + (", TLS" if tls else ""))
