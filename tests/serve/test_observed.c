@@ -143,6 +143,7 @@ static void views(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(buckets), cmocka_unit_test(drift), cmocka_unit_test(far_away), cmocka_unit_test(views)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(buckets), cmocka_unit_test(drift), cmocka_unit_test(far_away),
+                                       cmocka_unit_test(views)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
