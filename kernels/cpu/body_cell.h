@@ -7,6 +7,7 @@
 #define OC_KERNELS_CPU_BODY_CELL_H
 
 #include "kernels/cpu/body_math.h"
+#include "kernels/cpu/body_product.h"
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
 
@@ -139,49 +140,164 @@ static void cell_rows(const oc_cell *cell, const cell_tile *t, int rows)
     }
 }
 
-static void cell(const oc_cell *cell)
+/* The tail's columns of one product of R rows: to [R][OC_PANEL]. */
+static void tail_product(const oc_cell *cell, size_t row, int rows, bool input, float *to)
 {
-    const int blocks = (cell->hidden + OC_BLOCK - 1) / OC_BLOCK;
-    for (int i = 0; i < blocks; i++)
-        for (int lane = 0; lane < OC_BLOCK; lane += VW) {
-            cell_tile t = {.block = i, .lane = lane};
-            if (t.block * OC_BLOCK + lane >= cell->hidden) break;
-            for (t.row = 0; t.row < cell->rows; t.row += ROWS_MAX)
-                cell_rows(cell, &t, cell->rows - t.row < ROWS_MAX ? cell->rows - t.row : ROWS_MAX);
+    const size_t whole = oc_whole_columns(cell->hidden), columns = oc_tail_columns(cell->hidden);
+    const int count = input ? cell->inputs : cell->hidden;
+    const oc_product p = {.m = rows,
+                          .n = (int)columns,
+                          .k = count,
+                          .a = input ? cell->x + row * cell->x_row : cell->h + row * cell->h_row,
+                          .a_row = input ? cell->x_row : cell->h_row,
+                          .a_k = 1,
+                          .b = (input ? cell->w_ih : cell->w_hh) + whole * (size_t)count,
+                          .b_k = columns,
+                          .c = to,
+                          .c_row = OC_PANEL,
+                          .start = input ? cell->bias + whole : NULL};
+    product(&p);
+}
+
+/* Units past the last whole block: their four gates lie side by side, so a tile of the columns is stored, and the gates
+ * are read out of it. */
+static void cell_tail(const oc_cell *cell, int first, int rows)
+{
+    const int units = cell->hidden % OC_BLOCK, whole = cell->hidden - units;
+    const size_t row = (size_t)first, column = oc_whole_columns(cell->hidden);
+    float x[ROWS_MAX][OC_PANEL], h[ROWS_MAX][OC_PANEL] = {{0}};
+    const float *pre = cell->x ? x[0] : cell->xw + row * cell->xw_row + column, *sum = h[0];
+    const size_t pre_row = cell->x ? OC_PANEL : cell->xw_row, sum_row = cell->h || !cell->hw ? OC_PANEL : cell->hw_row;
+    if (cell->x) tail_product(cell, row, rows, true, x[0]);
+    if (cell->h)
+        tail_product(cell, row, rows, false, h[0]);
+    else if (cell->hw)
+        sum = cell->hw + row * cell->hw_row + column;
+    for (size_t r = 0; r < (size_t)rows; r++)
+        for (int lane = 0; lane < units; lane += VW) {
+            vf gates[1][4];
+            for (int g = 0; g < 4; g++) {
+                const size_t at = (size_t)(g * units + lane);
+                gates[0][g] = vf_add(vf_load_part(pre + r * pre_row + at, units - lane),
+                                     vf_load_part(sum + r * sum_row + at, units - lane));
+            }
+            cell_finish(cell, row + r, whole + lane, gates, 1);
         }
 }
 
+static void cell(const oc_cell *cell)
+{
+    for (int i = 0; i < cell->hidden / OC_BLOCK; i++)
+        for (int lane = 0; lane < OC_BLOCK; lane += VW) {
+            cell_tile t = {.block = i, .lane = lane};
+            for (t.row = 0; t.row < cell->rows; t.row += ROWS_MAX)
+                cell_rows(cell, &t, cell->rows - t.row < ROWS_MAX ? cell->rows - t.row : ROWS_MAX);
+        }
+    for (int row = 0; row < cell->rows && cell->hidden % OC_BLOCK; row += ROWS_MAX)
+        cell_tail(cell, row, cell->rows - row < ROWS_MAX ? cell->rows - row : ROWS_MAX);
+}
+
 /* Units of one row that are computed together: a block, or one unit where a block would need too many registers. 8 sums
- * of 8 lanes keep two multiply-adders busy, 4 sums of 16 lanes the one that there is in effect. */
+ * of 8 lanes keep two multiply-adders busy, 4 sums of 16 lanes what L2 gives. */
 enum { RECUR_PARTS = VW == 1 ? 1 : OC_BLOCK / VW, RECUR_UNITS = RECUR_PARTS * VW };
 
-OC_INLINE void recurrence_units(const oc_recurrence *r, const float *w, const float *xw, const float *h, float *h_out,
-                                int unit)
+/* One step's place in a recurrence. */
+typedef struct recur_step {
+    const float *xw, *h; /* x.W of the step; the state before it, NULL at the first */
+    float *h_out;
+} recur_step;
+
+/* Sums of the tail's columns -> its gates, cells, states. */
+static void recurrence_tail(const oc_recurrence *r, const recur_step *s, const float *sum)
 {
-    const int before = h ? r->hidden : 0;
-    vf sum[RECUR_PARTS][4];
+    const int units = r->hidden % OC_BLOCK, whole = r->hidden - units;
+    const float *xw = s->xw + oc_whole_columns(r->hidden);
+    for (int lane = 0; lane < units; lane += VW) {
+        const int at = whole + lane, count = units - lane;
+        vf pre[4];
+        for (int g = 0; g < 4; g++)
+            pre[g] = vf_add(vf_load_part(xw + g * units + lane, count), vf_load_part(sum + g * units + lane, count));
+        const vf c = cell_gates(pre, s->h ? vf_load_part(r->c + at, count) : vf_set1(0.0f));
+        vf_store_part(r->c + at, c, count);
+        vf_store_part(s->h_out + at, vf_mul(pre[3], vf_tanh(c)), count);
+    }
+}
+
+/* RECUR_UNITS units, and `tail` vectors of the tail's columns with them (see recurrence_joined). */
+OC_INLINE void recurrence_units(const oc_recurrence *r, const recur_step *s, int unit, const int tail)
+{
+    const int before = s->h ? r->hidden : 0;
+    const size_t block = (size_t)(unit / OC_BLOCK), lane = (size_t)(unit % OC_BLOCK);
+    const float *w = r->w_hh + block * (size_t)r->hidden * OC_PANEL + lane, *xw = s->xw + block * OC_PANEL + lane;
+    const float *tail_w = r->w_hh + oc_whole_columns(r->hidden) * (size_t)r->hidden;
+    vf sum[RECUR_PARTS][4], tail_sum[4];
 #pragma GCC unroll 2
     for (int p = 0; p < RECUR_PARTS; p++)
 #pragma GCC unroll 4
         for (int g = 0; g < 4; g++) sum[p][g] = vf_set1(0.0f);
 #pragma GCC unroll 4
+    for (int v = 0; v < tail; v++) tail_sum[v] = vf_set1(0.0f);
+#pragma GCC unroll 4
     for (int k = 0; k < before; k++) {
-        const vf in = vf_set1(h[k]);
+        const vf in = vf_set1(s->h[k]);
 #pragma GCC unroll 2
         for (int p = 0; p < RECUR_PARTS; p++)
 #pragma GCC unroll 4
             for (int g = 0; g < 4; g++)
                 sum[p][g] = vf_fma(in, vf_load(w + (size_t)k * OC_PANEL + p * VW + g * OC_BLOCK), sum[p][g]);
+#pragma GCC unroll 4
+        for (int v = 0; v < tail; v++)
+            tail_sum[v] = vf_fma(in, vf_load(tail_w + (size_t)(k * tail + v) * VW), tail_sum[v]);
     }
 #pragma GCC unroll 2
     for (int p = 0; p < RECUR_PARTS; p++) {
-        const int at = unit + p * VW, count = r->hidden - at;
-        if (count <= 0) continue;
+        const int at = unit + p * VW;
         for (int g = 0; g < 4; g++) sum[p][g] = vf_add(vf_load(xw + p * VW + g * OC_BLOCK), sum[p][g]);
-        const vf c = cell_gates(sum[p], h ? cell_load(r->c + at, count) : vf_set1(0.0f));
-        cell_store(r->c + at, c, count);
-        cell_store(h_out + at, vf_mul(sum[p][3], vf_tanh(c)), count);
+        const vf c = cell_gates(sum[p], s->h ? vf_load(r->c + at) : vf_set1(0.0f));
+        vf_store(r->c + at, c);
+        vf_store(s->h_out + at, vf_mul(sum[p][3], vf_tanh(c)));
     }
+    float stored[OC_PANEL];
+#pragma GCC unroll 4
+    for (int v = 0; v < tail; v++) vf_store(stored + v * VW, tail_sum[v]);
+    if (tail) recurrence_tail(r, s, stored);
+}
+
+/* The last whole block with the tail, where a vector holds 16 columns: alone the tail's few sums would wait for each
+ * other (H = 100: 16 % of a step, as much as not padding it saves). */
+static void recurrence_joined(const oc_recurrence *r, const recur_step *s, int unit)
+{
+    switch (oc_tail_columns(r->hidden) / VW) {
+    case 1:
+        recurrence_units(r, s, unit, 1);
+        break;
+    case 2:
+        recurrence_units(r, s, unit, 2);
+        break;
+    case 3:
+        recurrence_units(r, s, unit, 3);
+        break;
+    default:
+        recurrence_units(r, s, unit, 4);
+        break;
+    }
+}
+
+static void recurrence_alone(const oc_recurrence *r, const recur_step *s)
+{
+    const size_t whole = oc_whole_columns(r->hidden), columns = oc_tail_columns(r->hidden);
+    float sum[OC_PANEL];
+    const oc_product p = {.m = 1,
+                          .n = (int)columns,
+                          .k = s->h ? r->hidden : 0,
+                          .a = s->h,
+                          .a_k = 1,
+                          .b = r->w_hh + whole * (size_t)r->hidden,
+                          .b_k = columns,
+                          .c = sum,
+                          .c_row = columns};
+    product(&p);
+    recurrence_tail(r, s, sum);
 }
 
 /* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is
@@ -189,16 +305,20 @@ OC_INLINE void recurrence_units(const oc_recurrence *r, const float *w, const fl
  * */
 static void recurrence(const oc_recurrence *r)
 {
-    const int blocks = (r->hidden + OC_BLOCK - 1) / OC_BLOCK;
-    const size_t columns = (size_t)blocks * OC_PANEL, hidden = (size_t)r->hidden;
-    for (size_t t = 0; t < (size_t)r->steps; t++)
+    const int blocks = r->hidden / OC_BLOCK;
+    const bool tail = r->hidden % OC_BLOCK != 0, joined = tail && (int)VW == (int)OC_BLOCK && blocks > 0;
+    const size_t columns = oc_whole_columns(r->hidden) + oc_tail_columns(r->hidden), hidden = (size_t)r->hidden;
+    for (size_t t = 0; t < (size_t)r->steps; t++) {
+        const recur_step s = {r->xw + t * columns, t == 0 ? NULL : r->y + (t - 1) * hidden, r->y + t * hidden};
         for (int i = 0; i < blocks; i++) {
-            const int block = t % 2 ? blocks - 1 - i : i;
-            for (int unit = block * OC_BLOCK; unit < (block + 1) * OC_BLOCK && unit < r->hidden; unit += RECUR_UNITS)
-                recurrence_units(r, r->w_hh + (size_t)block * hidden * OC_PANEL + unit % OC_BLOCK,
-                                 r->xw + t * columns + (size_t)block * OC_PANEL + unit % OC_BLOCK,
-                                 t == 0 ? NULL : r->y + (t - 1) * hidden, r->y + t * hidden, unit);
+            const int block = t % 2 ? blocks - 1 - i : i, unit = block * OC_BLOCK;
+            if (joined && block == blocks - 1)
+                recurrence_joined(r, &s, unit);
+            else
+                for (int lane = 0; lane < OC_BLOCK; lane += RECUR_UNITS) recurrence_units(r, &s, unit + lane, 0);
         }
+        if (tail && !joined) recurrence_alone(r, &s);
+    }
 }
 
 #endif

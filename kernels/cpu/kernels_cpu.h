@@ -11,6 +11,19 @@
 
 enum { OC_PANEL = 64, OC_BLOCK = 16 }; /* columns of a packed panel; hidden units of a block of all four gates */
 
+/* Packed columns of one LSTM layer: whole blocks [gate][16], then the hidden % 16 units of the tail [gate][units], side
+ * by side, up to a multiple of 16: H = 100 has 400 columns and not 448, H = 200 has 800. A matrix is [block][k][columns
+ * of the block], so row k of a block has OC_PANEL numbers, of the tail oc_tail_columns. */
+static inline size_t oc_tail_columns(int hidden)
+{
+    return ((size_t)hidden % OC_BLOCK * 4 + 15) / 16 * 16;
+}
+
+static inline size_t oc_whole_columns(int hidden)
+{
+    return (size_t)hidden / OC_BLOCK * OC_PANEL;
+}
+
 /* c[i][j] (+)= sum over k of a(i,k) b(k,j): m x n, chains over ascending k, from `start`[j], or from c where `add`, or
  * 0. a(i,k) = a[i * a_row + k * a_k]: either way round. Row k of b has its columns side by side:
  * b(k,j) = b[(j / 64) * b_panel + k * b_k + j % 64]; plain row-major b [k][ld]: b_panel = 64, b_k = ld.
@@ -29,10 +42,10 @@ typedef struct oc_product {
 } oc_product;
 
 /* One layer, one step, `rows` rows. Pre-activation = X + H, X = x.W_ih chain from the bias, H = h.W_hh chain from 0;
- * each is either computed or read from memory in the packed column order [block][gate][16]. */
+ * each is either computed or read from memory in the order of the packed columns. */
 typedef struct oc_cell {
     int rows, inputs, hidden;
-    const float *w_ih, *w_hh, *bias; /* packed: [block][k][gate][16], [block][gate][16] */
+    const float *w_ih, *w_hh, *bias; /* packed */
     const float *x, *xw;             /* x NULL: X is read from xw */
     const float *h, *hw;             /* h NULL: H is read from hw; both NULL: H is 0 (first step) */
     const float *c;                  /* NULL: 0 */
@@ -45,7 +58,7 @@ typedef struct oc_cell {
 /* One layer, all steps of one row from the zero state; X is there in packed column order. */
 typedef struct oc_recurrence {
     int steps, hidden;
-    const float *w_hh, *xw; /* packed as in oc_cell; [steps][blocks * 64] */
+    const float *w_hh, *xw; /* packed; [steps][packed columns] */
     float *c, *y;           /* [hidden] scratch; [steps][hidden] */
 } oc_recurrence;
 

@@ -10,11 +10,6 @@
 #include "kernels/cpu/lstm_layout.h"
 #include "kernels/cpu/ops_cpu.h"
 
-static size_t packed_hidden(const oc_lstm_shape *s)
-{
-    return oc_round_up((size_t)s->hidden, OC_BLOCK);
-}
-
 static int layer_inputs(const oc_lstm_shape *s, int layer)
 {
     return layer == 0 ? s->inputs : s->hidden;
@@ -36,15 +31,28 @@ size_t oc_cpu_lstm_packed_bytes(oc_backend *b, const oc_lstm_shape *s)
     return oc_lstm_layout_make(s).packed_count * sizeof(float);
 }
 
-/* [4H][in] as PyTorch has it -> [block][k][gate][16]; units past H stay 0, so their state stays 0. */
+/* Where gate `gate` of a unit stands: columns before its block, columns of the block, and its own among them. */
+typedef struct place {
+    size_t before, columns, column;
+} place;
+
+static place place_of(int hidden, int unit, int gate)
+{
+    const size_t block = (size_t)(unit / OC_BLOCK) * OC_PANEL, at = (size_t)(unit % OC_BLOCK), g = (size_t)gate;
+    const bool whole = block < oc_whole_columns(hidden);
+    return (place){block, whole ? OC_PANEL : oc_tail_columns(hidden),
+                   g * (whole ? OC_BLOCK : (size_t)(hidden % OC_BLOCK)) + at};
+}
+
+/* [4H][in] as PyTorch has it -> packed. */
 static void pack_matrix(const float *w, int hidden, int inputs, float *packed)
 {
     for (int unit = 0; unit < hidden; unit++)
         for (int gate = 0; gate < OC_GATES; gate++) {
             const float *row = w + ((size_t)gate * (size_t)hidden + (size_t)unit) * (size_t)inputs;
-            float *to = packed + (size_t)(unit / OC_BLOCK) * (size_t)inputs * OC_PANEL + (size_t)gate * OC_BLOCK +
-                        unit % OC_BLOCK;
-            for (int k = 0; k < inputs; k++) to[(size_t)k * OC_PANEL] = row[k];
+            const place p = place_of(hidden, unit, gate);
+            float *to = packed + p.before * (size_t)inputs + p.column;
+            for (int k = 0; k < inputs; k++) to[(size_t)k * p.columns] = row[k];
         }
 }
 
@@ -65,8 +73,8 @@ oc_status oc_cpu_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_
         pack_matrix(w->w_ih[i].data, s->hidden, inputs, base + l.w_ih[i]);
         pack_matrix(w->w_hh[i].data, s->hidden, s->hidden, base + l.w_hh[i]);
         for (size_t j = 0; j < OC_GATES * hidden; j++) {
-            const size_t unit = j % hidden;
-            base[l.bias[i] + unit / OC_BLOCK * OC_PANEL + j / hidden * OC_BLOCK + unit % OC_BLOCK] = b_ih[j] + b_hh[j];
+            const place p = place_of(s->hidden, (int)(j % hidden), (int)(j / hidden));
+            base[l.bias[i] + p.before + p.column] = b_ih[j] + b_hh[j];
         }
         if (i > 0) memcpy(base + l.back_ih[i], w->w_ih[i].data, OC_GATES * hidden * (size_t)inputs * sizeof(float));
         memcpy(base + l.back_hh[i], w->w_hh[i].data, OC_GATES * hidden * hidden * sizeof(float));
@@ -86,7 +94,7 @@ static scratch scratch_make(const oc_lstm_shape *s)
     const size_t state = oc_round_up((size_t)s->batch * (size_t)s->hidden, 16), steps = (size_t)s->steps;
     m.states = m.cells + (size_t)s->layers * state;
     m.projection = m.states + 2 * (size_t)s->layers * state;
-    m.out = m.projection + steps * packed_hidden(s) * OC_GATES;
+    m.out = m.projection + steps * oc_lstm_columns(s->hidden);
     m.count = m.out + oc_round_up(steps * (size_t)s->hidden, 16);
     return m;
 }
@@ -112,6 +120,31 @@ oc_cell oc_lstm_cell(const oc_lstm_shape *s, const oc_lstm_layout *l, const floa
                      .c_out_row = hidden,
                      .h_out_row = hidden,
                      .gates_row = OC_GATES * hidden};
+}
+
+void oc_lstm_project(oc_backend *b, int hidden, int rows, const float *x, int count, const float *w, const float *start,
+                     float *to)
+{
+    const size_t whole = oc_whole_columns(hidden), tail = oc_tail_columns(hidden), inputs = (size_t)count;
+    oc_product p = {.m = rows,
+                    .n = (int)whole,
+                    .k = count,
+                    .a = x,
+                    .a_row = inputs,
+                    .a_k = 1,
+                    .b = w,
+                    .b_k = OC_PANEL,
+                    .b_panel = inputs * OC_PANEL,
+                    .c = to,
+                    .c_row = whole + tail,
+                    .start = start};
+    b->kernels->product(&p);
+    p.n = (int)tail;
+    p.b += whole * inputs;
+    p.b_k = tail;
+    p.c += whole;
+    p.start = start ? start + whole : NULL;
+    b->kernels->product(&p);
 }
 
 static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x,
@@ -174,24 +207,10 @@ static void forward_one(oc_backend *b, const oc_lstm_shape *s, const float *pack
 {
     const oc_lstm_layout l = oc_lstm_layout_make(s);
     const scratch m = scratch_make(s);
-    const size_t columns = packed_hidden(s) * OC_GATES;
     float *xw = reserve + m.projection;
     for (int i = 0; i < s->layers; i++) {
-        const size_t inputs = (size_t)layer_inputs(s, i);
         float *out = i == s->layers - 1 ? y : reserve + m.out;
-        const oc_product projection = {.m = s->steps,
-                                       .n = (int)columns,
-                                       .k = (int)inputs,
-                                       .a = x,
-                                       .a_row = inputs,
-                                       .a_k = 1,
-                                       .b = packed + l.w_ih[i],
-                                       .b_k = OC_PANEL,
-                                       .b_panel = inputs * OC_PANEL,
-                                       .c = xw,
-                                       .c_row = columns,
-                                       .start = packed + l.bias[i]};
-        b->kernels->product(&projection);
+        oc_lstm_project(b, s->hidden, s->steps, x, layer_inputs(s, i), packed + l.w_ih[i], packed + l.bias[i], xw);
         const oc_recurrence r = {.steps = s->steps,
                                  .hidden = s->hidden,
                                  .w_hh = packed + l.w_hh[i],

@@ -40,7 +40,7 @@ static slide slide_make(const oc_slide_shape *s)
                .attention = {1, s->steps, s->hidden, s->heads},
                .steps = (size_t)s->steps,
                .hidden = (size_t)s->hidden,
-               .columns = oc_round_up((size_t)s->hidden, OC_BLOCK) * OC_GATES,
+               .columns = oc_lstm_columns(s->hidden),
                .padded = oc_round_up((size_t)s->steps, 16)};
     const size_t layers = (size_t)s->layers;
     m.packed = oc_lstm_layout_make(&m.lstm);
@@ -100,32 +100,14 @@ oc_status oc_cpu_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor s
     return OC_OK;
 }
 
-/* One row against a packed matrix: to [columns] = chain over k from start. */
-static void project(oc_backend *b, const slide *m, const float *row, int count, const float *w, const float *start,
-                    float *to)
-{
-    const oc_product p = {.m = 1,
-                          .n = (int)m->columns,
-                          .k = count,
-                          .a = row,
-                          .a_row = (size_t)count,
-                          .a_k = 1,
-                          .b = w,
-                          .b_k = OC_PANEL,
-                          .b_panel = (size_t)count * OC_PANEL,
-                          .c = to,
-                          .c_row = m->columns,
-                          .start = start};
-    b->kernels->product(&p);
-}
-
 static void step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, float *state, int64_t row,
                      const float *x, float *seen)
 {
     const float *packed = w->lstm.data, *in = x;
     const size_t from = (size_t)row % 2 * m->half, oldest = (m->steps - 1) * m->hidden;
     const bool attention = m->attention.heads > 0;
-    project(b, m, x, m->lstm.inputs, packed + m->packed.w_ih[0], packed + m->packed.bias[0], state + m->first);
+    oc_lstm_project(b, m->lstm.hidden, 1, x, m->lstm.inputs, packed + m->packed.w_ih[0], packed + m->packed.bias[0],
+                    state + m->first);
     for (int i = 0; i < m->lstm.layers; i++) {
         oc_cell c = oc_lstm_cell(&m->lstm, &m->packed, packed, i, 1);
         c.x = i == 0 ? NULL : in;
@@ -176,8 +158,8 @@ static void prepare(oc_backend *b, const slide *m, const float *packed, float *s
     const size_t oldest = (m->steps - 1) * m->hidden;
     const int64_t start = row + 2; /* row - T + 2, plus T: never negative */
     for (int i = 0; i < m->lstm.layers; i++)
-        project(b, m, state + m->h + half + (size_t)i * m->layer + oldest, m->lstm.hidden, packed + m->packed.w_hh[i],
-                NULL, state + m->prepared + (size_t)i * m->columns);
+        oc_lstm_project(b, m->lstm.hidden, 1, state + m->h + half + (size_t)i * m->layer + oldest, m->lstm.hidden,
+                        packed + m->packed.w_hh[i], NULL, state + m->prepared + (size_t)i * m->columns);
     if (m->attention.heads == 0) return;
     for (size_t t = 0; t + 1 < m->steps; t++)
         memcpy(state + m->ready + t * m->hidden, trail_at(m, state, t, start), m->hidden * sizeof *state);

@@ -24,9 +24,20 @@ typedef struct forward_row {
  * */
 static const forward_row rows[] = {
     /* batch steps inputs hidden layers heads */
-    {{1, 1, 1, 8, 1, 1}, 1e-6, false},     {{3, 2, 5, 40, 2, 4}, 1e-6, false},    {{1, 17, 40, 64, 2, 4}, 2e-6, false},
-    {{16, 17, 40, 64, 2, 4}, 2e-6, false}, {{65, 17, 5, 100, 2, 2}, 2e-6, false}, {{3, 17, 1, 128, 3, 4}, 4e-6, false},
-    {{65, 2, 40, 40, 3, 1}, 2e-6, false},  {{7, 33, 40, 24, 1, 2}, 2e-6, false},  {{5, 20, 7, 6, 2, 3}, 2e-6, false},
+    {{1, 1, 1, 8, 1, 1}, 1e-6, false},
+    {{3, 2, 5, 40, 2, 4}, 1e-6, false},
+    {{1, 17, 40, 64, 2, 4}, 2e-6, false},
+    {{16, 17, 40, 64, 2, 4}, 2e-6, false},
+    {{65, 17, 5, 100, 2, 2}, 2e-6, false},
+    {{3, 17, 1, 128, 3, 4}, 4e-6, false},
+    {{65, 2, 40, 40, 3, 1}, 2e-6, false},
+    {{7, 33, 40, 24, 1, 2}, 2e-6, false},
+    {{5, 20, 7, 6, 2, 3}, 2e-6, false},
+    /* tails of 15, 11, 1 and 4 units: 4, 3, 1 and 1 vectors of 16 columns; alone and in batches */
+    {{1, 9, 5, 31, 2, 1}, 2e-6, false},
+    {{7, 9, 5, 43, 2, 1}, 2e-6, false},
+    {{1, 5, 7, 33, 1, 3}, 2e-6, false},
+    {{1, 12, 33, 100, 2, 4}, 2e-6, false},
     {{3, 17, 5, 40, 2, 4}, 2e-6, true},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
