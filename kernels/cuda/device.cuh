@@ -21,7 +21,12 @@
 #define OC_SHARED_DYNAMIC(type, name) type *name = static_cast<type *>(emulation::shared_dynamic())
 #define oc_grid_sync()                emulation::grid_barrier(__FILE__, __LINE__)
 #define OC_UNROLL
-#define oc_in_order() ((void)0)
+#define oc_in_order()          ((void)0)
+#define oc_host_read(at)       emulation::host_read(at)
+#define oc_host_write(at, x)   emulation::host_write(at, x)
+#define oc_host_pause()        emulation::host_pause(__FILE__, __LINE__)
+#define oc_host_acquire()      ((void)0)
+#define oc_grid_meet(count, n) emulation::grid_barrier(__FILE__, __LINE__)
 #else
 #include <cooperative_groups.h>
 #define OC_UNROLL                   _Pragma("unroll")
@@ -30,7 +35,41 @@
 #define OC_SHARED_DYNAMIC(type, name)                                                                                  \
     extern __shared__ __align__(128) unsigned char oc_dynamic_bytes[];                                                 \
     type *name = reinterpret_cast<type *>(oc_dynamic_bytes)
-#define oc_grid_sync() cooperative_groups::this_grid().sync()
+#define oc_grid_sync()    cooperative_groups::this_grid().sync()
+#define oc_host_pause()   ((void)0)
+#define oc_host_acquire() __threadfence_system()
+#endif
+
+/* ---------------------------------------------------------------- resident kernels
+ * Words of the host's pinned memory, which it changes meanwhile: eight bytes are read and written as one. pause where
+ * nothing new was there; acquire by every thread behind the words that it waited for, so that it sees what the device
+ * did before the host wrote them. */
+#ifndef OC_EMULATION
+OC_DEVICE uint64_t oc_host_read(const uint64_t *at)
+{
+    uint64_t x;
+    asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(x) : "l"(at) : "memory");
+    return x;
+}
+OC_DEVICE void oc_host_write(uint64_t *at, uint64_t x)
+{
+    asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(at), "l"(x) : "memory");
+}
+/* All blocks of a cooperative grid wait for each other, the nth time: count, in device memory, began as 0. Lighter than
+ * oc_grid_sync: a counter that only grows, one thread a block at it. */
+OC_DEVICE void oc_grid_meet(unsigned *count, unsigned n)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        unsigned seen;
+        __threadfence();
+        atomicAdd(count, 1u);
+        do {
+            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+        } while ((int)(seen - n * gridDim.x) < 0);
+    }
+    __syncthreads();
+}
 #endif
 
 /* ---------------------------------------------------------------- bf16 */

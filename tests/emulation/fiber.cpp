@@ -46,11 +46,11 @@ oc_emulation_switch:
 namespace emulation
 {
 enum { SAVED_REGISTERS = 6, GUARD_BYTES = 4096 };
-static void *scheduler_sp;
+static thread_local void *scheduler_sp; /* of the system thread whose fibers these are */
 #ifdef FIBER_ASAN
-static void *scheduler_fake;
-static const void *scheduler_stack;
-static size_t scheduler_stack_bytes;
+static thread_local void *scheduler_fake;
+static thread_local const void *scheduler_stack;
+static thread_local size_t scheduler_stack_bytes;
 #endif
 
 static void stack_take(fiber *f)
@@ -61,6 +61,15 @@ static void stack_take(fiber *f)
         abort();
     }
     f->stack = static_cast<unsigned char *>(at) + GUARD_BYTES;
+}
+
+void fiber_free(fiber *f)
+{
+    if (!f->stack) return;
+#ifdef FIBER_ASAN
+    ASAN_UNPOISON_MEMORY_REGION(f->stack, STACK_BYTES);
+#endif
+    (void)munmap(f->stack - GUARD_BYTES, STACK_BYTES + GUARD_BYTES);
 }
 
 /* The first switch returns into `entry` with the stack aligned as after a call. */

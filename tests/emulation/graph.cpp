@@ -35,10 +35,11 @@ struct emulation_graph {
     std::vector<node> nodes;
 };
 struct emulation_stream {
-    emulation_outside outside; /* first: outside.h */
+    emulation_outside outside;             /* first: outside.h */
     std::shared_ptr<emulation_graph> into; /* while captured */
     bool origin;
     places last;
+    std::atomic<int> residents; /* grids */
 };
 struct emulation_event {
     uint64_t last_work;
@@ -65,7 +66,12 @@ void work_waited(cudaStream_t stream)
 
 bool outside_busy(cudaStream_t stream)
 {
-    return stream && stream->outside.busy && stream->outside.busy(stream->outside.context);
+    return stream && (stream->residents > 0 || (stream->outside.busy && stream->outside.busy(stream->outside.context)));
+}
+
+void work_resident(cudaStream_t stream, int more)
+{
+    if (stream) stream->residents += more;
 }
 
 static bool behind_all(const emulation_outside *stream)
@@ -245,6 +251,7 @@ static cudaError_t replay(const emulation_graph &g)
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
 {
     const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    emulation::quiet_check("cudaStreamCreate");
     *out = new emulation_stream();
     (*out)->outside.behind_all = emulation::behind_all;
     emulation::streams.push_back(*out);
@@ -254,6 +261,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
     const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    emulation::quiet_check("cudaStreamDestroy");
     emulation::streams.erase(std::remove(emulation::streams.begin(), emulation::streams.end(), stream),
                              emulation::streams.end());
     delete stream;
@@ -333,6 +341,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long)
 {
+    emulation::quiet_check("cudaGraphInstantiate");
     *out = new emulation_graph(*graph);
     return cudaSuccess;
 }
@@ -341,6 +350,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream)
 {
     if (emulation::captured(stream))
         return cudaErrorStreamCaptureUnsupported; /* a graph within a graph: not emulated */
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     outcry_emulation_counts.replays++;
     emulation::work_count(stream);
     return emulation::replay(*work);
@@ -354,6 +364,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t work)
 {
+    emulation::quiet_check("cudaGraphExecDestroy");
     delete work;
     return cudaSuccess;
 }

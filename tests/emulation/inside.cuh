@@ -17,7 +17,7 @@ enum { SHARED_MAX = 227 * 1024, SHARED_STATIC_MAX = 48 * 1024, SHARED_GUARD = 64
 /* A block's shared memory with a guard behind every array of it. */
 enum { SHARED_SPAN = SHARED_MAX + SITES_MAX * 2 * SHARED_GUARD };
 
-enum fiber_state { READY, AT_BARRIER, AT_WARP, AT_GRID, DONE };
+enum fiber_state { READY, AT_BARRIER, AT_WARP, AT_GRID, POLLING, STALLED, DONE };
 struct block_state;
 struct fiber {
     identity who;
@@ -41,20 +41,26 @@ struct shared_site {
 struct block_state {
     int first, threads, live, waiting; /* fibers */
     uint32_t number, epoch;
+    int votes, answer[2];
     warp_state warp[WARPS_MAX];
     unsigned char *shared;
     size_t shared_used, shared_taken, dynamic_bytes;
     int sites;
     shared_site site[SITES_MAX];
 };
-extern fiber *running;
+/* Of this system thread; NULL: it is in a launcher, or the scheduler. */
+#define OC_EMULATION_TLS __attribute__((tls_model("initial-exec")))
+extern thread_local fiber *running OC_EMULATION_TLS;
 extern const char *kernel_name;
 /* From 2, goes up with every launch and every grid barrier: what lies between two eras is ordered, but for those of a
  * recording's branches. */
 extern uint32_t era;
-extern std::recursive_mutex one_at_a_time; /* launches and replays */
+extern std::recursive_mutex one_at_a_time; /* the device: launches, replays, copies, memory */
+/* A finding where a resident grid runs: on a device the call may wait for it, and so for ever. */
+void quiet_check(const char *call);
+bool is_given(uintptr_t at, size_t bytes); /* parameters of the grid, identity of the running thread */
 uint32_t random_below(uint32_t bound);
-void random_seed(); /* anew for every launch and replay */
+void random_seed();                  /* anew for every launch and replay */
 void count_kernel(const char *name); /* it runs: counts.h */
 cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
 
@@ -73,14 +79,16 @@ size_t shared_permitted(const void *kernel); /* bytes of dynamic shared memory, 
 void work_count(cudaStream_t stream);
 void work_waited(cudaStream_t stream);
 bool outside_busy(cudaStream_t stream);
+void work_resident(cudaStream_t stream, int more); /* resident grids there */
 /* While one is replayed: did what ran in that era end before what runs now, by the events between them? */
 bool era_before(uint32_t then);
 const char *era_name(uint32_t then);
 
 enum { STACK_BYTES = 256 * 1024 };
 void fiber_make(fiber *f, void (*entry)()); /* takes a stack where it has none */
-void fiber_enter(fiber *f);                 /* from the scheduler */
-void fiber_leave(fiber *f, bool for_good);  /* to the scheduler */
+void fiber_free(fiber *f);
+void fiber_enter(fiber *f);                /* from the scheduler */
+void fiber_leave(fiber *f, bool for_good); /* to the scheduler */
 
 /* Says what is wrong with the running thread and ends the process: a finding is never a result. */
 [[noreturn]] void finding(const void *code, const char *format, ...) __attribute__((format(printf, 2, 3)));

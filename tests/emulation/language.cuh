@@ -86,8 +86,9 @@ struct identity { /* of the running thread */
 extern const identity *self;
 
 /* Each waits for its partners; `file` and `line` must be the same for all of them. */
-void barrier(const char *file, int line);      /* all threads of the block */
-void grid_barrier(const char *file, int line); /* all threads of a cooperative grid */
+void barrier(const char *file, int line);                 /* all threads of the block */
+int barrier_count(const char *file, int line, bool vote); /* the same; how many voted so */
+void grid_barrier(const char *file, int line);            /* all threads of a cooperative grid */
 /* All 32 lanes of the warp: each hands in `words` 32-bit words and gets those of all, all[lane * 8 + word]. */
 enum { WARP_WORDS = 8 };
 typedef uint32_t warp_words[32 * WARP_WORDS];
@@ -97,6 +98,10 @@ unsigned lane();
 void *shared(const void *site, size_t bytes, size_t alignment);
 void *shared_dynamic();
 size_t shared_dynamic_bytes();
+/* Words of the host's pinned memory, which it changes while the kernel runs; pause: nothing new was there. */
+uint64_t host_read(const uint64_t *at);
+void host_write(uint64_t *at, uint64_t value);
+void host_pause(const char *file, int line);
 /* Around an atomic operation: looks whether the address is the kernel's to touch, and counts it as written. */
 void atomic_touch(const void *at, size_t bytes);
 
@@ -108,6 +113,7 @@ struct launch_shape {
     bool cooperative;
     ::emulation_stream *stream = nullptr;
     const void *kernel = nullptr; /* launch_kernel fills it */
+    bool resident = false;        /* goes on beside all else, until its threads end */
 };
 /* Runs at once, or is kept where the stream is being captured. */
 int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *));
@@ -178,6 +184,8 @@ template <class T> OC_EMULATION_UNSEEN T atomic_swap_if(T *at, T expected, T val
 #define blockDim                  (emulation::self->block_size)
 #define gridDim                   (emulation::self->grid_size)
 #define __syncthreads()           emulation::barrier(__FILE__, __LINE__)
+#define __syncthreads_and(vote)   (emulation::barrier_count(__FILE__, __LINE__, (vote) != 0) == (int)blockDim.x)
+#define __syncthreads_or(vote)    (emulation::barrier_count(__FILE__, __LINE__, (vote) != 0) > 0)
 #define __syncwarp()              ((void)emulation::ballot(__FILE__, __LINE__, 0xffffffffu, true))
 #define __ballot_sync(mask, vote) emulation::ballot(__FILE__, __LINE__, mask, vote)
 #define __any_sync(mask, vote)    (emulation::ballot(__FILE__, __LINE__, mask, vote) != 0)

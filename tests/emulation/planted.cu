@@ -239,6 +239,51 @@ template <int FAULT> static int run_branches()
     return result;
 }
 
+/* ---------------------------------------------------------------- a resident kernel and its host */
+enum echo_fault { ECHO_GOOD, ECHO_ORDINARY, ECHO_FREE, ECHO_UNPINNED };
+
+/* Answers word[0] by its successor in word[1], until it is 100. */
+static __global__ void echo(uint64_t *word)
+{
+    for (uint64_t wanted = 1;; wanted++) {
+        bool came = false, last = false;
+        while (!__syncthreads_or(came)) {
+            const uint64_t now = threadIdx.x == 0 ? oc_host_read(word) : 0;
+            last = now == 100;
+            came = now == wanted || last;
+            if (!came && threadIdx.x == 0) oc_host_pause();
+        }
+        if (__syncthreads_or(last)) return;
+        if (threadIdx.x == 0) oc_host_write(word + 1, wanted + 1);
+    }
+}
+
+template <int FAULT> static int run_echo()
+{
+    static uint64_t plain[2];
+    void *pinned = nullptr;
+    cudaStream_t stream = nullptr;
+    if (cudaMallocHost(&pinned, sizeof plain) != cudaSuccess) return PLANTED_NO_ROOM;
+    uint64_t *word = FAULT == ECHO_UNPINNED ? plain : static_cast<uint64_t *>(pinned);
+    word[0] = word[1] = 0;
+    (void)cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    emulation::launch_shape shape = {"planted", 1, THREADS, 0, true, stream};
+    shape.resident = FAULT != ECHO_ORDINARY;
+    if (emulation::launch_kernel(shape, echo, word) != 0) return PLANTED_NO_ROOM;
+    for (uint64_t i = 1; i < 4; i++) {
+        __atomic_store_n(word, i, __ATOMIC_RELEASE);
+        while (__atomic_load_n(word + 1, __ATOMIC_ACQUIRE) != i + 1) {
+        }
+    }
+    if (FAULT == ECHO_FREE) (void)cudaFreeHost(pinned);
+    const bool busy = cudaStreamQuery(stream) == cudaErrorNotReady;
+    __atomic_store_n(word, 100, __ATOMIC_RELEASE);
+    (void)cudaStreamSynchronize(stream);
+    (void)cudaStreamDestroy(stream);
+    (void)cudaFreeHost(pinned);
+    return busy ? PLANTED_GOOD : PLANTED_WRONG;
+}
+
 #define RUN(function) []() { return function; }
 extern "C" const planted_case planted_cases[] = {
     {"reverse", run_reverse<NONE>, nullptr, nullptr},
@@ -268,5 +313,12 @@ extern "C" const planted_case planted_cases[] = {
     {"a missing join of two branches", run_branches<LATE_JOIN>, "a race of branches", "wrong"},
     {"two branches write one tensor", run_branches<TWO_WRITERS>, "a race of branches", "wrong"},
     {"a branch that never comes back", run_branches<NO_JOIN>, nullptr, nullptr}, /* refused at the end */
+    {"a resident kernel", run_echo<ECHO_GOOD>, nullptr, nullptr},
+    {"an ordinary kernel that polls the host", run_echo<ECHO_ORDINARY>, "its launch is not resident",
+     "its launch is not resident"},
+    {"memory freed beside a resident kernel", run_echo<ECHO_FREE>, "while a resident kernel runs",
+     "while a resident kernel runs"},
+    {"a doorbell that is not pinned", run_echo<ECHO_UNPINNED>, "no aligned word of pinned memory",
+     "no aligned word of pinned memory"},
 };
 extern "C" const int planted_count = sizeof planted_cases / sizeof *planted_cases;

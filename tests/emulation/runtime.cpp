@@ -1,5 +1,5 @@
-/* runtime.cpp - the CUDA runtime of the emulation: memory, copies, errors. Nothing runs beside the caller; streams and
- * recordings: graph.cpp. */
+/* runtime.cpp - the CUDA runtime of the emulation: memory, copies, errors. Nothing runs beside the caller but resident
+ * grids (schedule.cpp); streams and recordings: graph.cpp. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -109,6 +109,8 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 
 cudaError_t cudaMalloc(void **out, size_t bytes)
 {
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    emulation::quiet_check("cudaMalloc");
     *out = nullptr;
     if (bytes > device_bytes() - used) return cudaErrorMemoryAllocation;
     const size_t whole = (bytes + 4095) / 4096 * 4096;
@@ -124,6 +126,8 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
 cudaError_t cudaFree(void *at)
 {
     if (!at) return cudaSuccess;
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    emulation::quiet_check("cudaFree");
     if (!blocks.count(at)) return cudaErrorInvalidValue;
     used -= blocks[at];
     blocks.erase(at);
@@ -134,6 +138,8 @@ cudaError_t cudaFree(void *at)
 
 cudaError_t cudaMallocHost(void **out, size_t bytes)
 {
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    emulation::quiet_check("cudaMallocHost");
     *out = malloc(bytes ? bytes : 1);
     if (!*out) return cudaErrorMemoryAllocation;
     outcry_emulation_counts.allocations++;
@@ -143,6 +149,8 @@ cudaError_t cudaMallocHost(void **out, size_t bytes)
 
 cudaError_t cudaFreeHost(void *at)
 {
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    emulation::quiet_check("cudaFreeHost");
     host_blocks.erase(at);
     free(at);
     return cudaSuccess;
@@ -178,6 +186,7 @@ void set_now(void *to, int value, size_t bytes)
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
 {
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     if (bytes == 0 || emulation::capture_copy(to, from, bytes, kind, stream)) return cudaSuccess;
     emulation::work_count(stream);
     outcry_emulation_counts.uploads += kind == cudaMemcpyHostToDevice;
@@ -188,6 +197,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
 {
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     if (bytes == 0 || emulation::capture_set(to, value, bytes, stream)) return cudaSuccess;
     emulation::work_count(stream);
     emulation::set_now(to, value, bytes);
@@ -196,7 +206,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    outcry_emulation_counts.waits++;
+    __atomic_fetch_add(&outcry_emulation_counts.waits, 1, __ATOMIC_RELAXED);
     if (emulation::captured(stream)) return cudaErrorStreamCaptureUnsupported;
     while (emulation::outside_busy(stream)) std::this_thread::yield();
     emulation::work_waited(stream);

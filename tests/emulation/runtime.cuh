@@ -1,6 +1,6 @@
 /* runtime.cuh - the calls of the CUDA runtime that kernels/cuda makes. One device, "emulation", whose memory is a part
  * of the process that only uploads, downloads and kernels may touch; everything is done when a call returns, but for
- * what a captured stream is given (graph.cpp). */
+ * what a captured stream is given (graph.cpp) and resident grids (schedule.cpp). */
 #ifndef OC_TESTS_EMULATION_RUNTIME_CUH
 #define OC_TESTS_EMULATION_RUNTIME_CUH
 
@@ -81,8 +81,8 @@ void hand_out(void *at, size_t bytes);
 /* The environment makes failures, so that a test sees what the program makes of them:
  *   OUTCRY_EMULATION_FAIL=NAME   the launch of the first kernel whose name has NAME in it reports an illegal address
  *   OUTCRY_EMULATION_BUSY=N      from the Nth question on whether a stream is done, it never is
- *   OUTCRY_EMULATION_MEMORY=N    the device has N bytes
- *   OUTCRY_EMULATION_DEVICES=0   no device   */
+ *   OUTCRY_EMULATION_STALL=N     a resident grid stops for good before its Nth + 1 write to the host, read at its
+ * launch OUTCRY_EMULATION_MEMORY=N    the device has N bytes OUTCRY_EMULATION_DEVICES=0   no device   */
 
 /* How a double of a vendor's library (fake_*.cpp, an object of its own) reaches the emulation: what it does on a stream
  * is done at once, or becomes a node of what the stream records; and the shadow hears what it touches. A double exports

@@ -1,11 +1,16 @@
 /* schedule.cpp - runs the threads of a grid as fibers, block after block (all blocks at once where the grid is
  * cooperative). Who goes next is drawn from a seed (OUTCRY_EMULATION_SEED [1]) among all that can go on, blocks too; so
  * the same seed is the same run, and other seeds are other orders. A thread goes on until it waits for others.
+ * A resident grid (launch_shape.resident) has a system thread and fibers of its own; it goes on whenever nothing else
+ * runs on the device, and naps when all its threads poll the host.
  * Findings: threads of a block at different barriers, or gone while others wait; lanes of a warp that are not all
  * there; a launch beyond a device's limits. */
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <vector>
 #include "emulation/inside.cuh"
 
@@ -13,21 +18,34 @@ namespace emulation
 {
 void fiber_arrived();
 
-fiber *running;
+thread_local fiber *running OC_EMULATION_TLS;
 const identity *self;
 const char *kernel_name;
 uint32_t era = 2;
 
+/* What is being run. */
+struct grid {
+    fiber *fibers;
+    block_state *blocks;
+    int block_count = 0, grid_waiting = 0, polling = 0, stalled = 0, nap_us = 20;
+    bool cooperative = false, resident = false;
+    long stores_left = -1; /* to the host, before the grid stalls; -1: any number */
+    std::vector<int> ready = {};
+    void (*entry_run)(const void *) = nullptr;
+    alignas(16) unsigned char parameters[PARAMETER_BYTES] = {};
+};
 static fiber fibers[FIBERS_MAX];
 static block_state blocks[BLOCKS_MAX];
-static int block_count;
-static bool cooperative;
-static std::vector<int> ready;
-static int grid_waiting;
+static grid ordinary = {fibers, blocks}, *now = &ordinary; /* by one_at_a_time */
+static std::atomic<int> residents;
 static uint64_t random_state;
-alignas(16) static unsigned char parameters[PARAMETER_BYTES];
-static void (*entry_run)(const void *);
 std::recursive_mutex one_at_a_time;
+
+bool is_given(uintptr_t at, size_t bytes)
+{
+    const uintptr_t packet = reinterpret_cast<uintptr_t>(now->parameters), who = reinterpret_cast<uintptr_t>(self);
+    return (at >= packet && at + bytes <= packet + PARAMETER_BYTES) || (at >= who && at + bytes <= who + sizeof *self);
+}
 
 uint32_t random_below(uint32_t bound)
 {
@@ -50,9 +68,9 @@ void random_seed()
 static void release(block_state *b, fiber_state from)
 {
     for (int i = b->first; i < b->first + b->threads; i++) {
-        if (fibers[i].state != from) continue;
-        fibers[i].state = READY;
-        ready.push_back(i);
+        if (now->fibers[i].state != from) continue;
+        now->fibers[i].state = READY;
+        now->ready.push_back(i);
     }
 }
 
@@ -68,7 +86,7 @@ static void wait(fiber_state state, const char *file, int line)
 static void check_same_place(const block_state *b, fiber_state state, const char *file, int line)
 {
     for (int i = b->first; i < b->first + b->threads; i++) {
-        const fiber *f = &fibers[i];
+        const fiber *f = &now->fibers[i];
         if (f->state == state && (f->line != line || strcmp(f->file, file) != 0))
             finding(nullptr, "is at the barrier of %s:%d while thread %d waits at %s:%d", file, line, f->number,
                     f->file, f->line);
@@ -77,37 +95,87 @@ static void check_same_place(const block_state *b, fiber_state state, const char
 
 void barrier(const char *file, int line)
 {
+    (void)barrier_count(file, line, false);
+}
+
+/* Answers are kept twice: a thread cannot be two barriers ahead of another of its block. */
+int barrier_count(const char *file, int line, bool vote)
+{
     block_state *b = running->block;
+    const uint32_t turn = b->epoch & 1;
     check_same_place(b, AT_BARRIER, file, line);
     if (b->live < b->threads)
         finding(nullptr, "waits at the barrier of %s:%d, but %d threads of its block are gone", file, line,
                 b->threads - b->live);
+    b->votes += vote;
     if (++b->waiting == b->threads) {
         b->waiting = 0;
+        b->answer[turn] = b->votes;
+        b->votes = 0;
         b->epoch++;
         release(b, AT_BARRIER);
-        ready.push_back(static_cast<int>(running - fibers));
+        now->ready.push_back(static_cast<int>(running - now->fibers));
     }
     wait(b->waiting == 0 ? READY : AT_BARRIER, file, line);
+    return b->answer[turn];
 }
 
 void grid_barrier(const char *file, int line)
 {
-    if (!cooperative) finding(nullptr, "waits for the grid at %s:%d, but its launch is not cooperative", file, line);
+    if (!now->cooperative)
+        finding(nullptr, "waits for the grid at %s:%d, but its launch is not cooperative", file, line);
     int all = 0;
-    for (int i = 0; i < block_count; i++) {
-        check_same_place(&blocks[i], AT_GRID, file, line);
-        all += blocks[i].threads;
+    for (int i = 0; i < now->block_count; i++) {
+        check_same_place(&now->blocks[i], AT_GRID, file, line);
+        all += now->blocks[i].threads;
     }
-    if (++grid_waiting < all) {
+    if (++now->grid_waiting < all) {
         wait(AT_GRID, file, line);
         return;
     }
-    grid_waiting = 0;
+    now->grid_waiting = 0;
     era++;
-    for (int i = 0; i < block_count; i++) release(&blocks[i], AT_GRID);
-    ready.push_back(static_cast<int>(running - fibers));
+    for (int i = 0; i < now->block_count; i++) release(&now->blocks[i], AT_GRID);
+    now->ready.push_back(static_cast<int>(running - now->fibers));
     wait(READY, file, line);
+}
+
+/* ---------------------------------------------------------------- the host's memory */
+static void host_check(const void *at, const char *what)
+{
+    if (!pinned(at, sizeof(uint64_t)) || reinterpret_cast<uintptr_t>(at) % sizeof(uint64_t) != 0)
+        finding(nullptr, "%s address %p of the host, which is no aligned word of pinned memory", what, at);
+}
+
+uint64_t host_read(const uint64_t *at)
+{
+    host_check(at, "reads");
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
+
+void host_write(uint64_t *at, uint64_t value)
+{
+    host_check(at, "writes");
+    if (now->stores_left == 0) {
+        now->stalled++;
+        wait(STALLED, "a write to the host", 0);
+    }
+    now->stores_left -= now->stores_left > 0;
+    now->nap_us = 20;
+    __atomic_store_n(at, value, __ATOMIC_RELAXED);
+}
+
+void host_pause(const char *file, int line)
+{
+    if (!now->resident) finding(nullptr, "polls the host at %s:%d, but its launch is not resident", file, line);
+    now->polling++;
+    wait(POLLING, file, line);
+}
+
+void quiet_check(const char *call)
+{
+    if (residents > 0)
+        finding(nullptr, "%s while a resident kernel runs, which it may wait for on a device, for ever", call);
 }
 
 unsigned lane()
@@ -126,7 +194,7 @@ const uint32_t *warp_exchange(const char *file, int line, uint32_t mask, const u
         finding(nullptr, "%s:%d: a collective of part of a warp (mask %08x); only whole warps are emulated", file, line,
                 mask);
     for (int i = 0; i < 32; i++) {
-        const fiber *o = &fibers[first + i];
+        const fiber *o = &now->fibers[first + i];
         if (o->state == DONE || (o->state == AT_WARP && (o->line != line || strcmp(o->file, file) != 0)))
             finding(nullptr, "is at the warp collective of %s:%d while lane %d %s %s:%d", file, line, i,
                     o->state == DONE ? "is gone; it was last at" : "is at", o->file ? o->file : "its start", o->line);
@@ -143,10 +211,10 @@ const uint32_t *warp_exchange(const char *file, int line, uint32_t mask, const u
     w->epoch++;
     for (int i = 0; i < 32; i++) {
         if (i == f->lane) continue;
-        fibers[first + i].state = READY;
-        ready.push_back(first + i);
+        now->fibers[first + i].state = READY;
+        now->ready.push_back(first + i);
     }
-    ready.push_back(first + f->lane);
+    now->ready.push_back(first + f->lane);
     wait(READY, file, line);
     return w->answer[turn][0];
 }
@@ -225,7 +293,7 @@ size_t shared_dynamic_bytes()
 static void fiber_main()
 {
     fiber_arrived();
-    entry_run(parameters);
+    now->entry_run(now->parameters);
     running->state = DONE;
     fiber_leave(running, true);
     abort();
@@ -251,7 +319,7 @@ static void block_begin(block_state *b, const launch_shape &s, int first, uint32
         b->site[b->sites++] = {&dynamic_site, static_cast<size_t>(at - b->shared), s.shared_bytes};
     }
     for (int i = 0; i < b->threads; i++) {
-        fiber *f = &fibers[first + i];
+        fiber *f = &now->fibers[first + i];
         const unsigned n = static_cast<unsigned>(i);
         f->who = {{n % s.block.x, n / s.block.x % s.block.y, n / s.block.x / s.block.y},
                   {number % s.grid.x, number / s.grid.x % s.grid.y, number / s.grid.x / s.grid.y},
@@ -265,30 +333,47 @@ static void block_begin(block_state *b, const launch_shape &s, int first, uint32
         f->line = 0;
         f->block = b;
         fiber_make(f, fiber_main);
-        ready.push_back(first + i);
+        now->ready.push_back(first + i);
     }
 }
 
 /* Whoever is left waits for somebody who never comes. */
 static void check_all_done()
 {
-    for (int i = 0; i < block_count; i++)
-        for (int n = blocks[i].first; n < blocks[i].first + blocks[i].threads; n++) {
-            if (fibers[n].state == DONE) continue;
-            running = &fibers[n];
-            finding(nullptr, "waits for ever at %s:%d: %d of %d threads of its block are gone", fibers[n].file,
-                    fibers[n].line, blocks[i].threads - blocks[i].live, blocks[i].threads);
+    for (int i = 0; i < now->block_count; i++)
+        for (int n = now->blocks[i].first; n < now->blocks[i].first + now->blocks[i].threads; n++) {
+            if (now->fibers[n].state == DONE) continue;
+            running = &now->fibers[n];
+            finding(nullptr, "waits for ever at %s:%d: %d of %d threads of its block are gone", now->fibers[n].file,
+                    now->fibers[n].line, now->blocks[i].threads - now->blocks[i].live, now->blocks[i].threads);
         }
 }
 
-static void run_ready()
+/* Nobody can go on but those who poll: the device and the host may. */
+static void nap()
 {
-    while (!ready.empty()) {
-        const size_t pick = random_below(static_cast<uint32_t>(ready.size()));
-        const int number = ready[pick];
-        ready[pick] = ready.back();
-        ready.pop_back();
-        fiber *f = &fibers[number];
+    grid *const mine = now;
+    const char *const name = kernel_name;
+    now = &ordinary;
+    kernel_name = nullptr;
+    one_at_a_time.unlock();
+    std::this_thread::sleep_for(std::chrono::microseconds(mine->polling > 0 ? mine->nap_us : 1000));
+    mine->nap_us = std::min(2 * mine->nap_us, 500);
+    one_at_a_time.lock();
+    now = mine;
+    kernel_name = name;
+    mine->polling = 0;
+    for (int i = 0; i < mine->block_count; i++) release(&mine->blocks[i], POLLING);
+}
+
+static void run_some()
+{
+    while (!now->ready.empty()) {
+        const size_t pick = random_below(static_cast<uint32_t>(now->ready.size()));
+        const int number = now->ready[pick];
+        now->ready[pick] = now->ready.back();
+        now->ready.pop_back();
+        fiber *f = &now->fibers[number];
         running = f;
         self = &f->who;
         fiber_enter(f);
@@ -299,6 +384,11 @@ static void run_ready()
         }
         running = nullptr;
     }
+}
+
+static void run_ready()
+{
+    for (run_some(); now->polling > 0 || now->stalled > 0; run_some()) nap();
     check_all_done();
 }
 
@@ -321,28 +411,83 @@ static void grid_run(const launch_shape &s)
     for (uint32_t i = grid; i > 1; i--) std::swap(order[i - 1], order[random_below(i)]);
     const uint32_t together = s.cooperative ? grid : 1;
     for (uint32_t i = 0; i < grid; i += together) {
-        block_count = static_cast<int>(together);
-        for (uint32_t n = 0; n < together; n++) block_begin(&blocks[n], s, static_cast<int>(n * threads), order[i + n]);
+        now->block_count = static_cast<int>(together);
+        for (uint32_t n = 0; n < together; n++)
+            block_begin(&now->blocks[n], s, static_cast<int>(n * threads), order[i + n]);
         run_ready();
     }
 }
 
-cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *))
+static cudaError_t refused(const launch_shape &shape)
 {
     const char *fail = getenv("OUTCRY_EMULATION_FAIL");
     if (fail && *fail && strstr(shape.name, fail)) return cudaErrorIllegalAddress;
-    if (shape.shared_bytes > shared_permitted(shape.kernel)) return cudaErrorInvalidValue;
+    return shape.shared_bytes > shared_permitted(shape.kernel) ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+cudaError_t run_grid(const launch_shape &shape, const void *packet, size_t bytes, void (*run)(const void *))
+{
+    const cudaError_t wrong = refused(shape);
+    if (wrong != cudaSuccess) return wrong;
     random_seed();
-    memcpy(parameters, packet, bytes);
-    entry_run = run;
+    memcpy(now->parameters, packet, bytes);
+    now->entry_run = run;
     kernel_name = shape.name;
     count_kernel(shape.name);
-    cooperative = shape.cooperative;
+    now->cooperative = shape.cooperative;
     era++;
     grid_run(shape);
     era++;
     self = nullptr;
     kernel_name = nullptr;
+    return cudaSuccess;
+}
+
+/* ---------------------------------------------------------------- a resident grid */
+struct resident {
+    launch_shape shape;
+    std::vector<unsigned char> packet;
+    void (*run)(const void *);
+    long stores_left;
+};
+
+static void resident_main(const resident *r)
+{
+    const uint32_t count = r->shape.grid.x * r->shape.grid.y * r->shape.grid.z,
+                   threads = count * r->shape.block.x * r->shape.block.y * r->shape.block.z;
+    grid own = {static_cast<fiber *>(calloc(threads, sizeof(fiber))),
+                static_cast<block_state *>(calloc(count, sizeof(block_state)))};
+    if (!own.fibers || !own.blocks) abort();
+    own.resident = true;
+    own.stores_left = r->stores_left;
+    const std::lock_guard<std::recursive_mutex> hold(one_at_a_time);
+    now = &own;
+    (void)run_grid(r->shape, r->packet.data(), r->packet.size(), r->run);
+    now = &ordinary;
+    for (uint32_t i = 0; i < threads; i++) fiber_free(&own.fibers[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        shadow_remove(own.blocks[i].shared);
+        free(own.blocks[i].shared);
+    }
+    free(own.fibers);
+    free(own.blocks);
+    residents--;
+    work_resident(r->shape.stream, -1);
+    delete r;
+}
+
+static cudaError_t resident_start(const launch_shape &shape, const void *packet, size_t bytes,
+                                  void (*run)(const void *))
+{
+    const cudaError_t wrong = refused(shape);
+    if (wrong != cudaSuccess) return wrong;
+    if (!shape.cooperative) return cudaErrorInvalidConfiguration; /* nothing promises that all blocks are there */
+    const char *stall = getenv("OUTCRY_EMULATION_STALL");
+    const auto *at = static_cast<const unsigned char *>(packet);
+    residents++;
+    work_resident(shape.stream, 1);
+    std::thread(resident_main, new resident{shape, {at, at + bytes}, run, stall ? strtol(stall, nullptr, 10) : -1})
+        .detach();
     return cudaSuccess;
 }
 
@@ -354,6 +499,7 @@ int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*r
     if (capture_launch(shape, packet, bytes, run)) return cudaSuccess;
     outcry_emulation_counts.launches++;
     work_count(shape.stream);
+    if (shape.resident) return resident_start(shape, packet, bytes, run);
     return run_grid(shape, packet, bytes, run);
 }
 } // namespace emulation

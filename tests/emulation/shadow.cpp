@@ -147,6 +147,7 @@ void shadow_written(const void *at, size_t bytes)
 
 void hand_out(void *at, size_t bytes)
 {
+    const std::lock_guard<std::recursive_mutex> hold(one_at_a_time);
     shadow_open(at, bytes);
 }
 
@@ -264,7 +265,7 @@ static void outside(const fiber *f, uintptr_t at, size_t bytes, bool writes, con
     static const image mine = image_find();
     const uintptr_t stack = reinterpret_cast<uintptr_t>(f->stack);
     if (at >= stack && at + bytes <= stack + STACK_BYTES) return;
-    if (!writes && at >= mine.begin && at + bytes <= mine.end) return;
+    if (!writes && ((at >= mine.begin && at + bytes <= mine.end) || is_given(at, bytes))) return;
     finding(code, "%s address %p, which is not in the device's memory (out of bounds, or a pointer of the host)",
             writes ? "writes" : "reads", reinterpret_cast<void *>(at));
 }
@@ -370,4 +371,17 @@ HOOK_NOTHING(func_entry, void *)
 HOOK_NOTHING(func_exit, void)
 HOOK_NOTHING(vptr_update, void **, void *)
 HOOK_NOTHING(vptr_read, void **)
+/* Atomics of launchers, which the compiler turns into calls too; kernels have theirs in language.cuh. */
+#define HOOK_ATOMIC(bits, type)                                                                                        \
+    extern "C" __attribute__((visibility("hidden"))) type __tsan_atomic##bits##_load(const volatile type *at, int)     \
+    {                                                                                                                  \
+        return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                                                  \
+    }                                                                                                                  \
+    extern "C" __attribute__((visibility("hidden"))) void __tsan_atomic##bits##_store(volatile type *at, type x, int)  \
+    {                                                                                                                  \
+        __atomic_store_n(at, x, __ATOMIC_SEQ_CST);                                                                     \
+    }
+HOOK_ATOMIC(8, uint8_t)
+HOOK_ATOMIC(32, uint32_t)
+HOOK_ATOMIC(64, uint64_t)
 #endif
