@@ -53,25 +53,6 @@ size_t oc_cuda_attend_reserve_bytes(oc_backend *b, const oc_attention_shape *s)
 }
 
 /* ---------------------------------------------------------------- a window */
-/* A NaN does not survive in `largest` but in its own exp, and through the sum in every element. */
-OC_DEVICE void softmax_row(float *x, int count, float scale)
-{
-    const int lane = threadIdx.x % OC_WARP;
-    float largest = -__uint_as_float(0x7f800000u), sum = 0.0f;
-    for (int i = lane; i < count; i += OC_WARP) largest = x[i] * scale > largest ? x[i] * scale : largest;
-    for (int bits = OC_WARP / 2; bits > 0; bits /= 2) {
-        const float other = __shfl_xor_sync(OC_WHOLE_WARP, largest, bits);
-        largest = other > largest ? other : largest;
-    }
-    for (int i = lane; i < count && lane < OC_ATTEND_LANES; i += OC_ATTEND_LANES) {
-        const float e = oc_device_exp(x[i] * scale - largest);
-        x[i] = e;
-        sum += e;
-    }
-    const float inverse = 1.0f / oc_attend_lanes(sum);
-    for (int i = lane; i < count && lane < OC_ATTEND_LANES; i += OC_ATTEND_LANES) x[i] = x[i] * inverse;
-}
-
 static __global__ void __launch_bounds__(OC_ATTEND_THREADS)
     attend_window(oc_attend_window w, const float *absorbed, float *maps, float *pooled)
 {
@@ -85,7 +66,7 @@ static __global__ void __launch_bounds__(OC_ATTEND_THREADS)
     }
     __syncthreads();
     for (int n = threadIdx.x / OC_WARP; n < w.heads; n += OC_ATTEND_THREADS / OC_WARP)
-        softmax_row(map + (int64_t)n * w.steps, w.steps, w.scale);
+        oc_attend_softmax(map + (int64_t)n * w.steps, w.steps, w.scale);
     __syncthreads();
     for (int t0 = 0; t0 < w.steps; t0 += w.rows) {
         const int count = w.steps - t0 < w.rows ? w.steps - t0 : w.rows;

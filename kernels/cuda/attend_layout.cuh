@@ -81,11 +81,11 @@ OC_DEVICE void oc_attend_load(const oc_attend_window &w, int t0, int count, floa
     __syncthreads();
 }
 
-/* to[n][t] = v_n . h_t, one chain over ascending k, for the steps of the tile. */
+/* to[n][t] = v_n . h_t, one chain over ascending k, for the steps of the tile; by all threads of the block. */
 OC_DEVICE void oc_attend_scores(const oc_attend_window &w, int t0, int count, const float *tile, const float *v,
                                 float *to)
 {
-    for (int at = threadIdx.x; at < w.heads * count; at += OC_ATTEND_THREADS) {
+    for (int at = threadIdx.x; at < w.heads * count; at += (int)blockDim.x) {
         const int n = at / count, i = at % count;
         const float *x = tile + i * w.row, *y = v + (int64_t)n * w.hidden;
         float sum = 0.0f;
@@ -98,7 +98,7 @@ OC_DEVICE void oc_attend_scores(const oc_attend_window &w, int t0, int count, co
 OC_DEVICE void oc_attend_pool(const oc_attend_window &w, int t0, int count, const float *tile, const float *weight,
                               float *to)
 {
-    for (int at = threadIdx.x; at < w.heads * w.hidden; at += OC_ATTEND_THREADS) {
+    for (int at = threadIdx.x; at < w.heads * w.hidden; at += (int)blockDim.x) {
         const int n = at / w.hidden, k = at % w.hidden;
         const float *of = weight + (int64_t)n * w.steps + t0;
         float sum = t0 == 0 ? 0.0f : to[at];
@@ -112,6 +112,26 @@ OC_DEVICE float oc_attend_lanes(float x)
 {
     for (int bits = OC_ATTEND_LANES / 2; bits > 0; bits /= 2) x += __shfl_xor_sync(OC_WHOLE_WARP, x, bits);
     return __shfl_sync(OC_WHOLE_WARP, x, 0);
+}
+
+/* One warp: x = softmax(x scale), in place. A NaN does not survive in `largest` but in its own exp, and through the sum
+ * in every element. */
+OC_DEVICE void oc_attend_softmax(float *x, int count, float scale)
+{
+    const int lane = threadIdx.x % OC_WARP;
+    float largest = -__uint_as_float(0x7f800000u), sum = 0.0f;
+    for (int i = lane; i < count; i += OC_WARP) largest = x[i] * scale > largest ? x[i] * scale : largest;
+    for (int bits = OC_WARP / 2; bits > 0; bits /= 2) {
+        const float other = __shfl_xor_sync(OC_WHOLE_WARP, largest, bits);
+        largest = other > largest ? other : largest;
+    }
+    for (int i = lane; i < count && lane < OC_ATTEND_LANES; i += OC_ATTEND_LANES) {
+        const float e = oc_device_exp(x[i] * scale - largest);
+        x[i] = e;
+        sum += e;
+    }
+    const float inverse = 1.0f / oc_attend_lanes(sum);
+    for (int i = lane; i < count && lane < OC_ATTEND_LANES; i += OC_ATTEND_LANES) x[i] = x[i] * inverse;
 }
 
 #endif

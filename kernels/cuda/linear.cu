@@ -1,6 +1,7 @@
 /* linear.cu - gather and scale of windows, linear layers forward and backward. f32 with the CPU's bits: the same chains
  * (product.cu). Bound: gather_scale moves each number of x twice; the linear layers are small. Not run on a GPU. */
 #include "kernels/cuda/ops_cuda.cuh"
+#include "kernels/cuda/rows.cuh"
 
 typedef struct gathering {
     const float *rows;
@@ -24,12 +25,8 @@ static __global__ void gather_scale(gathering g)
             g.x[i] = __uint_as_float(0x7fc00000u);
             continue;
         }
-        float y = (g.rows[(last - g.steps + 1 + step) * g.inputs + column] - g.mean[column]) / g.scale[column];
-        if (g.clip > 0.0f) { /* NaN stays */
-            y = g.clip < y ? g.clip : y;
-            y = -g.clip > y ? -g.clip : y;
-        }
-        g.x[i] = y;
+        g.x[i] =
+            oc_scaled(g.rows[(last - g.steps + 1 + step) * g.inputs + column], g.mean[column], g.scale[column], g.clip);
     }
 }
 

@@ -2,6 +2,7 @@
  * kernels/cpu/loss.c. One block for the whole batch: a few thousand rows, so the sum needs no second pass and has one
  * order. Not run on a GPU. */
 #include "kernels/cuda/ops_cuda.cuh"
+#include "kernels/cuda/rows.cuh"
 
 static constexpr int THREADS = 256;
 
@@ -65,29 +66,17 @@ oc_status oc_cuda_softmax_loss(oc_backend *b, const oc_loss_rule *rule, oc_tenso
     return OC_OK;
 }
 
-typedef struct temperatures {
-    float of[OC_HORIZONS_MAX];
-} temperatures;
-
-static __global__ void softmax(const float *z, float *p, int64_t rows, int horizons, temperatures t)
+static __global__ void softmax(const float *z, float *p, int64_t rows, int horizons, oc_cuda_temperatures t)
 {
-    for (int64_t i = oc_thread_first(); i < rows; i += oc_thread_step()) {
-        float e[OC_CLASSES], largest = -__uint_as_float(0x7f800000u), sum = 0.0f;
-        for (int c = 0; c < OC_CLASSES; c++) {
-            e[c] = z[i * OC_CLASSES + c] / t.of[i % horizons];
-            largest = e[c] > largest ? e[c] : largest;
-        }
-        for (int c = 0; c < OC_CLASSES; c++) e[c] = oc_device_exp(e[c] - largest);
-        sum = (e[0] + e[2]) + e[1]; /* the order of kernels/cpu/body_rows.h: lanes 0, 1, 2 of 16, halves first */
-        for (int c = 0; c < OC_CLASSES; c++) p[i * OC_CLASSES + c] = e[c] * (1.0f / sum);
-    }
+    for (int64_t i = oc_thread_first(); i < rows; i += oc_thread_step())
+        oc_softmax_classes(z + i * OC_CLASSES, t.of[i % horizons], p + i * OC_CLASSES);
 }
 
 oc_status oc_cuda_softmax(oc_backend *b, int horizons, const float *temperature, oc_tensor logits,
                           oc_tensor probabilities)
 {
     const int64_t rows = oc_cuda_count(logits) / OC_CLASSES;
-    temperatures t = {};
+    oc_cuda_temperatures t = {};
     assert(horizons >= 1 && horizons <= OC_HORIZONS_MAX && rows % horizons == 0);
     for (int i = 0; i < horizons; i++) t.of[i] = temperature[i];
     OC_LAUNCH(b, softmax, oc_flat_grid(b, rows), OC_FLAT_THREADS, 0, (const float *)logits.data,

@@ -77,7 +77,8 @@ static __global__ void __launch_bounds__(THREADS) lstm_cell(cell_step s)
     for (int g = 0; g < OC_GATES; g++) sum[g] = gates[(int64_t)g * s.hidden] + sum[g];
     const oc_gates a = oc_gates_of(sum[0], sum[1], sum[2], sum[3]);
     const int64_t at = (int64_t)row * s.hidden + unit;
-    const float c = fmaf(a.f, s.before ? s.before[at] : 0.0f, a.i * a.g), out = a.o * oc_device_tanh(c);
+    float c = s.before ? s.before[at] : 0.0f;
+    const float out = oc_gates_state(a, &c);
     s.cells[at] = c;
     s.out[at] = out;
     if (s.dropped) s.dropped[at] = out * oc_device_dropout_factor(s.dropout, row, s.step, s.hidden, unit);

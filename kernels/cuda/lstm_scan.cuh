@@ -61,6 +61,13 @@ OC_DEVICE oc_gates oc_gates_of(float i, float f, float g, float o)
     return {oc_device_sigmoid(i), oc_device_sigmoid(f), oc_device_tanh(g), oc_device_sigmoid(o)};
 }
 
+/* The cell of the step before becomes this one's; returns the state. */
+OC_DEVICE float oc_gates_state(const oc_gates &a, float *cell)
+{
+    *cell = fmaf(a.f, *cell, a.i * a.g);
+    return a.o * oc_device_tanh(*cell);
+}
+
 /* Gradients of the pre-activations; *dc becomes the one of the step before. The formulas of
  * kernels/cpu/body_backward.h, in their order [Hochreiter97]. */
 OC_DEVICE oc_gates oc_gates_gradient(oc_gates a, float cell, float before, float dh, float *dc)
@@ -83,8 +90,7 @@ OC_DEVICE float oc_scan_unit(const oc_lstm_scan &s, int64_t t, int row, int unit
     const unsigned H = (unsigned)s.hidden, at = (unsigned)row * H + (unsigned)unit, gate = at + 3 * (unsigned)row * H;
     const int64_t base = t * s.rows * s.hidden;
     const oc_gates a = oc_gates_of(sum[0], sum[1], sum[2], sum[3]);
-    *cell = fmaf(a.f, *cell, a.i * a.g);
-    const float h = a.o * oc_device_tanh(*cell);
+    const float h = oc_gates_state(a, cell);
     (s.out + base)[at] = h;
     if (s.c_last && t == s.steps - 1) s.c_last[at] = *cell;
     if (s.dropped) (s.dropped + base)[at] = h * oc_device_dropout_factor(s.dropout, row, s.t_first + t, s.hidden, unit);

@@ -3,18 +3,11 @@
  * s modulo W, W = T - 1; the row that completes the oldest window is the row at which a new one begins in its place.
  * All slots of a call go as one batch: their states are led side by side in `work`, n rows for a step, n W for an
  * advance, and back. Which slots, and at which rows they stand, is read from the device, so a call can be recorded.
- *
- * State of a slot, in floats (every part at a multiple of 32):
- *   h, c    [layers][W][H]    x [F] the last row      trail: as in kernels/cpu/slide.c, a triangle of rings
+ * State of a slot: slide_layout.cuh.
  * Bound: launches, 4 + layers of a step, some 2 us each, less in a recording. Bytes of an advance: h and c of a slot
  * read and written three times (a step's own twin included). Not run on a GPU. */
 #include "kernels/cuda/attend_layout.cuh"
-
-typedef struct slide {
-    oc_attention_shape attention;
-    int64_t steps, hidden, windows, layers, inputs;
-    size_t h, c, x, trail, count;
-} slide;
+#include "kernels/cuda/slide_layout.cuh"
 
 /* The work of a call of n slots. */
 typedef struct slide_work {
@@ -22,25 +15,7 @@ typedef struct slide_work {
     size_t x, h, c, ready, lstm_reserve, attend_reserve, count;
 } slide_work;
 
-static slide slide_make(const oc_slide_shape *s)
-{
-    slide m = {};
-    const size_t hidden = (size_t)s->hidden, steps = (size_t)s->steps;
-    m.attention = {1, s->steps, s->hidden, s->heads};
-    m.steps = s->steps;
-    m.hidden = s->hidden;
-    m.windows = s->steps > 1 ? s->steps - 1 : 1;
-    m.layers = s->layers;
-    m.inputs = s->inputs;
-    const size_t each = (size_t)(m.layers * m.windows) * hidden;
-    m.h = oc_cuda_take(&m.count, each);
-    m.c = oc_cuda_take(&m.count, each);
-    m.x = oc_cuda_take(&m.count, (size_t)s->inputs);
-    m.trail = oc_cuda_take(&m.count, s->heads > 0 ? steps * (steps - 1) / 2 * hidden : 0);
-    return m;
-}
-
-static slide_work work_make(oc_backend *b, const slide *m, int64_t n, bool advance)
+static slide_work work_make(oc_backend *b, const oc_slide_layout *m, int64_t n, bool advance)
 {
     slide_work k = {};
     const int64_t rows = advance ? n * m->windows : n;
@@ -70,12 +45,12 @@ static OC_MUST slide_check(const oc_slide_shape *s)
 size_t oc_cuda_slide_bytes(oc_backend *b, const oc_slide_shape *s)
 {
     (void)b;
-    return slide_make(s).count * sizeof(float);
+    return oc_slide_layout_make(s).count * sizeof(float);
 }
 
 size_t oc_cuda_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n)
 {
-    const slide m = slide_make(s);
+    const oc_slide_layout m = oc_slide_layout_make(s);
     const size_t step = work_make(b, &m, n, false).count, advance = work_make(b, &m, n, true).count;
     return (step > advance ? step : advance) * sizeof(float);
 }
@@ -83,7 +58,7 @@ size_t oc_cuda_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n)
 oc_status oc_cuda_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot)
 {
     OC_TRY(slide_check(s));
-    const slide m = slide_make(s);
+    const oc_slide_layout m = oc_slide_layout_make(s);
     assert((int64_t)slot < states.dims[0]);
     OC_TRY(oc_cuda_result(b,
                           cudaMemsetAsync((float *)states.data + (size_t)slot * m.count, 0, m.count * sizeof(float),
@@ -106,7 +81,7 @@ static oc_tensor part(float *data, int64_t d0, int64_t d1, int64_t d2)
 
 /* ---------------------------------------------------------------- what a call's kernels know */
 typedef struct slots_of {
-    slide m;
+    oc_slide_layout m;
     float *states;
     const int32_t *slots;
     const int64_t *rows;
@@ -114,8 +89,8 @@ typedef struct slots_of {
     float *h, *c, *x, *ready; /* of the work */
 } slots_of;
 
-static slots_of call_make(const slide *m, const slide_work *k, oc_tensor states, oc_tensor work, oc_tensor slots,
-                          oc_tensor rows)
+static slots_of call_make(const oc_slide_layout *m, const slide_work *k, oc_tensor states, oc_tensor work,
+                          oc_tensor slots, oc_tensor rows)
 {
     float *base = (float *)work.data;
     assert(slots.dtype == OC_DTYPE_I32 && rows.dtype == OC_DTYPE_I64 && oc_cuda_count(slots) == oc_cuda_count(rows));
@@ -136,19 +111,11 @@ OC_DEVICE float *state_of(const slots_of &a, int64_t i)
     return a.states + (size_t)a.slots[i] * a.m.count;
 }
 
-/* Row t of the trail of the window that began at row `start`; the ring of step t has T - 1 - t rows, behind those of
- * T - 1, T - 2, … rows. */
-OC_DEVICE int64_t trail_at(const slide &m, int64_t t, int64_t start)
-{
-    const int64_t before = t * (m.steps - 1) - t * (t - 1) / 2;
-    return (int64_t)m.trail + (before + start % (m.steps - 1 - t)) * m.hidden;
-}
-
 /* ---------------------------------------------------------------- the row that completes the oldest window */
 /* Its states, zero where it began with nothing; its trail; and the row for the advance. */
 static __global__ void slide_oldest(slots_of a, const float *x, int64_t trail)
 {
-    const slide &m = a.m;
+    const oc_slide_layout &m = a.m;
     for (int64_t at = oc_thread_first(); at < m.layers * a.n * m.hidden; at += oc_thread_step()) {
         const int64_t k = at % m.hidden, i = at / m.hidden % a.n, l = at / m.hidden / a.n, row = a.rows[i];
         const bool none = row < 0 || m.steps == 1;
@@ -160,7 +127,7 @@ static __global__ void slide_oldest(slots_of a, const float *x, int64_t trail)
         if (a.rows[at / m.inputs] >= 0) state_of(a, at / m.inputs)[m.x + at % m.inputs] = x[at];
     for (int64_t at = oc_thread_first(); at < trail; at += oc_thread_step()) {
         const int64_t i = at / m.hidden % a.n, t = at / m.hidden / a.n, start = a.rows[i] - m.steps + 1;
-        a.ready[at] = start < 0 ? 0.0f : state_of(a, i)[trail_at(m, t, start) + at % m.hidden];
+        a.ready[at] = start < 0 ? 0.0f : state_of(a, i)[oc_slide_trail_at(m, t, start) + at % m.hidden];
     }
 }
 
@@ -174,7 +141,7 @@ oc_status oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_sl
                              oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen)
 {
     OC_TRY(slide_check(s));
-    const slide m = slide_make(s);
+    const oc_slide_layout m = oc_slide_layout_make(s);
     const int64_t n = oc_cuda_count(slots), top = n * m.hidden;
     const slide_work k = work_make(b, &m, n, false);
     const slots_of a = call_make(&m, &k, states, work, slots, rows);
@@ -202,7 +169,7 @@ oc_status oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_sl
 /* All windows of the slots side by side, row i W + place; the one that begins with this row from zero states. */
 static __global__ void slide_load(slots_of a)
 {
-    const slide &m = a.m;
+    const oc_slide_layout &m = a.m;
     const int64_t all = a.n * m.windows;
     for (int64_t at = oc_thread_first(); at < m.layers * all * m.hidden; at += oc_thread_step()) {
         const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / m.windows,
@@ -221,7 +188,7 @@ static __global__ void slide_load(slots_of a)
 /* Back, and the top layer into the trail: window `place` has now consumed step t. */
 static __global__ void slide_store(slots_of a)
 {
-    const slide &m = a.m;
+    const oc_slide_layout &m = a.m;
     const int64_t all = a.n * m.windows;
     for (int64_t at = oc_thread_first(); at < m.layers * all * m.hidden; at += oc_thread_step()) {
         const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / m.windows,
@@ -231,7 +198,8 @@ static __global__ void slide_store(slots_of a)
         state[m.h + (l * m.windows + place) * m.hidden + k] = a.h[at];
         state[m.c + (l * m.windows + place) * m.hidden + k] = a.c[at];
         const int64_t t = (row - place + m.windows) % m.windows;
-        if (m.attention.heads > 0 && l == m.layers - 1 && t <= row) state[trail_at(m, t, row - t) + k] = a.h[at];
+        if (m.attention.heads > 0 && l == m.layers - 1 && t <= row)
+            state[oc_slide_trail_at(m, t, row - t) + k] = a.h[at];
     }
 }
 
@@ -239,7 +207,7 @@ oc_status oc_cuda_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc
                                 oc_tensor work, oc_tensor slots, oc_tensor rows)
 {
     OC_TRY(slide_check(s));
-    const slide m = slide_make(s);
+    const oc_slide_layout m = oc_slide_layout_make(s);
     const int64_t n = oc_cuda_count(slots), all = n * m.windows;
     if (n == 0 || m.steps == 1) return OC_OK; /* T 1: a window is its row */
     const slide_work k = work_make(b, &m, n, true);
