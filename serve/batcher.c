@@ -58,14 +58,16 @@ size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions)
            (((size_t)shape->inputs + (size_t)shape->horizons * OC_CLASSES) * sizeof(float) + 1);
 }
 
-oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *c)
+oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *c, int gpu)
 {
     const size_t kept = c->two_slots ? oc_batcher_kept_bytes(shape, (size_t)c->sessions_max) : 0;
     const size_t left = c->memory_max_bytes > kept ? c->memory_max_bytes - kept : 0;
-    return (oc_slot_config){.batch_max = c->batch_max,
-                            .sessions_max = c->sessions_max,
-                            .memory_max_bytes = c->two_slots ? left / 2 : left,
-                            .backend = c->backend};
+    oc_slot_config slot = {.batch_max = c->batch_max,
+                           .sessions_max = c->sessions_max,
+                           .memory_max_bytes = c->two_slots ? left / 2 : left,
+                           .backend = c->backend};
+    slot.backend.device = gpu;
+    return slot;
 }
 
 size_t oc_batcher_planned_bytes(const oc_batcher *e)
@@ -90,7 +92,7 @@ static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_b
     const size_t inputs = (size_t)e->shape.inputs, cells = window_cells(e);
     const size_t batch = (size_t)config->batch_max, sessions = (size_t)config->sessions_max,
                  most = batch > sessions ? batch : sessions;
-    const oc_slot_config slot = oc_batcher_slot_config(&e->shape, config);
+    const oc_slot_config slot = oc_batcher_slot_config(&e->shape, config, e->gpu);
     void *bell = NULL;
     OC_TRY(oc_slot_open(&e->slots[0], version, &slot));
     e->advance_ns = e->slots[0].advance_ns;
@@ -126,6 +128,7 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
                       .sessions_max = config->sessions_max,
                       .wait = config->wait,
                       .cpu = -1,
+                      .gpu = config->backend.device,
                       .spin_ns = config->spin_ns,
                       .queue_max_ns = config->queue_max_ns,
                       .idle_max_ns = config->idle_max_ns,

@@ -125,6 +125,7 @@ typedef struct oc_batcher {
     int channel_count, index, batch_max, sessions_max, first;
     oc_batcher_wait wait;
     int cpu;                     /* -1: any */
+    int gpu;                     /* that its slots are opened on, where the backend is one */
     int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
     int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns, failed_at_ns;
     uint64_t rounds;
@@ -166,7 +167,7 @@ OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, con
 size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions);
 size_t
 oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, kept rows, streams */
-oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config);
+oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config, int gpu);
 OC_MUST oc_batcher_start(oc_batcher *e, int cpu); /* the thread "batcher-I", on that core alone; -1: on any */
 void oc_batcher_deinit(oc_batcher *e); /* answers what is pending, at most two seconds, and joins the thread */
 /* One round, for tests and the thread: what is pending is answered; returns whether there was anything to do. */

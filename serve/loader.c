@@ -166,8 +166,9 @@ static OC_MUST budget_check(const oc_loader *l, int i, const oc_slot *slot)
 
 static OC_MUST boxes_open(oc_loader *l, const oc_version *v)
 {
-    const oc_slot_config config = oc_batcher_slot_config(oc_version_shape(v), &l->config.batcher);
     for (int i = 0; i < l->batcher_count; i++) {
+        const oc_slot_config config =
+            oc_batcher_slot_config(oc_version_shape(v), &l->config.batcher, l->batchers[i].gpu);
         OC_TRY(oc_slot_open(&l->boxes[i], v, &config));
         OC_TRY(budget_check(l, i, &l->boxes[i]));
     }

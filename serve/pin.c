@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,5 +40,23 @@ oc_status oc_pin_parse(const char *text, int threads, int *cpus)
         cpus[i] = (int)cpu;
         at = end + 1;
     }
+    return OC_OK;
+}
+
+oc_status oc_gpus_parse(const char *text, int threads, int *devices)
+{
+    const char *at = text ? text : "";
+    int listed = 0;
+    for (int i = 0; i < threads; i++) devices[i] = 0;
+    while (*at) {
+        char *end;
+        const long gpu = strtol(at, &end, 10);
+        if (end == at || (*end && *end != ',') || (*end && !end[1]) || gpu < 0 || gpu > INT16_MAX || listed == threads)
+            return OC_FAIL(OC_ECONFIG, "serve.gpus is \"%.60s\", not up to %d numbers of GPUs as in 0,1", text,
+                           threads);
+        devices[listed++] = (int)gpu;
+        at = *end ? end + 1 : end;
+    }
+    for (int i = listed; i < threads && listed > 0; i++) devices[i] = devices[i % listed];
     return OC_OK;
 }

@@ -258,6 +258,15 @@ static OC_MUST loader_make(oc_server *s, const oc_batcher_config *batcher)
     return OC_OK;
 }
 
+static void backend_name(oc_server *s)
+{
+    const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
+    if (info->kind == OC_BACKEND_CUDA)
+        snprintf(s->backend_text, sizeof s->backend_text, "cuda %s", info->device);
+    else
+        snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
+}
+
 static OC_MUST server_fill(oc_server *s)
 {
     const oc_server_config *c = &s->config;
@@ -272,20 +281,21 @@ static OC_MUST server_fill(oc_server *s)
                                  .two_slots = c->repository && c->repository[0],
                                  .ticks = c->ticks,
                                  .backend = c->backend};
-    int cpus[THREADS_MAX];
+    int cpus[THREADS_MAX], gpus[THREADS_MAX];
     batcher.ticks.memory_max_bytes /= (size_t)c->threads;
     OC_TRY(loader_make(s, &batcher));
     OC_TRY(config_check(c, s->version->first));
     OC_TRY(oc_pin_parse(c->pin, c->threads, cpus));
+    OC_TRY(oc_gpus_parse(c->gpus, c->threads, gpus));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
     OC_TRY(oc_memory_new_array(&s->batchers, (size_t)c->threads, sizeof *s->batchers, "batchers"));
     for (int i = 0; i < c->threads; i++) {
         s->batcher_count = i + 1;
+        batcher.backend.device = gpus[i];
         OC_TRY(oc_batcher_init(&s->batchers[i], i, s->version, &batcher, s->channels, c->clients_max));
         s->planned_bytes += oc_batcher_planned_bytes(&s->batchers[i]);
     }
-    const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
-    snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
+    backend_name(s);
     OC_TRY(c->listener ? socket_adopt(s) : socket_listen(s));
     for (int i = 0; i < c->threads; i++) OC_TRY(oc_batcher_start(&s->batchers[i], cpus[i]));
     OC_TRY(oc_loader_start(s->loader, s->batchers, s->batcher_count));

@@ -25,7 +25,7 @@ typedef struct oc_server_config {
     int64_t queue_max_ns;          /* a window that waited longer is refused; 0: none is */
     int64_t session_idle_ns;       /* a session that nobody asks of is ended; 0: never */
     oc_stream_config ticks;        /* streams of a batcher; memory_max_bytes: of all batchers */
-    const char *pin;               /* oc_pin_parse */
+    const char *pin, *gpus;        /* oc_pin_parse, oc_gpus_parse */
     oc_batcher_wait wait;
     int64_t spin_ns; /* an idle batcher spins so long, then yields, then sleeps */
 } oc_server_config;
@@ -41,7 +41,7 @@ oc_server_bundle(const oc_server *s); /* the first version's: name, schema, T, F
 void oc_server_live(const oc_server *s, char version[32], uint32_t *generation);
 bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]);
 void oc_server_models(const oc_server *s, oc_text *out); /* oc_loader_write */
-const char *oc_server_backend(const oc_server *s);       /* "cpu avx512" */
+const char *oc_server_backend(const oc_server *s);       /* "cpu avx512", "cuda NVIDIA H200" */
 size_t oc_server_planned_bytes(const oc_server *s);
 void oc_server_metrics(const oc_server *s, oc_text *out); /* Prometheus text format 0.0.4 */
 void oc_server_status(const oc_server *s, oc_text *out);  /* serve/status.h */

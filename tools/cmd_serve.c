@@ -58,6 +58,8 @@ static const oc_config_key keys[] = {
     {"serve.bar_spread", OC_CONFIG_REAL, 0, 1e9, "0", NULL, "price", "of streams, as the dataset was built with"},
     {"serve.pin", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
      "core of each batcher, as 2,3, or auto: the last ones that this process may use; empty: none"},
+    {"serve.gpus", OC_CONFIG_TEXT, 0, 0, "", NULL, "",
+     "GPU of each batcher, as 0,1, in turn where batchers are more; empty: GPU 0"},
     {"serve.wait", OC_CONFIG_CHOICE, 0, 0, "block", "block|spin|yield", "",
      "of an idle batcher behind serve.spin_us: sleeps, or goes on spinning, or yields: both take a core"},
     {"serve.spin_us", OC_CONFIG_INT, 0, 1000000000, "50", NULL, "us", "an idle batcher spins so long before it sleeps"},
@@ -145,6 +147,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                          .instruments_max = (int)oc_config_int(c, "serve.stream_instruments"),
                                          .memory_max_bytes = (size_t)oc_config_int(c, "serve.stream_mb") << 20},
                                .pin = oc_config_text(c, "serve.pin"),
+                               .gpus = oc_config_text(c, "serve.gpus"),
                                .queue_max_ns = oc_config_int(c, "serve.queue_max_us") * 1000,
                                .session_idle_ns = oc_config_int(c, "serve.session_idle_s") * INT64_C(1000000000),
                                .spin_ns = oc_config_int(c, "serve.spin_us") * 1000};
@@ -173,6 +176,8 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
         if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
     if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)
         return oc_config_refuse(c, "serve.ring_kb", "a ring is a power of two");
+    if (server.gpus[0] && server.backend.kind == OC_BACKEND_CPU)
+        return oc_config_refuse(c, "serve.gpus", "backend is cpu: leave it empty, or set backend to cuda");
     if (http.threads >= server.clients_max)
         return oc_config_refuse(c, "serve.clients", "HTTP's %d threads are clients too", http.threads);
     if (http.threads > http.connections_max)

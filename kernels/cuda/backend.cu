@@ -64,6 +64,14 @@ static OC_MUST device_find(int *count)
                    cudaGetErrorString(error));
 }
 
+__thread int oc_cuda_current = -1;
+
+/* A device that cannot be entered is found by the next call, which meets the wrong one. */
+void oc_cuda_enter(int device)
+{
+    oc_cuda_current = cudaSetDevice(device) == cudaSuccess ? device : -1;
+}
+
 static OC_MUST device_take(oc_backend *b, oc_cuda *c, int wish)
 {
     cudaDeviceProp p;
@@ -72,6 +80,7 @@ static OC_MUST device_take(oc_backend *b, oc_cuda *c, int wish)
     if (!(wish >= 0 && wish < count))
         return OC_FAIL(OC_ECONFIG, "backend cuda: device %d; this machine has %d, from 0 on", wish, count);
     OC_TRY(oc_cuda_result(b, cudaSetDevice(wish), "choosing the device"));
+    oc_cuda_current = wish;
     OC_TRY(oc_cuda_result(b, cudaGetDeviceProperties(&p, wish), "asking for the device's properties"));
     if (p.major < MAJOR_MIN)
         return OC_FAIL(OC_EFAILED, "backend cuda: %s has compute capability %d.%d; %d.0 or later is needed", p.name,
@@ -167,6 +176,7 @@ static oc_status cuda_open(oc_backend *b, const oc_backend_config *config)
 {
     b->state = calloc(1, sizeof(oc_cuda));
     if (!b->state) return OC_FAIL(OC_EMEMORY, "backend cuda: no memory for %zu bytes", sizeof(oc_cuda));
+    ((oc_cuda *)b->state)->device = config->device;
     const oc_status status = fill_state(b, config);
     if (status != OC_OK) cuda_close(b);
     return status;
@@ -196,6 +206,7 @@ static void cuda_seal(oc_backend *b)
 
 static oc_status cuda_pin(oc_backend *b, size_t bytes, void **out)
 {
+    (void)oc_cuda_of(b);
     OC_TRY(oc_cuda_result(b, cudaMallocHost(out, bytes), "pinning host memory"));
     memset(*out, 0, bytes);
     return OC_OK;
@@ -203,7 +214,7 @@ static oc_status cuda_pin(oc_backend *b, size_t bytes, void **out)
 
 static void cuda_unpin(oc_backend *b, void *pinned)
 {
-    (void)b;
+    (void)oc_cuda_of(b);
     (void)cudaFreeHost(pinned);
 }
 

@@ -54,9 +54,16 @@ static inline int64_t oc_cuda_count(oc_tensor t)
     return t.dims[0] * t.dims[1] * t.dims[2] * t.dims[3];
 }
 
+/* The runtime keeps for each thread which device its calls mean, and refuses launches into a stream of another one; a
+ * backend may be opened by one thread and used by the next. So whoever asks for the state is led to its device. */
+extern __thread int oc_cuda_current;
+void oc_cuda_enter(int device);
+
 static inline oc_cuda *oc_cuda_of(oc_backend *b)
 {
-    return (oc_cuda *)b->state;
+    oc_cuda *c = (oc_cuda *)b->state;
+    if (c && c->device != oc_cuda_current) oc_cuda_enter(c->device);
+    return c;
 }
 
 /* First fault wins; of its places the smallest, whatever order threads come in. */

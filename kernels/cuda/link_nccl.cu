@@ -81,7 +81,7 @@ static OC_MUST link_fill(oc_link *l, nccl_link *n, const oc_link_seat *seat)
     oc_nccl_id id;
     oc_nccl_config config = {sizeof config, OC_NCCL_CONFIG_MAGIC, OC_NCCL_VERSION_MIN, 0};
     OC_TRY(calls_find(&n->nccl));
-    OC_TRY(oc_cuda_result(l->b, cudaSetDevice(oc_cuda_of(l->b)->device), "choosing the device"));
+    (void)oc_cuda_of(l->b); /* NCCL takes the thread's device */
     n->call = "ncclCommInitRankConfig";
     memcpy(&id, seat->id, sizeof id);
     OC_TRY(outcome(n, n->nccl.ncclCommInitRankConfig(&n->comm, seat->ranks, id, seat->rank, &config), n->call));

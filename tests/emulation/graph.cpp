@@ -40,6 +40,7 @@ struct emulation_stream {
     bool origin;
     places last;
     std::atomic<int> residents; /* grids */
+    int device;
 };
 struct emulation_event {
     uint64_t last_work;
@@ -57,6 +58,11 @@ void work_count(cudaStream_t stream)
 {
     static std::atomic<uint64_t> newest;
     if (stream) stream->outside.last = ++newest;
+}
+
+bool elsewhere(cudaStream_t stream)
+{
+    return stream && stream->device != current_device();
 }
 
 void work_waited(cudaStream_t stream)
@@ -253,6 +259,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
     const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     emulation::quiet_check("cudaStreamCreate");
     *out = new emulation_stream();
+    (*out)->device = emulation::current_device();
     (*out)->outside.behind_all = emulation::behind_all;
     emulation::streams.push_back(*out);
     return cudaSuccess;
@@ -282,6 +289,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    if (emulation::elsewhere(stream)) return cudaErrorInvalidResourceHandle;
     event->into = stream ? stream->into : nullptr;
     event->last_work = stream ? stream->outside.last : 0;
     event->last = event->into ? stream->last : places();
@@ -351,6 +359,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream)
     if (emulation::captured(stream))
         return cudaErrorStreamCaptureUnsupported; /* a graph within a graph: not emulated */
     const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
+    if (emulation::elsewhere(stream)) return cudaErrorInvalidResourceHandle;
     outcry_emulation_counts.replays++;
     emulation::work_count(stream);
     return emulation::replay(*work);

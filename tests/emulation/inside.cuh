@@ -74,6 +74,8 @@ bool captured(cudaStream_t stream);
 cudaError_t copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind kind); /* runtime.cpp */
 void set_now(void *to, int value, size_t bytes);
 bool pinned(const void *at, size_t bytes);
+int current_device(); /* of this thread */
+bool elsewhere(cudaStream_t stream); /* a stream of another device than this thread's: nothing may be launched there */
 size_t shared_permitted(const void *kernel); /* bytes of dynamic shared memory, by cudaFuncSetAttribute */
 /* Work that is not captured: given to a stream; waited for by the host; put there from outside and not done. */
 void work_count(cudaStream_t stream);

@@ -61,6 +61,7 @@ const struct {
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "not allowed while a stream is captured"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated", "the capture failed before"},
@@ -76,14 +77,28 @@ cudaError_t cudaGetDeviceCount(int *count)
     return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 
+static bool device_is(int device)
+{
+    return device >= 0 && device < device_count();
+}
+
+static thread_local int device_now; /* each thread's own, as the runtime has it; it begins with 0 */
+
+int emulation::current_device()
+{
+    return device_now;
+}
+
 cudaError_t cudaSetDevice(int device)
 {
-    return device >= 0 && device < device_count() ? cudaSuccess : cudaErrorInvalidDevice;
+    if (!device_is(device)) return cudaErrorInvalidDevice;
+    device_now = device;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
-    if (cudaSetDevice(device) != cudaSuccess) return cudaErrorInvalidDevice;
+    if (!device_is(device)) return cudaErrorInvalidDevice;
     *p = cudaDeviceProp();
     snprintf(p->name, sizeof p->name, "emulation");
     p->totalGlobalMem = device_bytes();
@@ -102,6 +117,7 @@ cudaError_t cudaDriverGetVersion(int *version)
 
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 {
+    const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     *total = device_bytes();
     *free = *total - used;
     return cudaSuccess;
@@ -223,11 +239,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 }
 
 /* ---------------------------------------------------------------- what kernels were told */
-static std::map<const void *, int> permitted; /* by one_at_a_time */
+static std::map<std::pair<int, const void *>, int> permitted; /* on which device; by one_at_a_time */
 
 size_t emulation::shared_permitted(const void *kernel)
 {
-    const auto at = permitted.find(kernel);
+    const auto at = permitted.find({device_now, kernel});
     return static_cast<size_t>(at == permitted.end() ? static_cast<int>(SHARED_STATIC_MAX) : at->second);
 }
 
@@ -243,7 +259,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute what, int
     const std::lock_guard<std::recursive_mutex> hold(emulation::one_at_a_time);
     if (what != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 || value > emulation::SHARED_MAX)
         return cudaErrorInvalidValue;
-    permitted[kernel] = value;
+    permitted[{device_now, kernel}] = value;
     return cudaSuccess;
 }
 

@@ -14,6 +14,7 @@ enum cudaError_t {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
+    cudaErrorInvalidResourceHandle = 400,
     cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700,
     cudaErrorLaunchFailure = 719,
@@ -82,7 +83,9 @@ void hand_out(void *at, size_t bytes);
  *   OUTCRY_EMULATION_FAIL=NAME   the launch of the first kernel whose name has NAME in it reports an illegal address
  *   OUTCRY_EMULATION_BUSY=N      from the Nth question on whether a stream is done, it never is
  *   OUTCRY_EMULATION_STALL=N     a resident grid stops for good before its Nth + 1 write to the host, read at its
- * launch OUTCRY_EMULATION_MEMORY=N    the device has N bytes OUTCRY_EMULATION_DEVICES=0   no device   */
+ *                                launch
+ *   OUTCRY_EMULATION_MEMORY=N    the device has N bytes
+ *   OUTCRY_EMULATION_DEVICES=N   how many; 0: no device   */
 
 /* How a double of a vendor's library (fake_*.cpp, an object of its own) reaches the emulation: what it does on a stream
  * is done at once, or becomes a node of what the stream records; and the shadow hears what it touches. A double exports

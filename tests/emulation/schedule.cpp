@@ -496,6 +496,7 @@ int launch(const launch_shape &shape, const void *packet, size_t bytes, void (*r
     const std::lock_guard<std::recursive_mutex> hold(one_at_a_time);
     const cudaError_t wrong = shape_check(shape, bytes);
     if (wrong != cudaSuccess) return wrong;
+    if (elsewhere(shape.stream)) return cudaErrorInvalidResourceHandle;
     if (capture_launch(shape, packet, bytes, run)) return cudaSuccess;
     outcry_emulation_counts.launches++;
     work_count(shape.stream);
