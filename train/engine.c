@@ -159,13 +159,28 @@ static oc_status device_choose(train_engine *e, int devices)
     return OC_FAIL(OC_ECONFIG, "%d ranks on this host see %d GPUs: a GPU serves one rank", c->local, devices);
 }
 
-/* Where the job will run decides how it is divided: a probe without memory asks. */
+/* A backend without memory, on the GPU that will be the rank's, so that no rank begins work on another's: by its place
+ * among the ranks of its host, or 0 where it sees one GPU only. */
+static oc_status probe_open(const train_engine *e, oc_backend **out)
+{
+    const train_options *o = &e->p->o;
+    oc_backend_config config = {
+        .kind = o->backend, .math = o->math, .lstm = o->lstm, .device = e->comm->local > 1 ? e->comm->place : 0};
+    oc_status status = oc_backend_open(out, &config);
+    if (status == OC_ECONFIG && config.device > 0) {
+        config.device = 0;
+        status = oc_backend_open(out, &config);
+    }
+    OC_TRY(status);
+    return OC_OK;
+}
+
+/* Where the job will run decides how it is divided: a probe asks. */
 static oc_status place_find(train_engine *e)
 {
     const train_options *o = &e->p->o;
-    const oc_backend_config config = {.kind = o->backend, .math = o->math, .lstm = o->lstm};
     oc_backend *probe;
-    OC_TRY(oc_backend_open(&probe, &config));
+    OC_TRY(probe_open(e, &probe));
     const oc_backend_info info = *oc_backend_describe(probe);
     oc_backend_close(probe);
     e->apart = !info.shares_host_memory;
