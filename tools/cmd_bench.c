@@ -40,19 +40,22 @@ static const oc_cli_option options[] = {
      "OUTCRY_TRADING_PYTHON)"},
     {"data", "FOLDER", NULL, false, "folder of recorded market data (environment: OUTCRY_DATA)"},
     {"tiny", NULL, NULL, false, "a fraction of the work, no peer: only to see that the bench still runs"},
-    {"rate", "R", "0", false, "serve: requests a second, whether or not answers keep up (open loop); 0: none"},
+    {"rate", "R", "0", false,
+     "serve: requests a second, with ticks market events, whether or not answers keep up (open loop); 0: none"},
     {"load", "SHARE", "0", false, "serve: the rate as a share of what the server can do, measured before; 0: none"},
-    {"mode", "window|push", "window", false, "serve, under load: what is asked for"},
+    {"mode", "window|push|tick", "window", false,
+     "serve, under load: what is asked for; tick: packets of a simulated order book, a row each"},
     {"transport", "ring|http", "ring", false, "serve, under load: by which way"},
-    {"clients", "N", "1", false, "serve, under load: clients, each with a session or a connection of its own"},
+    {"clients", "N", "1", false, "serve, under load: clients, each with a session, stream or connection of its own"},
     {"burst", "N", "1", false,
      "serve, under load: requests due at one instant, each of another session while there are"},
     {"gaps", "poisson|even", "poisson", false, "serve, under load: between requests; even: 0.75 to 1.25 of their mean"},
     {"seed", "N", "1", false, "serve, under load: of the schedule"},
-    {"deadline-us", "US", "0", false, "serve, under load: a later answer is HOLD and counts as late; 0: none"},
+    {"deadline-us", "US", "0", false,
+     "serve, under load: a later answer is HOLD and counts as late; 0: none, --overload of rows, ticks: 1000"},
     {"queue-max-us", "US", "0", false, "serve, under load: as serve.queue_max_us; 0: none, with --overload 1000"},
     {"sweep", NULL, NULL, false, "serve: eight rates from a tenth of the capacity to a twentieth over it"},
-    {"overload", NULL, NULL, false, "serve: windows at 80 % of the capacity, ten times it, 80 % again, --seconds each"},
+    {"overload", NULL, NULL, false, "serve: 80 % of the capacity, ten times it, 80 % again, --seconds each"},
     {"page", "FILE", NULL, false, "serve --sweep: latency against load as one page of HTML"},
     {NULL, NULL, NULL, false, NULL},
 };
@@ -95,12 +98,12 @@ static bool knows_cuda(const char *name)
 
 static oc_status load_read(const oc_cli *cli, oc_bench_load *l)
 {
-    static const char *const modes[] = {"window", "push"}, *const ways[] = {"ring", "http"},
+    static const char *const modes[] = {"window", "push", "tick"}, *const ways[] = {"ring", "http"},
                              *const gaps[] = {"poisson", "even"};
     int mode, way, gap;
     int64_t clients, burst, seed;
     double deadline_us, queue_us;
-    OC_TRY(word_read(cli, "mode", modes, 2, &mode));
+    OC_TRY(word_read(cli, "mode", modes, 3, &mode));
     OC_TRY(word_read(cli, "transport", ways, 2, &way));
     OC_TRY(word_read(cli, "gaps", gaps, 2, &gap));
     OC_TRY(oc_cli_int(cli, "clients", 1, OC_BENCH_CLIENTS_MAX, &clients));
@@ -110,7 +113,7 @@ static oc_status load_read(const oc_cli *cli, oc_bench_load *l)
     OC_TRY(oc_cli_real(cli, "load", 0, 100, &l->share));
     OC_TRY(oc_cli_real(cli, "deadline-us", 0, 1e9, &deadline_us));
     OC_TRY(oc_cli_real(cli, "queue-max-us", 0, 1e9, &queue_us));
-    l->push = mode == 1;
+    l->mode = (oc_bench_mode)mode;
     l->http = way == 1;
     l->even = gap == 1;
     l->clients = (int)clients;
@@ -124,8 +127,8 @@ static oc_status load_read(const oc_cli *cli, oc_bench_load *l)
     if ((l->rate > 0) + (l->share > 0) + l->sweep + l->overload > 1)
         return OC_FAIL(OC_EUSAGE, "--rate, --load, --sweep and --overload are four ways to set one rate: give one");
     if (l->page && !l->sweep) return OC_FAIL(OC_EUSAGE, "--page is the page of --sweep");
-    if (l->overload && l->push)
-        return OC_FAIL(OC_EUSAGE, "--overload asks for windows: sessions are refused when opened");
+    if (l->mode == OC_BENCH_TICK && l->http)
+        return OC_FAIL(OC_EUSAGE, "--mode tick goes over the rings alone: the server takes no events by HTTP");
     return OC_OK;
 }
 

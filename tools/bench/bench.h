@@ -12,10 +12,12 @@
 
 /* `bench serve` under load: on where a rate, a share, a sweep or an overload is asked for. */
 enum { OC_BENCH_CLIENTS_MAX = 64 };
+typedef enum { OC_BENCH_WINDOW, OC_BENCH_PUSH, OC_BENCH_TICK } oc_bench_mode;
 typedef struct oc_bench_load {
-    double rate, share;                        /* requests a second; of the capacity; 0: not given */
+    oc_bench_mode mode;
+    double rate, share; /* requests a second, with ticks events; of the capacity; 0: not given */
     int clients, burst;                        /* burst: requests due at one instant, of so many sessions */
-    bool push, http, even, sweep, overload;    /* even: gaps within a quarter of their mean, else as Poisson's */
+    bool http, even, sweep, overload;    /* even: gaps within a quarter of their mean, else as Poisson's */
     uint64_t seed;
     int64_t deadline_ns, queue_max_ns;         /* 0: none */
     const char *page;                          /* of the sweep, NULL: none */

@@ -14,9 +14,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "market/event_file.h"
 #include "market/features.h"
-#include "market/simulate.h"
+#include "tools/bench/bench_market.h"
 #include "tools/bench/benches.h"
 
 enum { BARS = 1000000, BARS_TINY = 20000, BOOK_EVENTS = 2000000, BOOK_EVENTS_TINY = 50000 };
@@ -179,47 +178,15 @@ static oc_status bench_bars(const oc_bench_options *o, oc_bench_report *r, const
     return OC_OK;
 }
 
-static oc_status events_load(const char *path, oc_event **events, size_t *count, oc_instrument *instrument)
+static oc_status bench_book(const oc_bench_options *o, oc_bench_report *r)
 {
-    oc_event_reader *reader;
-    OC_TRY(oc_event_reader_open(&reader, path));
-    const oc_event_info *info = oc_event_reader_info(reader);
-    *instrument = info->instruments[0];
-    size_t cap = (size_t)info->event_count, used = 0, run = 0;
-    oc_status status = oc_memory_new_array(events, cap, sizeof **events, "events");
-    const oc_event *at;
-    while (status == OC_OK && (status = oc_event_reader_next(reader, &at, &run)) == OC_OK && run) {
-        memcpy(*events + used, at, run * sizeof *at);
-        used += run;
-    }
-    *count = used;
-    oc_event_reader_close(reader);
-    return status;
-}
-
-static oc_status bench_book(const oc_bench_options *o, oc_bench_report *r, const char *folder)
-{
-    char path[OC_PATH_MAX], truth[OC_PATH_MAX];
-    OC_TRY(oc_path_join(path, sizeof path, folder, "book.events"));
-    OC_TRY(oc_path_join(truth, sizeof truth, folder, "book.truth"));
-    const oc_simulate_options options = {.events = o->tiny ? BOOK_EVENTS_TINY : BOOK_EVENTS,
-                                         .seed = 1,
-                                         .levels = 10,
-                                         .horizon = 10,
-                                         .signal = 0.5,
-                                         .threshold = 0.0};
-    oc_simulate_result result;
-    oc_event *events = NULL;
-    oc_instrument instrument;
-    size_t count = 0;
+    bench_market market;
     double rate = 0.0, valid = 0.0;
-    oc_status status = oc_simulate(path, truth, &options, &result);
-    if (status == OC_OK) status = events_load(path, &events, &count, &instrument);
-    unlink(path);
-    unlink(truth);
+    OC_TRY(bench_market_open(&market, 1, o->tiny ? BOOK_EVENTS_TINY : BOOK_EVENTS));
     const oc_feature_spec spec = {.features = oc_bench_forty, .feature_count = 40, .sample = "packet"};
-    if (status == OC_OK) status = rate_of(&spec, &instrument, events, count, o->tiny ? 1 : o->repeats, &rate, &valid);
-    oc_memory_free(events);
+    const oc_status status =
+        rate_of(&spec, &market.instrument, market.events, market.count, o->tiny ? 1 : o->repeats, &rate, &valid);
+    bench_market_close(&market);
     OC_TRY(status);
     if (!(valid > 0.5)) return OC_FAIL(OC_EFAILED, "bench features: only %.2f of the rows were valid", valid);
     oc_bench_add(r, "forty-features", rate, "rows/s", "", (double)NAN,
@@ -233,7 +200,7 @@ oc_status oc_bench_features(const oc_bench_options *options, oc_bench_report *re
     char folder[OC_PATH_MAX];
     OC_TRY(oc_path_join(folder, sizeof folder, base && *base ? base : "/tmp", "outcry-bench-XXXXXX"));
     if (!mkdtemp(folder)) return OC_FAIL(OC_EFAILED, "bench: no temporary folder %s", folder);
-    oc_status status = bench_book(options, report, folder);
+    oc_status status = bench_book(options, report);
     if (status == OC_OK) status = bench_bars(options, report, folder);
     rmdir(folder);
     return status;

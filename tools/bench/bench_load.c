@@ -16,6 +16,17 @@
 
 enum { LOST_SECONDS = 5, GOOD_ANSWERS = 100, SHOWN = 10, LEAD_NS = 2000000 };
 
+/* Of a client's requests: at least two of the largest. Under an overload of rows or packets no more than needed, since
+ * nothing else bounds what waits of them: a row that was sent belongs to its window. */
+static size_t ring_bytes(const load_rig *r)
+{
+    const size_t window = oc_ring_record_bytes((size_t)(r->b.shape.steps * r->b.shape.inputs) * sizeof(float)),
+                 events = oc_ring_record_bytes(OC_WIRE_EVENTS_MAX * OC_WIRE_EVENT_BYTES);
+    size_t bytes = r->o->overload && r->o->mode != OC_BENCH_WINDOW ? 1 << 14 : 1 << 20;
+    while (bytes < 2 * window || (r->o->mode == OC_BENCH_TICK && bytes < 2 * events)) bytes *= 2;
+    return bytes;
+}
+
 static OC_MUST server_open(load_rig *r, const oc_bench_options *o)
 {
     char socket[96];
@@ -29,10 +40,11 @@ static OC_MUST server_open(load_rig *r, const oc_bench_options *o)
                                                                      : 48,
                                      .clients_max = OC_BENCH_CLIENTS_MAX + 16,
                                      .sessions_max = OC_BENCH_CLIENTS_MAX,
-                                     .ring_bytes = 1 << 20,
+                                     .ring_bytes = ring_bytes(r),
                                      .memory_max_bytes = (size_t)1 << 31,
                                      .advance_budget = 1,
                                      .queue_max_ns = o->load.queue_max_ns,
+                                     .ticks = bench_load_streams(r),
                                      .spin_ns = o->load.http ? 50000 : 3600 * OC_SECOND_NS};
     OC_TRY(oc_server_open(&r->server, &config));
     if (!o->load.http) return OC_OK;
@@ -54,8 +66,13 @@ static OC_MUST server_open(load_rig *r, const oc_bench_options *o)
 oc_status bench_load_open(load_rig *r, const oc_bench_options *o)
 {
     const oc_model_shape shape = bench_shape(o);
-    *r = (load_rig){.o = &o->load, .by = o->load.http ? &bench_load_http : &bench_load_ring};
+    *r = (load_rig){.o = &o->load,
+                    .packet_events = 1,
+                    .by = o->load.mode == OC_BENCH_TICK ? &bench_load_ticks
+                          : o->load.http                ? &bench_load_http
+                                                        : &bench_load_ring};
     OC_TRY(bench_model_open(&r->b, &shape, LOAD_BATCH));
+    if (o->load.mode == OC_BENCH_TICK) OC_TRY(bench_load_market(r));
     OC_TRY(bench_folder_make(&r->b, r->folder));
     OC_TRY(server_open(r, o));
     OC_TRY(oc_memory_new_array(&r->clients, (size_t)o->load.clients, sizeof *r->clients, "clients"));
@@ -74,6 +91,7 @@ void bench_load_close(load_rig *r)
     oc_http_close(r->front);
     oc_server_close(r->server);
     bench_folder_remove(r->folder);
+    bench_market_close(&r->market);
     bench_model_close(&r->b);
 }
 

@@ -9,6 +9,7 @@
 #include "serve/server.h"
 #include "serve/http/http.h"
 #include "tools/bench/bench_http.h"
+#include "tools/bench/bench_market.h"
 
 enum { LOAD_SEGMENTS_MAX = 3, LOAD_WAITING_MAX = 256, LOAD_ANSWER_BYTES = 8192, LOAD_BATCH = 8 };
 
@@ -16,6 +17,9 @@ typedef struct load_client {
     oc_client *ring;
     uint32_t session;
     uint64_t sequence;
+    size_t at; /* of the market: the next packet, */
+    int64_t later_ns;
+    uint64_t behind; /* and what is added to its time and numbers in this lap */
     bench_http http; /* one request at a time is under way; those that are due meanwhile wait here */
     int64_t due_ns[LOAD_WAITING_MAX];
     unsigned waiting, first;
@@ -33,6 +37,9 @@ typedef struct load_rig {
     int client_count; /* opened */
     char folder[64], address[128];
     const struct load_transport *by;
+    bench_market market;                 /* --mode tick: of every stream, over and over */
+    double packet_events;                /* of a request, in the mean; 1 but with ticks */
+    oc_event packet[OC_WIRE_EVENTS_MAX]; /* the one that is sent */
 } load_rig;
 
 typedef enum { LOAD_OK, LOAD_LATE, LOAD_REFUSED, LOAD_FAILED } load_outcome;
@@ -47,7 +54,7 @@ typedef struct load_transport {
     oc_status (*poll)(load_rig *, load_client *, load_answer *, bool *any);
     void (*close)(load_client *);
 } load_transport;
-extern const load_transport bench_load_ring, bench_load_http;
+extern const load_transport bench_load_ring, bench_load_http, bench_load_ticks;
 
 /* A stretch of the schedule and what came of the requests due in it. */
 typedef struct load_segment {
@@ -63,6 +70,13 @@ OC_MUST bench_load_open(load_rig *r, const oc_bench_options *o);
 void bench_load_close(load_rig *r);
 OC_MUST bench_load_run(load_rig *r, load_segment *segments, int count);
 double bench_load_advance_s(const load_rig *r); /* of one pushed row; NaN where there are no sessions */
+
+load_outcome bench_load_outcome(uint32_t reply_state); /* bench_load_ways.c */
+/* bench_load_ticks.c: the market, and the schema of its rows in r->b.bundle; what a server must know of them; seconds
+ * of the feature engine for a packet, called directly. */
+OC_MUST bench_load_market(load_rig *r);
+oc_stream_config bench_load_streams(const load_rig *r);
+OC_MUST bench_load_engine_s(const load_rig *r, double *packet_s);
 
 /* bench_serve.c: a bundle on disk, in a folder of its own */
 OC_MUST bench_folder_make(bench_model *b, char folder[64]);

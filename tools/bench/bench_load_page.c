@@ -17,6 +17,10 @@ static const struct {
     double quantile;
 } curves[CURVES] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}};
 
+static const char *const asked[] = {[OC_BENCH_WINDOW] = "Whole windows",
+                                    [OC_BENCH_PUSH] = "Pushed rows",
+                                    [OC_BENCH_TICK] = "Packets of market events, a row each,"};
+
 static void head_add(oc_text *t, const load_rig *r, double capacity, const char *place)
 {
     const oc_model_shape *m = &r->b.shape;
@@ -33,9 +37,9 @@ static void head_add(oc_text *t, const load_rig *r, double capacity, const char 
     oc_text_add(t,
                 "<p>%s over %s, %d clients, bursts of %d, %s gaps, seed %llu. Open loop: a request's time counts from "
                 "when it was due. Model: %d layers of %d, windows of %d rows by %d, %d heads, on one core (%s).</p>\n",
-                r->o->push ? "Pushed rows" : "Whole windows", r->o->http ? "HTTP" : "rings", r->client_count,
-                r->o->burst, r->o->even ? "even" : "Poisson's", (unsigned long long)r->o->seed, m->layers, m->hidden,
-                m->steps, m->inputs, m->heads, place);
+                asked[r->o->mode], r->o->http ? "HTTP" : "rings", r->client_count, r->o->burst,
+                r->o->even ? "even" : "Poisson's", (unsigned long long)r->o->seed, m->layers, m->hidden, m->steps,
+                m->inputs, m->heads, place);
     oc_text_add(
         t,
         "<p class=\"soft\">%.19s UTC; %d cores, load average at the end %.1f; capacity %.0f requests a second.</p>\n",

@@ -9,12 +9,19 @@
 
 #include "base/clock.h"
 
+load_outcome bench_load_outcome(uint32_t state)
+{
+    if (state == OC_REPLY_OK) return LOAD_OK;
+    if (state == OC_REPLY_LATE) return LOAD_LATE;
+    return state >= OC_REPLY_REFUSED_VALUE && state <= OC_REPLY_REFUSED_KIND ? LOAD_REFUSED : LOAD_FAILED;
+}
+
 static OC_MUST ring_open(load_rig *r, load_client *c, int number)
 {
     const size_t steps = (size_t)r->b.shape.steps;
     char symbol[OC_WIRE_SYMBOL];
     OC_TRY(oc_client_open(&c->ring, r->address, 5 * OC_SECOND_NS));
-    if (!r->o->push) return OC_OK;
+    if (r->o->mode != OC_BENCH_PUSH) return OC_OK;
     const oc_client_model *m = oc_client_describe(c->ring);
     snprintf(symbol, sizeof symbol, "BENCH%d", number);
     OC_TRY(oc_client_session_open(c->ring, m->name, symbol, m->schema_low, m->schema_high, OC_SECOND_NS,
@@ -35,9 +42,10 @@ static OC_MUST ring_send(load_rig *r, load_client *c, int64_t due_ns)
     const oc_stamp stamp = {.sequence = c->sequence + 1,
                             .input_ns = due_ns,
                             .deadline_ns = r->o->deadline_ns > 0 ? due_ns + r->o->deadline_ns : 0};
-    OC_TRY(r->o->push ? oc_client_push(c->ring, c->session, stamp, r->b.rows + c->sequence % steps * inputs,
-                                       (uint32_t)(stamp.sequence + steps))
-                      : oc_client_window(c->ring, 0, stamp, r->b.rows, steps));
+    OC_TRY(r->o->mode == OC_BENCH_PUSH
+               ? oc_client_push(c->ring, c->session, stamp, r->b.rows + c->sequence % steps * inputs,
+                                (uint32_t)(stamp.sequence + steps))
+               : oc_client_window(c->ring, 0, stamp, r->b.rows, steps));
     c->sequence++;
     return OC_OK;
 }
@@ -49,10 +57,7 @@ static OC_MUST ring_poll(load_rig *r, load_client *c, load_answer *a, bool *any)
     *any = oc_client_poll(c->ring, &reply, 1) == 1;
     if (!*any) return OC_OK;
     a->due_ns = reply.input_ns;
-    a->outcome = reply.state == OC_REPLY_OK                                                      ? LOAD_OK
-                 : reply.state == OC_REPLY_LATE                                                  ? LOAD_LATE
-                 : reply.state >= OC_REPLY_REFUSED_VALUE && reply.state <= OC_REPLY_REFUSED_KIND ? LOAD_REFUSED
-                                                                                                 : LOAD_FAILED;
+    a->outcome = bench_load_outcome(reply.state);
     return OC_OK;
 }
 
@@ -66,19 +71,20 @@ const load_transport bench_load_ring = {ring_open, ring_send, ring_poll, ring_cl
 static OC_MUST http_open(load_rig *r, load_client *c, int number)
 {
     const char *name = r->b.bundle->name;
+    const bool push = r->o->mode == OC_BENCH_PUSH;
     char parameters[96];
     oc_model_shape row = r->b.shape;
     OC_TRY(bench_http_open(&c->http, r->address, name, &r->b.shape, r->b.rows, true));
-    if (r->o->push) {
+    if (push) {
         snprintf(parameters, sizeof parameters, "\"sequence_id\":%d,\"sequence_start\":true,", number + 1);
         OC_TRY(bench_http_request(&c->http, r->address, name, &r->b.shape, r->b.rows, true, parameters));
         OC_TRY(bench_http_call(&c->http));
         row.steps = 1;
     }
-    if (!r->o->push && r->o->deadline_ns <= 0) return OC_OK;
+    if (!push && r->o->deadline_ns <= 0) return OC_OK;
     size_t length = 0;
     parameters[0] = 0;
-    if (r->o->push) length = (size_t)snprintf(parameters, sizeof parameters, "\"sequence_id\":%d,", number + 1);
+    if (push) length = (size_t)snprintf(parameters, sizeof parameters, "\"sequence_id\":%d,", number + 1);
     if (r->o->deadline_ns > 0)
         snprintf(parameters + length, sizeof parameters - length, "\"timeout\":%lld,",
                  (long long)(r->o->deadline_ns / 1000));

@@ -35,7 +35,8 @@ static void bundle_name(oc_bundle *b)
     snprintf(b->created, sizeof b->created, "2020-01-01 00:00:00.000000000Z");
     snprintf(b->fold_name, sizeof b->fold_name, "none");
     for (int i = 0; i < b->shape.horizons; i++) snprintf(b->labels[i], sizeof b->labels[i], "direction:10:0.0001");
-    for (int i = 0; i < b->shape.inputs; i++) snprintf(b->features[i], sizeof b->features[i], "feature:%d", i);
+    for (int i = 0; i < b->shape.inputs; i++)
+        if (!b->features[i][0]) snprintf(b->features[i], sizeof b->features[i], "feature:%d", i);
     for (size_t i = 0; i < b->seen_count; i++) snprintf(b->seen[i].symbol, sizeof b->seen[i].symbol, "BENCH%zu", i);
 }
 

@@ -7,7 +7,9 @@
 #include "tools/bench/bench_load.h"
 
 enum { POINTS = 8, OVERLOAD_TIMES = 10 };
-static const char CAPACITY[] = "one over the least time called directly: an advance; a window in a batch of 8";
+static const char CAPACITY[] =
+    "one over the least time called directly: an advance, with ticks a packet's features too; a window in a batch of 8";
+static const char *const modes[] = {[OC_BENCH_WINDOW] = "window", [OC_BENCH_PUSH] = "push", [OC_BENCH_TICK] = "tick"};
 static const double shares[POINTS] = {0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.05};
 static const struct {
     const char *name;
@@ -19,14 +21,18 @@ static double us(const load_segment *s, double quantile)
     return 1e-3 * oc_spread_quantile(&s->spread, quantile);
 }
 
-/* Requests a second that a core can do: one over the least time, of many tries, of a row's advance or of a window in a
- * batch of LOAD_BATCH, called directly, so that other work on the machine does not count. */
+/* Requests a second that a core can do: one over the least time, of many tries, of a row's advance (and of the packet
+ * that makes it) or of a window in a batch of LOAD_BATCH, called directly, so that other work does not count. */
 static OC_MUST capacity_measure(load_rig *r, const oc_bench_options *o, double *capacity)
 {
     const int64_t end = oc_clock_monotonic_ns() + (int64_t)(5e8 * fmin(o->seconds, 2));
     int64_t least = INT64_MAX, now = 0;
-    *capacity = 1 / bench_load_advance_s(r);
-    if (r->o->push) return OC_OK;
+    if (r->o->mode != OC_BENCH_WINDOW) {
+        double packet_s = 0;
+        if (r->o->mode == OC_BENCH_TICK) OC_TRY(bench_load_engine_s(r, &packet_s));
+        *capacity = 1 / (bench_load_advance_s(r) + packet_s);
+        return OC_OK;
+    }
     while (now < end) {
         const int64_t start = oc_clock_monotonic_ns();
         OC_TRY(oc_model_predict(r->b.model, r->b.rows, LOAD_BATCH, r->b.answers, r->b.answers_cap));
@@ -40,9 +46,9 @@ static OC_MUST capacity_measure(load_rig *r, const oc_bench_options *o, double *
 static void one_report(const load_rig *r, const load_segment *s, double capacity, oc_bench_report *report)
 {
     char name[64], note[160];
-    snprintf(note, sizeof note, "%s by %s, %d clients, bursts of %d, %s gaps, seed %llu, %.6g/s due",
-             r->o->push ? "push" : "window", r->o->http ? "http" : "ring", r->client_count, r->o->burst,
-             r->o->even ? "even" : "poisson", (unsigned long long)r->o->seed, s->rate);
+    snprintf(note, sizeof note, "%s by %s, %d clients, bursts of %d, %s gaps, seed %llu, %.6g/s due", modes[r->o->mode],
+             r->o->http ? "http" : "ring", r->client_count, r->o->burst, r->o->even ? "even" : "poisson",
+             (unsigned long long)r->o->seed, s->rate);
     for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
         snprintf(name, sizeof name, "load_%s", quantiles[i].name);
         oc_bench_add(report, name, us(s, quantiles[i].quantile), "us", "", (double)NAN, i == 0 ? note : "");
@@ -58,7 +64,12 @@ static void one_report(const load_rig *r, const load_segment *s, double capacity
     }
     if (isfinite(capacity))
         oc_bench_add(report, "load_share", s->rate / capacity, "", "", (double)NAN, "of the capacity");
-    if (r->o->push)
+    if (r->o->mode == OC_BENCH_TICK) {
+        oc_bench_add(report, "load_events", s->rate * r->packet_events, "events/s", "", (double)NAN, "due");
+        oc_bench_add(report, "load_packet", r->packet_events, "events", "", (double)NAN,
+                     "in the mean of a packet, which is a request and makes a row");
+    }
+    if (r->o->mode != OC_BENCH_WINDOW)
         oc_bench_add(report, "load_advance", 1e6 * bench_load_advance_s(r), "us", "", (double)NAN, "measured at start");
 }
 
@@ -66,11 +77,11 @@ static OC_MUST one_run(load_rig *r, const oc_bench_options *o, oc_bench_report *
 {
     static load_segment s;
     double capacity = (double)NAN;
-    if (!(r->o->rate > 0)) OC_TRY(capacity_measure(r, o, &capacity));
-    s.rate = r->o->rate > 0 ? r->o->rate : r->o->share * capacity;
+    if (!(r->o->rate > 0) || r->o->mode != OC_BENCH_WINDOW) OC_TRY(capacity_measure(r, o, &capacity));
+    s.rate = r->o->rate > 0 ? r->o->rate / r->packet_events : r->o->share * capacity;
     s.seconds = o->seconds;
     OC_TRY(bench_load_run(r, &s, 1));
-    one_report(r, &s, r->o->push ? 1 / bench_load_advance_s(r) : capacity, report);
+    one_report(r, &s, capacity, report);
     return OC_OK;
 }
 
@@ -135,6 +146,7 @@ oc_status bench_serve_load(const oc_bench_options *given, oc_bench_report *repor
     oc_bench_options o = *given;
     load_rig r;
     if (o.load.overload && o.load.queue_max_ns == 0) o.load.queue_max_ns = 1000000;
+    if (o.load.overload && o.load.mode != OC_BENCH_WINDOW && o.load.deadline_ns == 0) o.load.deadline_ns = 1000000;
     oc_status status = bench_load_open(&r, &o);
     if (status == OC_OK)
         status = o.load.sweep      ? sweep_run(&r, &o, report)
