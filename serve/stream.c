@@ -2,12 +2,16 @@
 #include "serve/stream.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "market/event_format.h"
 
-_Static_assert(sizeof(oc_event) == OC_WIRE_EVENT_BYTES, "the wire carries events as they are");
+_Static_assert(sizeof(oc_event) == OC_WIRE_EVENT_BYTES && offsetof(oc_event, receive_ns) == OC_WIRE_EVENT_RECEIVE_AT &&
+                   offsetof(oc_event, sequence) == OC_WIRE_EVENT_SEQUENCE_AT,
+               "the wire carries events as they are");
+_Static_assert(OC_INSTRUMENTS_MAX == OC_WIRE_INSTRUMENTS_MAX, "a universe on the wire is one of market");
 _Static_assert(sizeof(oc_wire_stream) + OC_INSTRUMENTS_MAX * sizeof(oc_wire_instrument) <=
                    OC_WIRE_EVENTS_MAX * sizeof(oc_event),
                "the room of a request holds a universe");

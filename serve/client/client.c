@@ -20,7 +20,7 @@
 #include "base/memory.h"
 #include "serve/client/ring.h"
 
-enum { YIELDS = 64, NAP_NS = 10000000, UNIVERSE_MAX = 256 };
+enum { YIELDS = 64, NAP_NS = 10000000 };
 #define INPUT_OWN INT64_MIN /* input_ns of a request of this file's own */
 
 struct oc_client {
@@ -425,12 +425,12 @@ oc_status oc_client_stream_open(oc_client *c, const char *model, const oc_wire_i
 {
     struct {
         oc_wire_stream head;
-        oc_wire_instrument universe[UNIVERSE_MAX];
+        oc_wire_instrument universe[OC_WIRE_INSTRUMENTS_MAX];
     } open = {.head = {.period_ns = period_ns, .instruments = instruments, .flags = begins ? OC_STREAM_BEGINS : 0}};
     oc_wire_reply reply;
-    if (strlen(model) >= sizeof open.head.model || !(instruments >= 1 && instruments <= UNIVERSE_MAX))
+    if (strlen(model) >= sizeof open.head.model || !(instruments >= 1 && instruments <= OC_WIRE_INSTRUMENTS_MAX))
         return OC_FAIL(OC_EUSAGE, "a model's name is below %zu bytes, and a universe has 1 to %d instruments",
-                       sizeof open.head.model, UNIVERSE_MAX);
+                       sizeof open.head.model, OC_WIRE_INSTRUMENTS_MAX);
     memcpy(open.head.model, model, strlen(model));
     memcpy(open.universe, universe, instruments * sizeof *universe);
     OC_TRY(opening_ask(c, OC_REQUEST_STREAM_OPEN, &open, sizeof open.head + instruments * sizeof *universe, timeout_ns,

@@ -86,7 +86,8 @@ typedef struct oc_wire_open {
  * an instrument behind its second, and `input_ns` ns; then T rows make the first window. The books of that moment come
  * first, as SNAPSHOT events without OC_EVENT_LAST; levels before them are left out. With packet:N and trade:N the
  * events of an instrument begin right behind one that made a row. */
-enum { OC_WIRE_EVENTS_MAX = 512, OC_WIRE_EVENT_BYTES = 88 };
+enum { OC_WIRE_EVENTS_MAX = 512, OC_WIRE_EVENT_BYTES = 88, OC_WIRE_INSTRUMENTS_MAX = 256 };
+enum { OC_WIRE_EVENT_RECEIVE_AT = 8, OC_WIRE_EVENT_SEQUENCE_AT = 16 }; /* where an event has receive_ns and sequence */
 enum { OC_STREAM_BEGINS = 1 };
 
 typedef struct oc_wire_instrument { /* tick and lot: mantissa * 10^exponent, no zeros at the mantissa's end */
