@@ -70,16 +70,25 @@ def laps():
 
 
 def overload(mode):
+    """Where other work takes the cores for the 0.4 s behind the overload, no window is answered in 1 ms: again then."""
+    for _ in range(1 if FULL or mode != "window" else 3):
+        figures, parts = overloaded(mode)
+        if parts["after"]["answered"] > 0:
+            break
+    assert parts["overload"]["refused"] > 0.5 * parts["overload"]["due"], parts
+    assert mode == "window" or parts["overload"]["late"] > 0, parts      # a row that was sent is computed, but HOLD
+    assert figures["overload_growth"] < 1000, figures["overload_growth"]
+    assert not (FULL or mode == "window") or parts["after"]["answered"] > 0, parts
+    assert not FULL or figures["overload_recovery"] <= 1, figures["overload_recovery"]
+
+
+def overloaded(mode):
     figures, _ = bench("--overload", "--mode", mode, "--clients", "4", "--seconds",
                        ("60" if mode == "window" else "20") if FULL else "0.4")
     parts = {name: accounted(figures, f"overload_{name}_") for name in ("before", "overload", "after")}
     for name, value in figures.items():
         print(mode, name, value)
-    assert parts["overload"]["refused"] > 0.5 * parts["overload"]["due"], parts
-    assert mode == "window" or parts["overload"]["late"] > 0, parts      # a row that was sent is computed, but HOLD
-    assert figures["overload_growth"] < 1000, figures["overload_growth"]
-    assert mode != "window" or parts["after"]["answered"] > 0, parts     # else 0.4 s may be too short on a busy machine
-    assert not FULL or figures["overload_recovery"] <= 1, figures["overload_recovery"]
+    return figures, parts
 
 
 for name in ("window", "push", "tick"):
