@@ -267,7 +267,7 @@ void train_engine_close(train_engine *e)
     if (!e) return;
     const bool broken = train_link_broken(e->link); /* then the device may never be done */
     train_link_close(e->link);
-    if (broken) train_guard(e->comm->name, "letting go of the GPU", RELEASE_SECONDS);
+    if (broken) train_guard_close(e->comm->name, "letting go of the GPU", true, RELEASE_SECONDS);
     if (e->team) oc_team_close(e->team);
     train_steps_close(e);
     for (int i = 0; e->workers && i < e->worker_count; i++) {
