@@ -1,10 +1,13 @@
 /* test_hostile.c - a peer with the shared memory in its own hands: positions that cannot be, records of lengths that
  * cannot be, rows that change while they are read. It is dropped and counted, gets no probabilities, and the client
  * beside it is answered all the same. What it would catch: a length believed after it was checked, a read beyond
- * the ring (under the address sanitizer), a batcher that stops. */
+ * the ring (under the address sanitizer), a batcher that stops, a request that leaves memory behind. Writes at random:
+ * 100,000, with OUTCRY_FULL=1 10,000,000; seed by OUTCRY_SEED. */
+#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include "serve/rig.h"
 
 enum { T = RIG_T, F = RIG_F };
@@ -186,6 +189,144 @@ static void changed_while_read(void **state)
     print_message("%zu answers, dropped %zu times\n", answered, dropped);
 }
 
+/* ---- writes at random ----------------------------------------------------------------------------------------------
+ */
+typedef struct vandal {
+    rig *r;
+    uint32_t key, neighbours_session;
+    uint64_t drawn;
+} vandal;
+
+static uint32_t draw_below(vandal *v, uint32_t bound)
+{
+    return (uint32_t)(oc_random_philox(v->key, v->drawn++) % bound);
+}
+
+/* Numbers near those that mean something, and now and then any. */
+static uint64_t draw_number(vandal *v)
+{
+    static const uint64_t some[] = {0, 1, 63, 64, 65, 240, 320, 4096, RIG_RING, UINT32_MAX, INT64_MAX, UINT64_MAX};
+    const uint32_t choice = draw_below(v, 16);
+    return choice < 12 ? some[choice] : oc_random_philox(v->key, v->drawn++);
+}
+
+static void write_word(vandal *v)
+{
+    unsigned char *region = v->r->channels[0].region;
+    const size_t words = (OC_WIRE_REGION_OFFSET + RIG_RING + OC_CHANNEL_REPLY_BYTES) / sizeof(uint32_t);
+    const uint32_t word = (uint32_t)draw_number(v);
+    memcpy(region + sizeof word * draw_below(v, (uint32_t)words), &word, sizeof word);
+}
+
+static void write_position(vandal *v)
+{
+    oc_wire_control *c = (oc_wire_control *)v->r->channels[0].region;
+    uint64_t *const positions[] = {&c->requests.tail, &c->requests.head, &c->replies.tail, &c->replies.head};
+    uint64_t *at = positions[draw_below(v, 4)];
+    const uint64_t by = draw_below(v, 8) ? OC_WIRE_LINE * (uint64_t)draw_below(v, 40) : draw_number(v);
+    __atomic_store_n(at, draw_below(v, 4) ? *at + by : draw_number(v), __ATOMIC_RELEASE);
+}
+
+/* A request of any kind, most of its numbers good, with rows that may be none, as a client would publish it. */
+static void write_request(vandal *v)
+{
+    static const float values[] = {0, 1, -2, 1e30f, NAN, HUGE_VALF};
+    oc_wire_open payload = {.schema_low = v->r->bundle->schema.low, .schema_high = v->r->bundle->schema.high};
+    float rows[T * F];
+    const size_t sizes[] = {0, sizeof(float) * F, sizeof(float) * F * 3, sizeof rows, sizeof payload};
+    const oc_session *own = &v->r->batcher.sessions[draw_below(v, RIG_SESSIONS)];
+    const uint32_t sessions[] = {0, own->id, v->neighbours_session, (uint32_t)draw_number(v)};
+    const size_t bytes = sizes[draw_below(v, 5)];
+    oc_wire_request q = {.kind = draw_below(v, 10), .session = sessions[draw_below(v, 4)], .count = (uint32_t)bytes};
+    q.bytes = (uint32_t)oc_ring_record_bytes(bytes);
+    q.sequence = draw_below(v, 4) ? v->drawn : draw_number(v);
+    q.run_length = draw_below(v, 4) ? draw_below(v, 2 * T) : (uint32_t)draw_number(v);
+    q.deadline_ns = draw_below(v, 4) ? 0 : (int64_t)draw_number(v);
+    if (draw_below(v, 16) == 0) q.count = (uint32_t)draw_number(v);
+    for (size_t i = 0; i < T * F; i++) rows[i] = values[draw_below(v, 40) ? draw_below(v, 3) : draw_below(v, 6)];
+    snprintf(payload.model, sizeof payload.model, "%s", draw_below(v, 8) ? v->r->bundle->name : "other");
+    payload.period_ns = draw_below(v, 8) ? OC_SECOND_NS : (int64_t)draw_number(v);
+    const bool opens = q.kind == OC_REQUEST_OPEN;
+    const uint64_t at = v->r->requests[0].mine;
+    (void)oc_ring_put(&v->r->requests[0], &q, sizeof q, opens ? (const void *)&payload : rows, bytes);
+    if (draw_below(v, 16)) return;
+    q.bytes = (uint32_t)draw_number(v); /* which oc_ring_put would not have published */
+    memcpy(v->r->requests[0].data + at % RIG_RING, &q.bytes, sizeof q.bytes);
+}
+
+/* Good rows in a row, so that windows fill and what is broken off is something. */
+static void write_run(vandal *v)
+{
+    const oc_session *own = &v->r->batcher.sessions[draw_below(v, RIG_SESSIONS)];
+    const uint32_t rows = draw_below(v, 2 * T), session = own->id;
+    for (uint32_t i = 0; i < rows && own->id == session && own->channel == &v->r->channels[0]; i++) {
+        float row[F];
+        const oc_wire_request q = {.bytes = (uint32_t)oc_ring_record_bytes(sizeof row),
+                                   .kind = OC_REQUEST_PUSH,
+                                   .session = session,
+                                   .count = sizeof row,
+                                   .sequence = own->sequence + 1,
+                                   .run_length = own->run_length + 1};
+        rig_row(row, 3, i);
+        (void)oc_ring_put(&v->r->requests[0], &q, sizeof q, row, sizeof row);
+        (void)oc_batcher_round(&v->r->batcher);
+    }
+}
+
+static void write_some(vandal *v)
+{
+    const uint32_t choice = draw_below(v, 32);
+    if (choice == 0)
+        write_position(v);
+    else if (choice == 1)
+        write_run(v);
+    else if (choice < 8)
+        write_word(v);
+    else
+        write_request(v);
+}
+
+static size_t resident_bytes(void)
+{
+    size_t pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*s %zu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void writes_at_random(void **state)
+{
+    enum { ROUND = 8, NEIGHBOUR = 1000, GROWTH_MAX = 1 << 20 };
+    rig *r = *state;
+    const uint64_t total = getenv("OUTCRY_FULL") ? 10000000 : 100000;
+    const uint64_t seed = getenv("OUTCRY_SEED") ? strtoull(getenv("OUTCRY_SEED"), NULL, 10) : 1;
+    vandal v = {.r = r, .key = oc_random_key(seed, OC_RANDOM_TEST, 23, 0), .neighbours_session = rig_session(r, 1)};
+    uint64_t dropped = 0;
+    size_t resident = 0;
+    for (uint64_t i = 1; i <= total; i++) {
+        write_some(&v);
+        if (i % ROUND == 0) (void)oc_batcher_round(&r->batcher);
+        if (r->channels[0].state == OC_CHANNEL_LEFT) {
+            another_client(r);
+            dropped++;
+        }
+        if (i % NEIGHBOUR == 0) neighbour_answers(r);
+        if (i == total / 2) resident = resident_bytes();
+    }
+    const size_t after = resident_bytes();
+    assert_true(r->batcher.stats.broken == dropped && dropped > total / 10000);
+    const uint64_t *pushed = r->batcher.stats.replies[OC_REQUEST_PUSH],
+                   *windows = r->batcher.stats.replies[OC_REQUEST_WINDOW];
+    assert_true(pushed[OC_REPLY_OK] > 0 && pushed[OC_REPLY_REFUSED_VALUE] > 0);
+    assert_true(windows[OC_REPLY_OK] > total / NEIGHBOUR && windows[OC_REPLY_REFUSED_SHAPE] > 0);
+    if (after > resident + GROWTH_MAX) fail_msg("resident memory %zu, then %zu bytes", resident, after);
+    print_message("seed %" PRIu64 ": %" PRIu64 " writes, %" PRIu64 " clients dropped, %" PRIu64
+                  " windows of the neighbour right, %zu bytes grown in the second half\n",
+                  seed, total, dropped, total / NEIGHBOUR, after > resident ? after - resident : 0);
+}
+
 /* Rows that a feed could send by mistake: each refused or held with its reason, counted by it, and with no
  * probabilities; and no window that one of them would have been in is answered. */
 static void bad_rows(void **state)
@@ -269,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(large_record, setup, teardown),
         cmocka_unit_test_setup_teardown(broken_heads, setup, teardown),
         cmocka_unit_test_setup_teardown(changed_while_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(writes_at_random, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(stale, setup, teardown),
     };
