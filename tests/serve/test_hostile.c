@@ -231,9 +231,9 @@ static void write_position(vandal *v)
 static void write_request(vandal *v)
 {
     static const float values[] = {0, 1, -2, 1e30f, NAN, HUGE_VALF};
-    oc_wire_open payload = {.schema_low = v->r->bundle->schema.low, .schema_high = v->r->bundle->schema.high};
-    float rows[T * F];
-    const size_t sizes[] = {0, sizeof(float) * F, sizeof(float) * F * 3, sizeof rows, sizeof payload};
+    oc_wire_open open = {.schema_low = v->r->bundle->schema.low, .schema_high = v->r->bundle->schema.high};
+    float payload[T * F]; /* room for an oc_wire_open too */
+    const size_t sizes[] = {0, sizeof(float) * F, sizeof(float) * F * 3, sizeof payload, sizeof open};
     const oc_session *own = &v->r->batcher.sessions[draw_below(v, RIG_SESSIONS)];
     const uint32_t sessions[] = {0, own->id, v->neighbours_session, (uint32_t)draw_number(v)};
     const size_t bytes = sizes[draw_below(v, 5)];
@@ -243,12 +243,12 @@ static void write_request(vandal *v)
     q.run_length = draw_below(v, 4) ? draw_below(v, 2 * T) : (uint32_t)draw_number(v);
     q.deadline_ns = draw_below(v, 4) ? 0 : (int64_t)draw_number(v);
     if (draw_below(v, 16) == 0) q.count = (uint32_t)draw_number(v);
-    for (size_t i = 0; i < T * F; i++) rows[i] = values[draw_below(v, 40) ? draw_below(v, 3) : draw_below(v, 6)];
-    snprintf(payload.model, sizeof payload.model, "%s", draw_below(v, 8) ? v->r->bundle->name : "other");
-    payload.period_ns = draw_below(v, 8) ? OC_SECOND_NS : (int64_t)draw_number(v);
-    const bool opens = q.kind == OC_REQUEST_OPEN;
+    for (size_t i = 0; i < T * F; i++) payload[i] = values[draw_below(v, 40) ? draw_below(v, 3) : draw_below(v, 6)];
+    snprintf(open.model, sizeof open.model, "%s", draw_below(v, 8) ? v->r->bundle->name : "other");
+    open.period_ns = draw_below(v, 8) ? OC_SECOND_NS : (int64_t)draw_number(v);
+    if (q.kind == OC_REQUEST_OPEN) memcpy(payload, &open, sizeof open);
     const uint64_t at = v->r->requests[0].mine;
-    (void)oc_ring_put(&v->r->requests[0], &q, sizeof q, opens ? (const void *)&payload : rows, bytes);
+    (void)oc_ring_put(&v->r->requests[0], &q, sizeof q, payload, bytes);
     if (draw_below(v, 16)) return;
     q.bytes = (uint32_t)draw_number(v); /* which oc_ring_put would not have published */
     memcpy(v->r->requests[0].data + at % RIG_RING, &q.bytes, sizeof q.bytes);
