@@ -104,20 +104,32 @@ static void *load_main(void *argument)
     oc_http_loading *l = &h->loading;
     l->status = promote(h, l);
     snprintf(l->message, sizeof l->message, "%s", l->status == OC_OK ? "" : oc_status_message());
-    __atomic_store_n(&l->slot->loaded, true, __ATOMIC_RELEASE);
     MHD_resume_connection(l->connection);
     return NULL;
 }
 
-static enum MHD_Result load_answer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
+/* What it came to, once its thread has ended; behind this another load may begin. */
+static oc_status load_leave(oc_http *h, oc_http_slot *s, char message[sizeof h->loading.message])
 {
     oc_http_loading *l = &h->loading;
-    char message[sizeof l->message];
-    s->loaded = false;
+    s->loading = false;
     pthread_join(l->thread, NULL);
     const oc_status status = l->status;
-    memcpy(message, l->message, sizeof message);
+    memcpy(message, l->message, sizeof l->message);
     __atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
+    return status;
+}
+
+void oc_http_load_completed(oc_http *h, oc_http_slot *s)
+{
+    char message[sizeof h->loading.message];
+    if (s->loading) (void)load_leave(h, s, message);
+}
+
+static enum MHD_Result load_answer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
+{
+    char message[sizeof h->loading.message];
+    const oc_status status = load_leave(h, s, message);
     if (status == OC_OK) return oc_http_say(h, c, "{}");
     return oc_http_refuse(h, c, status == OC_EAGAIN ? OC_HTTP_OVERLOAD : OC_HTTP_REQUEST, message);
 }
@@ -145,7 +157,7 @@ enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     char version[32], live[32];
     uint32_t generation;
     oc_http_loading *l = &h->loading;
-    if (__atomic_load_n(&s->loaded, __ATOMIC_ACQUIRE)) return load_answer(h, c, s);
+    if (s->loading) return load_answer(h, c, s); /* this connection goes on when its thread says so */
     if (!version_read(s, version))
         return oc_http_refuse(h, c, OC_HTTP_REQUEST, "parameters.version is not the name of a version");
     oc_server_live(h->server, live, &generation);
@@ -156,11 +168,12 @@ enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     if (__atomic_exchange_n(&l->busy, true, __ATOMIC_ACQ_REL))
         return oc_http_refuse(h, c, OC_HTTP_OVERLOAD, "another version is being loaded");
     memcpy(l->version, version, sizeof version);
-    l->slot = s;
     l->connection = c;
+    s->loading = true;
     MHD_suspend_connection(c);
     if (pthread_create(&l->thread, NULL, load_main, h) == 0) return MHD_YES;
     MHD_resume_connection(c);
+    s->loading = false;
     __atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
     return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server has no thread for this");
 }

@@ -67,7 +67,7 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     char version[32];   /* that the path names; "": none */
     const char *method; /* that the path knows, where the request has another */
     int route;          /* oc_http_route_find's */
-    bool loaded;        /* by __atomic: what the request waited for is done */
+    bool loading;       /* it is what oc_http_loading is busy with; its connection is suspended until that is done */
     char *body, *answer;
     float *values, *probabilities;
 } oc_http_slot;
@@ -76,7 +76,6 @@ typedef struct oc_http_loading { /* the one load that is under way; busy by __at
     bool busy;
     pthread_t thread;
     struct MHD_Connection *connection;
-    oc_http_slot *slot;
     char version[32], message[400];
     oc_status status;
 } oc_http_loading;
@@ -193,6 +192,7 @@ void oc_http_explainer_close(oc_http *h);
 /* control.c: the repository extension. */
 enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+void oc_http_load_completed(oc_http *h, oc_http_slot *s); /* also of a load whose client has gone meanwhile */
 enum MHD_Result oc_http_unload(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 
 /* reports.c: what is told of the server and its model, and of this front. */

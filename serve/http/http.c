@@ -159,7 +159,8 @@ void oc_http_close(oc_http *h)
     if (h->daemon) {
         (void)MHD_quiesce_daemon(h->daemon);
         const int64_t end = oc_clock_monotonic_ns() + h->config.timeout_ns;
-        while (busy(h) && oc_clock_monotonic_ns() < end) usleep(1000);
+        while ((busy(h) && oc_clock_monotonic_ns() < end) || __atomic_load_n(&h->loading.busy, __ATOMIC_ACQUIRE))
+            usleep(1000); /* a suspended connection is none that the library may close */
         MHD_stop_daemon(h->daemon);
     }
     if (h->listener >= 0) close(h->listener); /* quiesced: ours again */

@@ -104,7 +104,7 @@ static oc_http_slot *slot_take(oc_http *h)
     if (!s) return NULL;
     __atomic_fetch_add(&h->under_way, 1, __ATOMIC_RELAXED);
     s->body_bytes = s->answer_bytes = s->json_bytes = 0;
-    s->refused = s->loaded = false;
+    s->refused = s->loading = false;
     s->begun_ns = oc_clock_monotonic_ns();
     return s;
 }
@@ -123,6 +123,7 @@ void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state,
     oc_http_connection_touch(c);
     if (code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED) oc_http_refusal_count(h, OC_HTTP_SLOW);
     if (*state) {
+        oc_http_load_completed(h, *state);
         oc_http_slot_give(h, *state);
         __atomic_fetch_sub(&h->under_way, 1, __ATOMIC_RELAXED);
     }

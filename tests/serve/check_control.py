@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -124,6 +125,26 @@ def loads():
     assert not faults and seen == {"1", "2"}, (faults[:2], seen)
 
 
+def impatient():
+    """A client that leaves while its load is under way does not keep the next one from loading."""
+    body = json.dumps({"parameters": {"version": "2"}}).encode()
+    head = (f"POST /v2/repository/models/sample/load HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode()
+    for reset in (False, True):
+        with socket.create_connection(("127.0.0.1", port), 5) as s:
+            s.sendall(head + body)
+            time.sleep(0.005)                               # a load takes its 20 ms at least
+            if reset:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end = time.monotonic() + 20
+        while index()["2"] != "READY":
+            assert time.monotonic() < end, "it was begun"
+        while load("1")[0] == 503:
+            assert time.monotonic() < end, "a load whose client has gone is never over"
+            time.sleep(0.05)
+        assert index()["1"] == "READY"
+
+
 def refused():
     shutil.copytree(f"{work}/models/sample/2", f"{work}/models/sample/broken")
     path = f"{work}/models/sample/broken/weights.safetensors"
@@ -156,6 +177,7 @@ with tempfile.TemporaryDirectory() as work:
     os.chmod(f"{work}/control", 0o600)
     running, port = start(f"serve.repository={work}/models", f"serve.control_token_file={work}/control")
     loads()
+    impatient()
     refused()
     seen = {}
     for name in ("1", "2", "wide", "1"):
