@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "serve/http/front.h"
 #include "serve/models_server.h"
 #include "serve/models_state.h"
@@ -34,22 +35,32 @@ static bool is_version(const char *folder, const char *name)
     return false;
 }
 
-static void row_write(oc_text *out, const char *name, const char *version, bool ready, bool first)
+/* reason: why it does not answer; NULL: it does. */
+static void row_write(oc_text *out, const char *name, const char *version, const char *reason)
 {
-    oc_text_add(out, "%s{\"name\":\"%s\",\"version\":", first ? "" : ",", name);
+    oc_text_add(out, "%s{\"name\":\"%s\",\"version\":", reason ? "," : "", name);
     oc_status_string(out, version);
-    oc_text_add(out, ",\"state\":\"%s\",\"reason\":\"%s\"}", ready ? "READY" : "UNAVAILABLE", ready ? "" : "not live");
+    oc_text_add(out, ",\"state\":\"%s\",\"reason\":\"%s\"}", reason ? "UNAVAILABLE" : "READY", reason ? reason : "");
+}
+
+static const char *reason_of(const oc_models_state *state, const char *version)
+{
+    if (strcmp(state->candidate, version) != 0) return "not live";
+    return state->canary > 0 ? "beside the live one: answers the canary's share"
+                             : "beside the live one: answers nobody";
 }
 
 static void folder_write(const oc_http *h, const char *live, oc_text *out)
 {
     char folder[OC_PATH_MAX];
     struct dirent **entries = NULL;
+    oc_models_state state;
+    if (oc_models_state_read(h->config.repository, h->model->name, &state) != OC_OK) oc_log_failure(OC_LOG_WARN);
     if (oc_path_join(folder, sizeof folder, h->config.repository, h->model->name) != OC_OK) return;
     const int n = scandir(folder, &entries, visible, versionsort);
     for (int i = 0; i < n; i++) {
         if (i < VERSIONS_MAX && strcmp(entries[i]->d_name, live) != 0 && is_version(folder, entries[i]->d_name))
-            row_write(out, h->model->name, entries[i]->d_name, false, false);
+            row_write(out, h->model->name, entries[i]->d_name, reason_of(&state, entries[i]->d_name));
         free(entries[i]);
     }
     free(entries);
@@ -69,7 +80,7 @@ enum MHD_Result oc_http_index(oc_http *h, struct MHD_Connection *c, oc_http_slot
     json_decref(asked);
     oc_server_live(h->server, live, &generation);
     oc_text_add(&text, "[");
-    row_write(&text, h->model->name, live, true, true);
+    row_write(&text, h->model->name, live, NULL);
     if (h->config.repository && !ready) folder_write(h, live, &text);
     oc_text_add(&text, "]");
     return oc_http_send_text(h, c, "application/json", &text);
@@ -134,22 +145,43 @@ static enum MHD_Result load_answer(oc_http *h, struct MHD_Connection *c, oc_http
     return oc_http_refuse(h, c, status == OC_EAGAIN ? OC_HTTP_OVERLOAD : OC_HTTP_REQUEST, message);
 }
 
-/* parameters.version: a name that leads nowhere else; "" where the body names none. */
-static bool version_read(const oc_http_slot *s, char version[32])
+/* A name that leads nowhere else. */
+static OC_MUST version_parse(const json_t *value, char version[32])
 {
-    json_t *asked = NULL;
-    version[0] = 0;
-    if (s->body_bytes == 0) return true;
-    if (s->body_bytes > OC_INFER_JSON_MAX || oc_json_parse(s->body, s->body_bytes, "request", &asked) != OC_OK)
-        return false;
-    const json_t *value = json_object_get(json_object_get(asked, "parameters"), "version");
     const char *text = json_string_value(value);
-    bool good = !value || (text && json_string_length(value) < 32 && text[0] && text[0] != '.');
-    for (const char *k = good && text ? text : ""; *k; k++)
+    bool good = text && json_string_length(value) < 32 && text[0] && text[0] != '.';
+    for (const char *k = good ? text : ""; *k; k++)
         good &= strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *k) != NULL;
-    if (good && text) snprintf(version, 32, "%s", text);
-    json_decref(asked);
-    return good;
+    if (!good) return OC_FAIL(OC_EDATA, "parameters.version is not the name of a version");
+    snprintf(version, 32, "%s", text);
+    return OC_OK;
+}
+
+/* parameters.version; "" where the body names none. What else there is would change what is loaded, and does not. */
+static OC_MUST parameters_parse(json_t *root, char version[32])
+{
+    json_t *value;
+    const char *key;
+    json_object_foreach(json_object_get(root, "parameters"), key, value)
+    {
+        if (strcmp(key, "version") == 0)
+            OC_TRY(version_parse(value, version));
+        else if (strcmp(key, "unload_dependents") != 0)
+            return OC_FAIL(OC_EDATA, "parameters.%.60s is not offered: version alone is", key);
+    }
+    return OC_OK;
+}
+
+static OC_MUST version_read(const oc_http_slot *s, char version[32])
+{
+    json_t *root = NULL;
+    version[0] = 0;
+    if (s->body_bytes == 0) return OC_OK;
+    if (s->body_bytes > OC_INFER_JSON_MAX || oc_json_parse(s->body, s->body_bytes, "request", &root) != OC_OK)
+        return OC_FAIL(OC_EDATA, "the body is not JSON");
+    const oc_status status = parameters_parse(root, version);
+    json_decref(root);
+    return status;
 }
 
 enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
@@ -158,8 +190,7 @@ enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     uint32_t generation;
     oc_http_loading *l = &h->loading;
     if (s->loading) return load_answer(h, c, s); /* this connection goes on when its thread says so */
-    if (!version_read(s, version))
-        return oc_http_refuse(h, c, OC_HTTP_REQUEST, "parameters.version is not the name of a version");
+    if (version_read(s, version) != OC_OK) return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
     oc_server_live(h->server, live, &generation);
     if (!version[0] || strcmp(version, live) == 0) return oc_http_say(h, c, "{}"); /* it is there */
     if (!h->config.repository)
@@ -178,9 +209,36 @@ enum MHD_Result oc_http_load(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server has no thread for this");
 }
 
+/* ---- unload --------------------------------------------------------------------------------------------------------
+ */
+/* A version beside the live one is withdrawn, any other is not loaded already. */
+static OC_MUST withdraw(const oc_http *h, const char *version)
+{
+    char model[OC_PATH_MAX];
+    oc_models_state state;
+    OC_TRY(oc_path_join(model, sizeof model, h->config.repository, h->model->name));
+    if (!is_version(model, version)) return OC_FAIL(OC_EDATA, "there is no version %s", version);
+    OC_TRY(oc_models_state_read(h->config.repository, h->model->name, &state));
+    if (strcmp(state.live, version) == 0) return OC_FAIL(OC_EDATA, "version %s is becoming live", version);
+    if (strcmp(state.candidate, version) != 0) return OC_OK;
+    state.candidate[0] = 0;
+    state.canary = 0;
+    return oc_models_state_write(h->config.repository, h->model->name, &state);
+}
+
 enum MHD_Result oc_http_unload(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
-    (void)s;
-    return oc_http_refuse(h, c, OC_HTTP_REQUEST,
-                          "the model that answers cannot be unloaded: load another version, or stop");
+    char version[32], live[32];
+    uint32_t generation;
+    if (version_read(s, version) != OC_OK) return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
+    oc_server_live(h->server, live, &generation);
+    if (!version[0] || strcmp(version, live) == 0)
+        return oc_http_refuse(h, c, OC_HTTP_REQUEST,
+                              "the version that answers cannot be unloaded: load another one, or stop");
+    if (!h->config.repository) return oc_http_refuse(h, c, OC_HTTP_REQUEST, "there is no other version");
+    if (__atomic_exchange_n(&h->loading.busy, true, __ATOMIC_ACQ_REL))
+        return oc_http_refuse(h, c, OC_HTTP_OVERLOAD, "another version is being loaded");
+    const oc_status status = withdraw(h, version);
+    __atomic_store_n(&h->loading.busy, false, __ATOMIC_RELEASE);
+    return status == OC_OK ? oc_http_say(h, c, "{}") : oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
 }

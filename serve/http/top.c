@@ -298,7 +298,7 @@ void oc_top_print(oc_text *out, const json_t *now, const json_t *before, const o
          100 * number(now, "budget_used"), number(json_object_get(now, "http"), "under_way"));
     line(&s, false, "inputs: %.0f drifted, largest shift %.2f deviations (%s)", number(inputs, "drifted"),
          number(inputs, "shift_max"), word(inputs, "shift_feature"));
-    if (json_is_object(other))
+    if (json_is_object(other) && json_object_get(models, "candidate"))
         line(&s, false, "beside it: version %s, canary %.0f %%", word(other, "version"),
              100 * number(models, "canary"));
     refusals_print(&s, now);

@@ -145,6 +145,23 @@ def impatient():
         assert index()["1"] == "READY"
 
 
+def withdrawn():
+    """unload of what runs beside the live version withdraws it."""
+    def reason():
+        return {row["version"]: row["reason"] for row in call("POST", "/v2/repository/index", "{}", None)[1]}["2"]
+
+    for option, word in (("--shadow", "nobody"), ("--canary=0.5", "share")):
+        subprocess.run([OUTCRY, "models", "promote", "sample/2", "--repository", f"{work}/models", "--server",
+                        f"{work}/s.sock", *option.split("=")], check=True, stdout=subprocess.DEVNULL)
+        assert call("GET", "/outcry/status", None, None)[1]["models"]["other"]["version"] == "2" and word in reason()
+        assert load("2", "unload") == (200, {})
+        end = time.monotonic() + 20
+        while (models := call("GET", "/outcry/status", None, None)[1]["models"])["phase"] != "live":
+            assert time.monotonic() < end
+        assert "candidate" not in models and models["canary"] == 0, models
+        assert index()["1"] == "READY" and reason() == "not live"
+
+
 def refused():
     shutil.copytree(f"{work}/models/sample/2", f"{work}/models/sample/broken")
     path = f"{work}/models/sample/broken/weights.safetensors"
@@ -160,7 +177,15 @@ def refused():
         assert status == 400 and word in said["error"], (version, status, said)
     assert call("POST", "/v2/repository/models/sample/load", "{")[0] == 400
     assert call("POST", "/v2/repository/models/other/load", "{}")[0] == 404
-    assert load("1", "unload")[0] == 400
+    for body, word in (('{"parameters":{"config":"{}"}}', "config"), ('{"parameters":{"file:1/a":"eA=="}}', "file:1/a")):
+        for what in ("load", "unload"):
+            status, said = call("POST", f"/v2/repository/models/sample/{what}", body)
+            assert status == 400 and word in said["error"], (what, body, said)
+    for body in ("", "{}", '{"parameters":{"unload_dependents":false}}', '{"parameters":{"version":"1"}}'):
+        status, said = call("POST", "/v2/repository/models/sample/unload", body)
+        assert status == 400 and "answers cannot be unloaded" in said["error"], (body, status, said)
+    assert load("none", "unload")[0] == load("../sample/2", "unload")[0] == 400
+    assert load("2", "unload") == (200, {})                 # not loaded: nothing to do
     assert call("POST", "/v2/repository/models/sample/load", "{}", "no")[0] == 401
     assert index()["1"] == "READY" and index()["broken"] == "UNAVAILABLE"
     assert open(f"{work}/models/sample/state.json", encoding="utf-8").read() == state
@@ -178,6 +203,7 @@ with tempfile.TemporaryDirectory() as work:
     running, port = start(f"serve.repository={work}/models", f"serve.control_token_file={work}/control")
     loads()
     impatient()
+    withdrawn()
     refused()
     seen = {}
     for name in ("1", "2", "wide", "1"):

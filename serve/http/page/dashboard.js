@@ -174,7 +174,7 @@ async function attention() {
 function models(now) {
   const rows = [], m = now.models;
   if (m.live) rows.push([m.live.version, "live", m.live.changed_on_disk ? "its files changed on disk" : m.phase || ""]);
-  if (m.other) rows.push([m.other.version, m.canary > 0 ? `canary, ${100 * m.canary} %` : "beside it",
+  if (m.other) rows.push([m.other.version, m.canary > 0 ? `canary, ${100 * m.canary} %` : m.candidate ? "shadow" : "kept",
     m.report.compared > 0 ? `largest difference ${m.report.max_difference.toExponential(1)} over ${m.report.compared} answers` : ""]);
   if (m.refused) rows.push([m.refused.version, "refused", m.refused.reason]);
   fill("versions", rows);
