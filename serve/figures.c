@@ -16,8 +16,8 @@ static void observed_add(oc_figures *out, const oc_observed *o)
     counters_add(&out->queue, &o->queue, sizeof o->queue);
     counters_add(&out->service, &o->service, sizeof o->service);
     counters_add(&out->whole, &o->whole, sizeof o->whole);
-    counters_add(out->sizes, o->sizes, sizeof o->sizes);
-    counters_add(&out->batch_ns, &o->batch_ns, sizeof o->batch_ns);
+    counters_add(out->batches, o->batches, sizeof o->batches);
+    counters_add(out->batches_ns, o->batches_ns, sizeof o->batches_ns);
     counters_add(&out->in_queue, &o->in_queue, sizeof o->in_queue);
     const int64_t last = __atomic_load_n(&o->last_ns, __ATOMIC_RELAXED);
     if (last > out->last_ns) out->last_ns = last;
@@ -43,6 +43,18 @@ uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, float *
         }
     }
     return all;
+}
+
+static void batches_sum(oc_figures *out)
+{
+    int size = 0;
+    for (uint64_t n = 1; n <= OC_OBSERVED_BATCH_MAX; n++) {
+        if (n > UINT64_C(1) << size) size++;
+        out->sizes[size] += out->batches[n - 1];
+        out->batch_count += out->batches[n - 1];
+        out->batch_requests += out->batches[n - 1] * n;
+        out->batch_ns += out->batches_ns[n - 1];
+    }
 }
 
 static void drift_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count)
@@ -73,5 +85,6 @@ void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_cou
         const double load = 1e-9 * (double)__atomic_load_n(&e->stats.load_ppb, __ATOMIC_RELAXED);
         if (load / e->budget > out->budget_used) out->budget_used = load / e->budget;
     }
+    batches_sum(out);
     drift_sum(out, batchers, batcher_count);
 }

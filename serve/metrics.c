@@ -41,19 +41,18 @@ static void write_replies(oc_text *out, const oc_figures *f)
                         oc_reply_names[state], (unsigned long long)f->stats.replies[kind][state]);
 }
 
-/* A histogram whose buckets are numbers of requests; its sum is that of the bounds, so at most twice the truth. */
+/* A histogram whose buckets are numbers of requests. */
 static void write_sizes(oc_text *out, const oc_figures *f)
 {
     const char *name = "outcry_batch_requests";
-    uint64_t all = 0, sum = 0;
-    oc_metrics_head(out, name, "histogram", "Requests of a batch; the sum is rounded up, to powers of two.");
-    for (int i = 0; i < OC_OBSERVED_SIZES; i++) {
+    uint64_t all = 0;
+    oc_metrics_head(out, name, "histogram", "Requests of a batch.");
+    for (int i = 0; i < OC_FIGURES_SIZES; i++) {
         all += f->sizes[i];
-        sum += f->sizes[i] << i;
         oc_text_add(out, "%s_bucket{le=\"%u\"} %llu\n", name, 1u << i, (unsigned long long)all);
     }
     oc_text_add(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %llu\n%s_count %llu\n", name, (unsigned long long)all, name,
-                (unsigned long long)sum, name, (unsigned long long)all);
+                (unsigned long long)f->batch_requests, name, (unsigned long long)all);
 }
 
 static void write_rows(oc_text *out, const oc_figures *f)

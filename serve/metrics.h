@@ -10,10 +10,13 @@ typedef struct oc_server_stats {
     uint64_t hellos[OC_HELLO_FAILED + 1];
 } oc_server_stats; /* clients by what they were told */
 
+enum { OC_FIGURES_SIZES = 13 }; /* up to OC_OBSERVED_BATCH_MAX */
 typedef struct oc_figures {
     oc_batcher_stats stats;
     oc_histogram queue, service, whole;
-    uint64_t sizes[OC_OBSERVED_SIZES], batch_ns, rows, in_queue;
+    uint64_t batches[OC_OBSERVED_BATCH_MAX], batches_ns[OC_OBSERVED_BATCH_MAX]; /* of i + 1 requests */
+    uint64_t sizes[OC_FIGURES_SIZES]; /* batches of up to 2^i, and of more than the one before */
+    uint64_t batch_count, batch_requests, batch_ns, rows, in_queue;
     int64_t last_ns;              /* of the last answer, CLOCK_MONOTONIC; 0: none */
     double budget_used;           /* of the batcher that has the least left: 0 none, 1 all of serve.advance_budget */
     double shift_max, spread_max; /* largest |mean| of a standardised input, largest ratio of its deviation to 1 */

@@ -82,10 +82,9 @@ void oc_observed_times(oc_observed *o, int64_t queue_ns, int64_t service_ns, int
 
 void oc_observed_batch(oc_observed *o, int n, int64_t ns)
 {
-    int size = 0;
-    while (size < OC_OBSERVED_SIZES - 1 && n > 1 << size) size++;
-    add(&o->sizes[size], 1);
-    add(&o->batch_ns, (uint64_t)ns);
+    if (n < 1 || n > OC_OBSERVED_BATCH_MAX) return;
+    add(&o->batches[n - 1], 1);
+    add(&o->batches_ns[n - 1], (uint64_t)ns);
     __atomic_store_n(&o->in_queue, (uint64_t)n, __ATOMIC_RELAXED);
 }
 

@@ -8,7 +8,7 @@
 #include "nn/bundle.h"
 #include "serve/client/wire.h"
 
-enum { OC_HISTOGRAM_BUCKETS = 36, OC_OBSERVED_SIZES = 13 };
+enum { OC_HISTOGRAM_BUCKETS = 36, OC_OBSERVED_BATCH_MAX = 4096 /* serve.batch_max, serve.sessions */ };
 
 typedef struct oc_histogram { /* two buckets an octave from 1 us; the last one holds all that is longer */
     uint64_t buckets[OC_HISTOGRAM_BUCKETS], ns, count;
@@ -29,9 +29,10 @@ typedef struct oc_seat { /* of one session; a reader copies it and looks whether
 
 typedef struct oc_observed {
     oc_histogram queue, service, whole;
-    uint64_t sizes[OC_OBSERVED_SIZES], batch_ns, rows; /* batches of up to 2^i; time spent in them; rows seen */
-    uint64_t in_queue;                                 /* requests of the last batch */
-    int64_t last_ns;                                   /* of the last answer, CLOCK_MONOTONIC */
+    uint64_t batches[OC_OBSERVED_BATCH_MAX], batches_ns[OC_OBSERVED_BATCH_MAX]; /* of i + 1 requests; time in them */
+    uint64_t rows;                                                              /* seen */
+    uint64_t in_queue;                                                          /* requests of the last batch */
+    int64_t last_ns; /* of the last answer, CLOCK_MONOTONIC */
     int steps, inputs, horizons;
     size_t seat_count; /* sessions, and one more for windows of no session */
     oc_seat *seats;

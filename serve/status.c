@@ -108,8 +108,7 @@ void oc_status_write(oc_text *out, const oc_bundle *bundle, const char *version,
     stages_write(out, &f);
     replies_write(out, &f);
     oc_text_add(out, ",\"sizes\":[");
-    for (int i = 0; i < OC_OBSERVED_SIZES; i++)
-        oc_text_add(out, "%s%llu", i ? "," : "", (unsigned long long)f.sizes[i]);
+    for (int i = 0; i < OC_FIGURES_SIZES; i++) oc_text_add(out, "%s%llu", i ? "," : "", (unsigned long long)f.sizes[i]);
     oc_text_add(out,
                 "],\"batch_ns\":%llu,\"in_queue\":%llu,\"sessions\":%llu,\"streams\":%llu,\"ticks\":%llu,\"budget_"
                 "used\":%.6g,\"advances\":%llu,"

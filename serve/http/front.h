@@ -80,6 +80,10 @@ typedef struct oc_http_loading { /* the one load that is under way; busy by __at
     oc_status status;
 } oc_http_loading;
 
+typedef struct oc_http_total { /* by __atomic */
+    uint64_t count, ns;
+} oc_http_total;
+
 typedef struct oc_http_sequence oc_http_sequence;
 typedef struct oc_http_connection oc_http_connection;
 struct oc_http {
@@ -113,7 +117,8 @@ struct oc_http {
     uint32_t draining;
     uint64_t answers[OC_HTTP_CODES], refusals[OC_HTTP_REFUSAL_COUNT]; /* by __atomic */
     uint64_t sequences_open, sequences_expired, under_way, connections_open;
-    oc_histogram whole; /* from a request's head to its answer, inference alone */
+    oc_http_total reading, writing; /* of inference requests and their answers, as bytes */
+    oc_histogram whole;             /* from a request's head to its answer, inference alone */
     char address[64], version[32];
 };
 

@@ -26,6 +26,12 @@ static const struct {
     [OC_REPLY_REFUSED_DRAINING] = {false, OC_HTTP_DRAINING, "the server is stopping"},
 };
 
+static void total_add(oc_http_total *t, int64_t ns)
+{
+    __atomic_fetch_add(&t->ns, (uint64_t)ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&t->count, 1, __ATOMIC_RELAXED);
+}
+
 enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, oc_infer *r,
                                const oc_http_asked *asked)
 {
@@ -37,9 +43,12 @@ enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slo
         return oc_http_refuse(h, c, meanings[asked->worst].why, meanings[asked->worst].message);
     if (s->version[0] && strcmp(s->version, asked->version) != 0)
         return oc_http_refuse(h, c, OC_HTTP_PATH, "another version answers now than the one of the path");
+    const int64_t start_ns = oc_clock_monotonic_ns();
     s->answer_bytes = oc_infer_print(r, h->model, &answer, s->answer, h->answer_cap, &s->json_bytes);
     assert(s->answer_bytes > 0);
-    oc_histogram_add_shared(&h->whole, oc_clock_monotonic_ns() - s->begun_ns);
+    const int64_t now_ns = oc_clock_monotonic_ns();
+    total_add(&h->writing, now_ns - start_ns);
+    oc_histogram_add_shared(&h->whole, now_ns - s->begun_ns);
     return oc_http_send(h, c, r, s);
 }
 
@@ -47,8 +56,10 @@ enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot
 {
     oc_infer r = {.values = s->values, .values_cap = h->values_cap};
     oc_http_asked asked;
+    const int64_t start_ns = oc_clock_monotonic_ns();
     if (oc_infer_parse(&r, h->model, (size_t)h->config.batch_max, s->body, s->body_bytes, s->json_header) != OC_OK)
         return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
+    total_add(&h->reading, oc_clock_monotonic_ns() - start_ns);
     if (r.schema_given && !(r.schema.low == h->model->schema.low && r.schema.high == h->model->schema.high))
         return oc_http_refuse(h, c, OC_HTTP_SCHEMA,
                               "the rows were computed under another feature schema than the "

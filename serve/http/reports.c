@@ -131,28 +131,57 @@ static uint64_t failures(const oc_figures *f)
     return n;
 }
 
-/* The statistics extension. Batches are counted by powers of two, so batch_stats, which is by exact size, is empty;
- * reading a request and writing its answer are not timed apart. */
+static void total_write(oc_text *out, const char *name, uint64_t count, uint64_t ns)
+{
+    oc_text_add(out, "%s\"%s\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64 "}", name[0] == 's' ? "" : ",", name, count, ns);
+}
+
+/* By the exact number of requests; they are read and answered one by one, not as a batch. */
+static void batches_write(oc_text *out, const oc_figures *f)
+{
+    const char *comma = "", *none = "{\"count\":0,\"ns\":0}";
+    for (int i = 0; i < OC_OBSERVED_BATCH_MAX; i++) {
+        if (f->batches[i] == 0) continue;
+        oc_text_add(out, "%s{\"batch_size\":%d,\"compute_input\":%s", comma, i + 1, none);
+        total_write(out, "compute_infer", f->batches[i], f->batches_ns[i]);
+        oc_text_add(out, ",\"compute_output\":%s}", none);
+        comma = ",";
+    }
+}
+
+/* The statistics extension. Reading a request and writing its answer are HTTP's; over the rings there is neither. */
 enum MHD_Result oc_http_statistics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
     oc_figures f;
     oc_text text = {0};
-    const char *none = "{\"count\":0,\"ns\":0}";
+    char version[32];
+    uint32_t generation;
     (void)s;
     oc_server_figures(h->server, &f);
+    oc_server_live(h->server, version, &generation);
     const int64_t ago_ns = oc_clock_monotonic_ns() - f.last_ns,
                   last_ms = f.last_ns == 0 ? 0 : (oc_clock_wall_ns() - ago_ns) / 1000000;
+    const struct {
+        const char *name;
+        uint64_t count, ns;
+    } totals[] = {{"success", f.whole.count, f.whole.ns},
+                  {"fail", failures(&f), 0},
+                  {"queue", f.queue.count, f.queue.ns},
+                  {"compute_input", __atomic_load_n(&h->reading.count, __ATOMIC_RELAXED),
+                   __atomic_load_n(&h->reading.ns, __ATOMIC_RELAXED)},
+                  {"compute_infer", f.service.count, f.service.ns},
+                  {"compute_output", __atomic_load_n(&h->writing.count, __ATOMIC_RELAXED),
+                   __atomic_load_n(&h->writing.ns, __ATOMIC_RELAXED)},
+                  {"cache_hit", 0, 0},
+                  {"cache_miss", 0, 0}};
     oc_text_add(&text,
                 "{\"model_stats\":[{\"name\":\"%s\",\"version\":\"%s\",\"last_inference\":%" PRId64
                 ",\"inference_count\":%" PRIu64 ",\"execution_count\":%" PRIu64 ",\"inference_stats\":{",
-                h->model->name, h->model->version, last_ms, f.whole.count, f.stats.batches);
-    oc_text_add(&text,
-                "\"success\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64 "},\"fail\":{\"count\":%" PRIu64 ",\"ns\":0},",
-                f.whole.count, f.whole.ns, failures(&f));
-    oc_text_add(&text,
-                "\"queue\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64
-                "},\"compute_input\":%s,\"compute_infer\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64
-                "},\"compute_output\":%s,\"cache_hit\":%s,\"cache_miss\":%s},\"batch_stats\":[]}]}",
-                f.queue.count, f.queue.ns, none, f.service.count, f.service.ns, none, none, none);
+                h->model->name, version, last_ms, f.whole.count, f.batch_count);
+    for (size_t i = 0; i < sizeof totals / sizeof totals[0]; i++)
+        total_write(&text, totals[i].name, totals[i].count, totals[i].ns);
+    oc_text_add(&text, "},\"batch_stats\":[");
+    batches_write(&text, &f);
+    oc_text_add(&text, "]}]}");
     return oc_http_send_text(h, c, "application/json", &text);
 }

@@ -119,6 +119,8 @@ def loads():
         assert states[version] == "READY" and list(states.values()).count("READY") == 1, states
         assert index(ready=True) == {version: "READY"}
         assert call("GET", "/v2/models/sample", None, None)[1]["versions"] == [version]
+        for path in ("/v2/models/stats", f"/v2/models/sample/versions/{version}/stats"):
+            assert call("GET", path, None, None)[1]["model_stats"][0]["version"] == version
     stop.set()
     for client in clients:
         client.join()

@@ -99,6 +99,22 @@ def sequence(client, about, windows, answers):
         raise AssertionError("a sequence that has ended")
 
 
+def figures(client, about, answered):
+    """Batches by their exact size, and reading and writing of requests, add up to what was asked."""
+    end = time.monotonic() + 20
+    while True:                                             # a batch is counted behind its answers
+        (one,) = client.get_inference_statistics(about["name"])["model_stats"]
+        batches = {row["batch_size"]: row["compute_infer"] for row in one["batch_stats"]}
+        if sum(size * row["count"] for size, row in batches.items()) == one["inference_count"]:
+            break
+        assert time.monotonic() < end, one
+    assert len(batches) == len(one["batch_stats"]) and set(batches) == set(range(1, 9)), one
+    assert all(row["ns"] > 0 < row["count"] for row in batches.values()), one
+    assert sum(row["count"] for row in batches.values()) == one["execution_count"], one
+    for stage, count in (("compute_input", answered + 1), ("compute_output", answered)):     # one was refused
+        assert one["inference_stats"][stage]["count"] == count and one["inference_stats"][stage]["ns"] > 0, one
+
+
 def about_itself(client, about, asked):
     """The statistics and repository extensions."""
     name, version = about["name"], about["version"]
@@ -158,6 +174,7 @@ with tempfile.TemporaryDirectory() as work:
             metadata(asking, description)
             equality(asking, description, x, y)
             sequence(asking, description, x, y)
+            figures(asking, description, 41 + 2 * steps)
             about_itself(asking, description, 41)
             if steps > 1 and inputs > 1:
                 refusals(asking, description, x)
