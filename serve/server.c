@@ -339,6 +339,11 @@ void oc_server_close(oc_server *s)
     oc_memory_free(s);
 }
 
+const oc_ensemble *oc_server_ensemble(const oc_server *s)
+{
+    return s->version->ensemble;
+}
+
 const oc_bundle *oc_server_bundle(const oc_server *s)
 {
     return s->version->first;

@@ -37,6 +37,7 @@ OC_MUST oc_server_open(oc_server **out, const oc_server_config *config); /* answ
 void oc_server_close(oc_server *s);
 const oc_bundle *
 oc_server_bundle(const oc_server *s); /* the first version's: name, schema, T, F, horizons hold for all */
+const oc_ensemble *oc_server_ensemble(const oc_server *s); /* the first version: of one member where it is a bundle */
 /* The live version and its generation, as a reply names them; and the text of a generation, false where none was. */
 void oc_server_live(const oc_server *s, char version[32], uint32_t *generation);
 bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]);

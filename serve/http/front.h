@@ -84,6 +84,14 @@ typedef struct oc_http_total { /* by __atomic */
     uint64_t count, ns;
 } oc_http_total;
 
+typedef struct oc_http_explainer { /* of the live version */
+    uint32_t generation;
+    const oc_ensemble *ensemble; /* `own`, or the server's first version */
+    oc_ensemble *own;
+    int count; /* 0: it has no attention */
+    oc_model *models[OC_ENSEMBLE_MAX];
+} oc_http_explainer;
+
 typedef struct oc_http_sequence oc_http_sequence;
 typedef struct oc_http_connection oc_http_connection;
 struct oc_http {
@@ -95,11 +103,9 @@ struct oc_http {
     int listener;
     pthread_mutex_t lock; /* of the free slots */
     oc_http_slot *slots, *free_slots;
-    oc_model *explainer;         /* of the live version; NULL where it has no attention; one user at a time */
-    oc_bundle *explained_bundle; /* the explainer's; NULL: the first version's, which is the server's */
-    uint32_t explained;          /* its generation */
+    oc_http_explainer explainer; /* one user at a time */
     pthread_mutex_t explaining;
-    float *window, *attention; /* [T, F], [heads, T] */
+    float *window, *attention, *attention_mean; /* [T, F], [heads, T], [T] */
     oc_http_asker *askers;
     int asker_count;
     uint32_t asker_next;
@@ -187,7 +193,7 @@ enum MHD_Result oc_http_route(oc_http *h, struct MHD_Connection *c, oc_http_slot
 
 const char *oc_http_route_path(int route);
 
-/* page.c: the dashboard. */
+/* page.c: the dashboard. attention.c: what it shows of a window. */
 enum MHD_Result oc_http_page(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_attention(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 OC_MUST oc_http_explainer_open(oc_http *h);

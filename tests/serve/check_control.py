@@ -92,7 +92,25 @@ def start(*sets):
     return process, int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline()).group(1))
 
 
-def attention(version):
+def ensemble(alone):
+    """Attention of an ensemble: its members' means over their heads, weighted; also where it is live from the start."""
+    global running, port
+    subprocess.run([OUTCRY, "models", "ensemble", "sample/both", "1=1", "2=3", "--repository", f"{work}/models"],
+                   check=True, stdout=subprocess.DEVNULL)
+    assert load("both") == (200, {})
+    mean = lambda heads: [sum(column) / len(heads) for column in zip(*heads)]
+    wanted = [0.25 * one + 0.75 * two for one, two in zip(mean(alone["1"]), mean(alone["2"]))]
+    for again in (False, True):
+        if again:
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(15) == 0
+            running, port = start(f"serve.repository={work}/models", f"serve.control_token_file={work}/control")
+        (got,) = attention("both", 1)
+        assert all(abs(a - b) < 1e-5 for a, b in zip(got, wanted)), (got, wanted)
+        assert any(abs(a - b) > 1e-3 for a, b in zip(got, mean(alone["1"]))), "members that attend alike show nothing"
+
+
+def attention(version, heads=4):
     """The page's attention follows the live version: another one gives another to the same window."""
     end, status, said = time.monotonic() + 30, 0, None
     while status != 200 and time.monotonic() < end:
@@ -103,7 +121,7 @@ def attention(version):
         seats = [one["seat"] for one in call("GET", "/outcry/status", None, None)[1]["instruments"]]
         status, said = call("GET", f"/outcry/attention?seat={seats[-1]}", None, None)
     assert status == 200 and all(abs(sum(head) - 1) < 1e-4 and len(head) == 20 for head in said["attention"]), said
-    assert len(said["attention"]) == 4, (version, said)
+    assert len(said["attention"]) == heads and said["members"] == (1 if heads > 1 else 2), (version, said)
     return said["attention"]
 
 
@@ -212,6 +230,7 @@ with tempfile.TemporaryDirectory() as work:
         assert load(name)[0] == 200
         now = attention(name)
         assert seen.setdefault(name, now) == now and list(seen.values()).count(now) == 1, name
+    ensemble(seen)
     running.send_signal(signal.SIGTERM)
     assert running.wait(15) == 0
 print("index and load over HTTP: 5 loads under traffic, every answer that of the version it names; refusals")

@@ -161,10 +161,11 @@ async function attention() {
     const said = await ask(`/outcry/attention?seat=${encodeURIComponent(seat)}`), steps = said.attention[0].length;
     const labels = Array.from({ length: steps }, (_, i) => String(i + 1 - steps));
     const mean = labels.map((_, i) => sum(said.attention.map((head) => head[i])) / said.attention.length);
-    draw("attention", "bar", labels, [{ label: "mean of the heads", data: mean, backgroundColor: colour("one") }],
+    const of = said.members > 1 ? `weighted mean of ${said.members} members` : `mean of ${said.attention.length} heads`;
+    draw("attention", "bar", labels, [{ label: of, data: mean, backgroundColor: colour("one") }],
       { legend: false, x: { title: { display: true, text: "rows before the last", color: colour("quiet") } } });
     const most = mean.indexOf(Math.max(...mean));
-    at("attention-said").textContent = `${said.symbol}: mean of ${said.attention.length} heads; most, `
+    at("attention-said").textContent = `${said.symbol}: ${of}; most, `
       + `${(100 * mean[most]).toFixed(1)} %, on the row ${steps - 1 - most} before the last.`;
   } catch (failure) {
     at("attention-said").textContent = failure.message;
