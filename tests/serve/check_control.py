@@ -197,7 +197,8 @@ def refused():
         assert status == 400 and word in said["error"], (version, status, said)
     assert call("POST", "/v2/repository/models/sample/load", "{")[0] == 400
     assert call("POST", "/v2/repository/models/other/load", "{}")[0] == 404
-    for body, word in (('{"parameters":{"config":"{}"}}', "config"), ('{"parameters":{"file:1/a":"eA=="}}', "file:1/a")):
+    for body, word in (('{"parameters":{"config":"{}"}}', "config"),
+                       ('{"parameters":{"file:1/a":"eA=="}}', "file:1/a")):
         for what in ("load", "unload"):
             status, said = call("POST", f"/v2/repository/models/sample/{what}", body)
             assert status == 400 and word in said["error"], (what, body, said)
