@@ -63,11 +63,12 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     struct oc_http_slot *next;
     int64_t begun_ns, json_header; /* json_header: Inference-Header-Content-Length; -1: none */
     size_t body_bytes, answer_bytes, json_bytes;
-    bool refused;       /* before the body has come */
-    char version[32];   /* that the path names; "": none */
-    const char *method; /* that the path knows, where the request has another */
-    int route;          /* oc_http_route_find's */
-    bool loading;       /* it is what oc_http_loading is busy with; its connection is suspended until that is done */
+    bool refused;                   /* before the body has come */
+    char version[32];               /* that the path names; "": none */
+    char stream[OC_INFER_SEQUENCE]; /* likewise */
+    const char *method;             /* that the path knows, where the request has another */
+    int route;                      /* oc_http_route_find's */
+    bool loading; /* it is what oc_http_loading is busy with; its connection is suspended until that is done */
     char *body, *answer;
     float *values, *probabilities;
 } oc_http_slot;
@@ -92,7 +93,15 @@ typedef struct oc_http_explainer { /* of the live version */
     oc_model *models[OC_ENSEMBLE_MAX];
 } oc_http_explainer;
 
-typedef struct oc_http_sequence oc_http_sequence;
+typedef struct oc_http_sequence { /* pushed rows: a session of an asker's ring; or events: a stream of it */
+    char id[OC_INFER_SEQUENCE];
+    bool stream;          /* rows and events have names of their own */
+    bool busy;            /* a request of it is under way: nobody else may touch what stands below */
+    oc_http_asker *asker; /* NULL: not yet */
+    uint32_t session, run_length;
+    uint64_t number;
+    int64_t used_ns;
+} oc_http_sequence;
 typedef struct oc_http_connection oc_http_connection;
 struct oc_http {
     oc_http_config config;
@@ -180,6 +189,13 @@ OC_MUST oc_http_ask_windows(const oc_http *h, oc_http_asker *a, oc_http_slot *s,
 OC_MUST oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, const oc_infer *r, uint32_t session,
                          uint64_t number, uint32_t run_length, oc_http_asked *out);
 
+/* Events of a stream; each reply to them is given to `take`, the last one also to *last: of the last event, or one that
+ * refuses an event or all of them. OC_EAGAIN: not all came in time, or the events do not fit into the ring. */
+bool oc_http_events_refused(const oc_wire_reply *reply);
+OC_MUST oc_http_ask_events(const oc_http *h, oc_http_asker *a, oc_http_slot *s, uint32_t stream,
+                           const struct oc_event *events, size_t count, oc_wire_reply *last,
+                           void (*take)(void *, const oc_wire_reply *), void *context);
+
 /* inference.c, routes.c */
 enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, oc_infer *r,
@@ -212,7 +228,18 @@ enum MHD_Result oc_http_status(oc_http *h, struct MHD_Connection *c, oc_http_slo
 enum MHD_Result oc_http_drift(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 enum MHD_Result oc_http_statistics(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
 
-/* sequences.c: pushes. */
+/* streams.c: market events. */
+enum MHD_Result oc_http_stream_open(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_stream_events(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+enum MHD_Result oc_http_stream_close(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);
+
+/* sequences.c: pushes, and the table of sequences and streams. enter: the one of that id, made where it begins and
+ * there is none; it is the caller's until leave, and NULL where it is another's, unknown or one too many. close: what
+ * it has at its asker, which is locked. */
+oc_http_sequence *oc_http_sequence_enter(oc_http *h, const char *id, bool stream, bool begins, oc_http_refusal *why,
+                                         const char **message);
+void oc_http_sequence_leave(oc_http *h, oc_http_sequence *q, bool end);
+void oc_http_sequence_close(const oc_http_sequence *q);
 OC_MUST oc_http_sequences_open(oc_http *h);
 void oc_http_sequences_close(oc_http *h); /* before the askers are closed */
 enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot *s, oc_infer *r);

@@ -27,8 +27,9 @@ static void own_metrics(oc_http *h, oc_text *out)
     } rows[] = {
         {"outcry_http_requests_under_way", "gauge", "Requests over HTTP that have begun.", &h->under_way},
         {"outcry_http_connections", "gauge", "Open connections.", &h->connections_open},
-        {"outcry_http_sequences", "gauge", "Open sequences of pushed rows over HTTP.", &h->sequences_open},
-        {"outcry_http_sequences_expired_total", "counter", "Sequences closed because nobody asked of them.",
+        {"outcry_http_sequences", "gauge", "Open sequences of pushed rows, and streams of events, over HTTP.",
+         &h->sequences_open},
+        {"outcry_http_sequences_expired_total", "counter", "Sequences and streams closed because nobody asked of them.",
          &h->sequences_expired},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

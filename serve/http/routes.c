@@ -61,7 +61,8 @@ static enum MHD_Result model_metadata(oc_http *h, struct MHD_Connection *c, oc_h
  */
 typedef enum asker_kind { OPEN, TOKEN, CONTROL } asker_kind;
 
-/* NAME: the model's name; VERSION: its version. "/versions/VERSION" may be left out (second row of each pair). */
+/* NAME: the model's name; VERSION: its version. "/versions/VERSION" may be left out (second row of each pair). STREAM:
+ * any name of the caller's. */
 static const struct {
     const char *method, *path;
     asker_kind who;
@@ -86,6 +87,9 @@ static const struct {
     {"GET", "/v2/models/stats", TOKEN, oc_http_statistics},
     {"GET", "/v2/models/NAME/stats", TOKEN, oc_http_statistics},
     {"GET", "/v2/models/NAME/versions/VERSION/stats", TOKEN, oc_http_statistics},
+    {"POST", "/outcry/streams/STREAM", TOKEN, oc_http_stream_open},
+    {"POST", "/outcry/streams/STREAM/events", TOKEN, oc_http_stream_events},
+    {"POST", "/outcry/streams/STREAM/close", TOKEN, oc_http_stream_close},
     {"POST", "/v2/repository/index", TOKEN, oc_http_index},
     {"POST", "/v2/repository/models/NAME/load", CONTROL, oc_http_load},
     {"POST", "/v2/repository/models/NAME/unload", CONTROL, oc_http_unload},
@@ -93,12 +97,22 @@ static const struct {
     {"POST", "/v2/models/NAME/versions/VERSION/infer", TOKEN, oc_http_infer},
 };
 
+static bool stream_take(oc_http_slot *s, const char *path, size_t bytes)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+    if (bytes < 1 || bytes >= sizeof s->stream || strspn(path, allowed) < bytes) return false;
+    memcpy(s->stream, path, bytes);
+    s->stream[bytes] = 0;
+    return true;
+}
+
 static bool segment_equal(const oc_http *h, oc_http_slot *s, const char *pattern, size_t n, const char *path,
                           size_t bytes)
 {
     const char *want = pattern;
     size_t want_bytes = n;
     uint32_t generation;
+    if (n == 6 && memcmp(pattern, "STREAM", 6) == 0) return stream_take(s, path, bytes);
     if (n == 4 && memcmp(pattern, "NAME", 4) == 0)
         want = h->model->name, want_bytes = strlen(want);
     else if (n == 7 && memcmp(pattern, "VERSION", 7) == 0)

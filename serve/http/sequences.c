@@ -1,6 +1,7 @@
 /* sequences.c - pushes over HTTP: a sequence of the Open Inference Protocol is a session of an asker's ring, found by
- * its id. Their number is bounded, and those that nobody asks of for config.sequence_idle_ns are closed by a thread of
- * its own, so that a client that is gone gives its share of the advance budget back. */
+ * its id; streams of events (streams.c) lie in the same table. Their number is bounded, and those that nobody asks of
+ * for config.sequence_idle_ns are closed by a thread of its own, so that a client that is gone gives its share of the
+ * advance budget back. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,29 +12,22 @@
 #include "base/memory.h"
 #include "serve/http/front.h"
 
-struct oc_http_sequence {
-    char id[OC_INFER_SEQUENCE];
-    oc_http_asker *asker; /* NULL: free */
-    bool busy;            /* a request of it is under way: nobody else may touch what stands below */
-    uint32_t session, run_length;
-    uint64_t number;
-    int64_t used_ns;
-};
-
 /* All three under the lock of the table. A new one is busy from the start. */
-static oc_http_sequence *find(oc_http *h, const char *id)
+static oc_http_sequence *find(oc_http *h, const char *id, bool stream)
 {
-    for (int i = 0; i < h->config.sequences_max; i++)
-        if (h->sequences[i].id[0] && strcmp(h->sequences[i].id, id) == 0) return &h->sequences[i];
+    for (int i = 0; i < h->config.sequences_max; i++) {
+        oc_http_sequence *q = &h->sequences[i];
+        if (q->id[0] && q->stream == stream && strcmp(q->id, id) == 0) return q;
+    }
     return NULL;
 }
 
-static oc_http_sequence *add(oc_http *h, const char *id)
+static oc_http_sequence *add(oc_http *h, const char *id, bool stream)
 {
     for (int i = 0; i < h->config.sequences_max; i++) {
         oc_http_sequence *q = &h->sequences[i];
         if (q->id[0]) continue;
-        *q = (oc_http_sequence){.busy = true};
+        *q = (oc_http_sequence){.stream = stream, .busy = true};
         snprintf(q->id, sizeof q->id, "%s", id);
         __atomic_fetch_add(&h->sequences_open, 1, __ATOMIC_RELAXED);
         return q;
@@ -48,13 +42,16 @@ static void drop(oc_http *h, oc_http_sequence *q)
 }
 
 /* A close that does not fit into the ring waits for the batcher; one that still does not is of a server that stops. */
-static void session_close(oc_http_asker *a, uint32_t session)
+void oc_http_sequence_close(const oc_http_sequence *q)
 {
     const int64_t end = oc_clock_monotonic_ns() + OC_SECOND_NS;
+    oc_client *client = q->asker->client;
     oc_wire_reply reply;
-    while (oc_client_session_close(a->client, session) == OC_EAGAIN && oc_clock_monotonic_ns() < end) {
-        oc_client_wait(a->client, -1, OC_SECOND_NS / 100);
-        while (oc_client_poll(a->client, &reply, 1) == 1) continue;
+    while ((q->stream ? oc_client_stream_close(client, q->session) : oc_client_session_close(client, q->session)) ==
+               OC_EAGAIN &&
+           oc_clock_monotonic_ns() < end) {
+        oc_client_wait(client, -1, OC_SECOND_NS / 100);
+        while (oc_client_poll(client, &reply, 1) == 1) continue;
     }
 }
 
@@ -81,27 +78,31 @@ static bool row_number(const oc_http_sequence *q, const oc_infer *r, uint64_t *n
     return r->rows == 1 || (r->start && *run_length >= r->rows && *number >= r->rows);
 }
 
-static oc_http_sequence *enter(oc_http *h, const oc_infer *r, oc_http_refusal *why, const char **message)
+oc_http_sequence *oc_http_sequence_enter(oc_http *h, const char *id, bool stream, bool begins, oc_http_refusal *why,
+                                         const char **message)
 {
     pthread_mutex_lock(&h->sequences_lock);
-    oc_http_sequence *q = find(h, r->sequence_id);
+    oc_http_sequence *q = find(h, id, stream);
     *why = OC_HTTP_ORDER, *message = "another request of this sequence is under way: ask one by one";
     if (q && q->busy) {
         q = NULL;
     } else if (q) {
         q->busy = true;
-    } else if (!r->start) {
-        *why = OC_HTTP_SEQUENCE, *message = "this sequence is not open: it never began, ended, or was idle too long "
-                                            "(serve.http_sequence_idle_s); begin it by sequence_start";
+    } else if (!begins) {
+        *why = OC_HTTP_SEQUENCE;
+        *message = stream ? "this stream is not open: it never began, ended, or was idle too long "
+                            "(serve.http_sequence_idle_s); open it anew, and send books and events of before"
+                          : "this sequence is not open: it never began, ended, or was idle too long "
+                            "(serve.http_sequence_idle_s); begin it by sequence_start";
     } else {
-        q = add(h, r->sequence_id);
+        q = add(h, id, stream);
         *why = OC_HTTP_FULL, *message = "all sequences are taken (serve.http_sequences); end one, or ask later";
     }
     pthread_mutex_unlock(&h->sequences_lock);
     return q;
 }
 
-static void leave(oc_http *h, oc_http_sequence *q, bool end)
+void oc_http_sequence_leave(oc_http *h, oc_http_sequence *q, bool end)
 {
     pthread_mutex_lock(&h->sequences_lock);
     q->used_ns = oc_clock_monotonic_ns();
@@ -116,7 +117,7 @@ static oc_http_asker *asker_of(oc_http *h, const oc_http_slot *s, const oc_infer
     if (q->asker) pthread_mutex_lock(&q->asker->lock);
     if (!r->start) return q->asker;
     if (q->asker) {
-        session_close(q->asker, q->session);
+        oc_http_sequence_close(q);
         oc_http_asker_give(q->asker);
     }
     q->number = q->run_length = 0;
@@ -146,20 +147,20 @@ enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     oc_http_refusal why;
     const char *message;
     oc_http_asked asked;
-    oc_http_sequence *q = enter(h, r, &why, &message);
+    oc_http_sequence *q = oc_http_sequence_enter(h, r->sequence_id, false, r->start, &why, &message);
     if (!q) return oc_http_refuse(h, c, why, message);
     oc_http_asker *a = asker_of(h, s, r, q);
     if (!a) {
-        leave(h, q, true);
+        oc_http_sequence_leave(h, q, true);
         return oc_http_refuse(h, c, OC_HTTP_FULL,
                               "no session is left, or no time for its advances: serve.sessions, serve.advance_budget, "
                               "and outcry_sessions and outcry_advance_budget_used in /metrics");
     }
     const oc_status status = row_push(h, a, s, r, q, &asked);
     const bool lost = status != OC_OK && status != OC_EDATA, end = lost || r->end || (status != OC_OK && r->start);
-    if (end) session_close(a, q->session);
+    if (end) oc_http_sequence_close(q);
     oc_http_asker_give(a);
-    leave(h, q, end);
+    oc_http_sequence_leave(h, q, end);
     if (status == OC_EDATA) return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
     if (lost) /* whether the row was taken is not known, so nothing may follow it */
         return oc_http_refuse(h, c, OC_HTTP_OVERLOAD,
@@ -188,7 +189,7 @@ static void *tender_main(void *argument)
             q->busy = true;
             pthread_mutex_unlock(&h->sequences_lock);
             pthread_mutex_lock(&q->asker->lock);
-            session_close(q->asker, q->session);
+            oc_http_sequence_close(q);
             oc_http_asker_give(q->asker);
             __atomic_fetch_add(&h->sequences_expired, 1, __ATOMIC_RELAXED);
             pthread_mutex_lock(&h->sequences_lock);
