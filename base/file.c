@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -140,4 +141,14 @@ void oc_file_map_close(oc_file_map *map)
 {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->bytes);
     *map = (oc_file_map){0};
+}
+
+oc_status oc_file_allow_open(size_t wanted, const char *who)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return OC_OK;
+    limit.rlim_cur = wanted;
+    if (limit.rlim_max >= wanted && setrlimit(RLIMIT_NOFILE, &limit) == 0) return OC_OK;
+    return OC_FAIL(OC_ELIMIT, "%s want %zu open files, %llu are allowed (ulimit -n)", who, wanted,
+                   (unsigned long long)limit.rlim_max);
 }

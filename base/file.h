@@ -28,6 +28,10 @@ typedef struct oc_file_map {
 OC_MUST oc_file_map_open(oc_file_map *map, const char *path);
 void oc_file_map_close(oc_file_map *map);
 
+/* Lets this process have `wanted` descriptors open at once, by its soft limit (usually 1024). OC_ELIMIT: its hard limit
+ * is lower; the message begins with `who`, several of something. */
+OC_MUST oc_file_allow_open(size_t wanted, const char *who);
+
 /* A large file written in pieces beside `path`, which appears only at commit. A failed or aborted writer leaves the
  * old file alone and no rubbish behind. */
 typedef struct oc_file_writer oc_file_writer;

@@ -9,12 +9,16 @@
 
 oc_status oc_channel_memory(const char *name, uint64_t bytes, int *fd, void **at)
 {
-    *at = MAP_FAILED;
+    void *map = MAP_FAILED;
+    *at = NULL;
     *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (*fd < 0) return OC_FAIL(OC_EFAILED, "memfd_create: %s", strerror(errno));
     if (ftruncate(*fd, (off_t)bytes) == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-    if (*at != MAP_FAILED) return OC_OK;
+        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (map != MAP_FAILED) {
+        *at = map;
+        return OC_OK;
+    }
     const oc_status status =
         OC_FAIL(OC_EFAILED, "shared memory of %llu bytes: %s", (unsigned long long)bytes, strerror(errno));
     close(*fd);

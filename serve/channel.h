@@ -24,6 +24,6 @@ enum { OC_CHANNEL_REPLY_BYTES = 1 << 18 }; /* 1,365 replies of 192 bytes */
 /* Makes the region; *fd is to be handed out and closed. */
 OC_MUST oc_channel_make(oc_channel *c, uint64_t request_bytes, int *fd);
 void oc_channel_drop(oc_channel *c); /* unmaps and closes the socket; leaves the state alone */
-OC_MUST oc_channel_memory(const char *name, uint64_t bytes, int *fd, void **at); /* a sealed memfd, mapped */
+OC_MUST oc_channel_memory(const char *name, uint64_t bytes, int *fd, void **at); /* a sealed memfd, mapped; or NULL */
 
 #endif

@@ -7,8 +7,9 @@
 #include "serve/batcher.h"
 
 typedef struct oc_server_stats {
-    uint64_t hellos[OC_HELLO_FAILED + 1];
-} oc_server_stats; /* clients by what they were told */
+    uint64_t hellos[OC_HELLO_FAILED + 1]; /* clients by what they were told */
+    uint64_t accept_failures;
+} oc_server_stats;
 
 enum { OC_FIGURES_SIZES = 13 }; /* up to OC_OBSERVED_BATCH_MAX */
 typedef struct oc_figures {

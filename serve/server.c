@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "serve/batcher.h"
@@ -33,6 +34,7 @@ struct oc_server {
     bool accepting;
     pthread_t acceptor;
     oc_server_stats stats;
+    int64_t failed_at_ns; /* the acceptor's */
     char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)], status_path[128], backend_text[96];
     size_t planned_bytes;
 };
@@ -105,6 +107,15 @@ static bool same_user(int socket)
     return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0 && peer.uid == geteuid();
 }
 
+/* Whoever tries again and again fills no disk. */
+static bool failure_due(oc_server *s)
+{
+    const int64_t now = oc_clock_monotonic_ns();
+    if (now < s->failed_at_ns) return false;
+    s->failed_at_ns = now + OC_SECOND_NS;
+    return true;
+}
+
 /* Takes a free channel for the socket; closes the socket where that fails. */
 static void client_welcome(oc_server *s, int socket)
 {
@@ -116,7 +127,7 @@ static void client_welcome(oc_server *s, int socket)
         if (__atomic_load_n(&s->channels[i].state, __ATOMIC_ACQUIRE) == OC_CHANNEL_FREE) c = &s->channels[i];
     hello.state = !same_user(socket) ? OC_HELLO_WRONG_UID : !c ? OC_HELLO_FULL : OC_HELLO_WELCOME;
     if (hello.state == OC_HELLO_WELCOME && oc_channel_make(c, s->config.ring_bytes, &region) != OC_OK) {
-        oc_log_failure(OC_LOG_ERROR);
+        if (failure_due(s)) oc_log_failure(OC_LOG_ERROR);
         hello.state = OC_HELLO_FAILED;
     }
     __atomic_fetch_add(&s->stats.hellos[hello.state], 1, __ATOMIC_RELAXED);
@@ -133,6 +144,22 @@ static void client_welcome(oc_server *s, int socket)
         __atomic_store_n(&c->state, OC_CHANNEL_LIVE, __ATOMIC_RELEASE);
     else
         oc_channel_drop(c);
+}
+
+static void client_accept(oc_server *s)
+{
+    const int socket = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (socket >= 0) {
+        client_welcome(s, socket);
+        return;
+    }
+    const int reason = errno;
+    if (reason == EAGAIN || reason == EINTR || reason == ECONNABORTED) return;
+    __atomic_fetch_add(&s->stats.accept_failures, 1, __ATOMIC_RELAXED);
+    if (failure_due(s))
+        oc_log(OC_LOG_ERROR, "serve: %s: a client waits that cannot be accepted: %s (ulimit -n)", s->config.socket,
+               strerror(reason));
+    usleep(POLL_MS * 1000); /* it stays in the queue, and poll would say so at once, for ever */
 }
 
 /* A socket that can be read has ended, or its client talks where nothing is to be said: both end it. */
@@ -167,9 +194,7 @@ static void *acceptor_main(void *argument)
         }
         if (poll(polled, (nfds_t)n + 1, POLL_MS) < 0) continue;
         channels_tend(s, polled + 1, channel_of, n);
-        if (!polled[0].revents) continue;
-        const int socket = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (socket >= 0) client_welcome(s, socket);
+        if (polled[0].revents) client_accept(s);
     }
     return NULL;
 }

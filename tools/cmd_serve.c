@@ -5,10 +5,14 @@
 #include <string.h>
 
 #include "base/config.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "serve/activation.h"
 #include "serve/http/http.h"
 #include "tools/commands.h"
+
+/* Of descriptors: its own, bells, threads' epolls, files that are read. */
+enum { FILES_ELSEWHERE = 320 };
 
 static const oc_config_key keys[] = {
     {"model.bundle", OC_CONFIG_TEXT, 0, 0, "run/model", NULL, "", "folder of the bundle that answers"},
@@ -182,6 +186,10 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
         return oc_config_refuse(c, "serve.clients", "HTTP's %d threads are clients too", http.threads);
     if (http.threads > http.connections_max)
         return oc_config_refuse(c, "serve.http_connections", "fewer than serve.http_threads");
+    const size_t files = (size_t)server.clients_max + (size_t)http.connections_max + FILES_ELSEWHERE;
+    if (oc_file_allow_open(files, "clients and connections") != OC_OK)
+        return oc_status_prefix(OC_ECONFIG, "serve.clients=%d, serve.http_connections=%d", server.clients_max,
+                                http.connections_max);
     if (oc_config_given(c, "log.level") && oc_log_level_parse(oc_config_text(c, "log.level"), &level))
         oc_log_set_level(level);
     oc_log_set_json(strcmp(oc_config_text(c, "log.format"), "json") == 0);

@@ -5,10 +5,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "train/comm_hub_inside.h"
 
@@ -401,17 +401,12 @@ static oc_status thread_start(train_hub *h)
     return OC_OK;
 }
 
-/* One for each rank; poll takes no more than may be open either. The usual soft limit is 1024. */
+/* One for each rank; poll takes no more than may be open either. */
 static oc_status files_allow(int ranks)
 {
-    const rlim_t wanted = (rlim_t)ranks + HUB_GUESTS + FILES_ELSEWHERE;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return OC_OK;
-    limit.rlim_cur = wanted;
-    if (limit.rlim_max >= wanted && setrlimit(RLIMIT_NOFILE, &limit) == 0) return OC_OK;
-    return OC_FAIL(OC_ELIMIT,
-                   "the store: %d ranks want %llu open files on rank 0's machine, %llu are allowed (ulimit -n)", ranks,
-                   (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+    char who[64];
+    snprintf(who, sizeof who, "the store: on rank 0's machine %d ranks", ranks);
+    return oc_file_allow_open((size_t)ranks + HUB_GUESTS + FILES_ELSEWHERE, who);
 }
 
 static void hub_free(train_hub *h)

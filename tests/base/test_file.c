@@ -297,6 +297,21 @@ static void test_sets_of_files(void **state)
     assert_int_equal(entries_count(), 1);
 }
 
+/* The last: this process's hard limit goes down. */
+static void test_open_files(void **state)
+{
+    (void)state;
+    const struct rlimit few = {.rlim_cur = 64, .rlim_max = 128};
+    struct rlimit now;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(oc_file_allow_open(100, "100 of them"), OC_OK);
+    assert_true(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 100);
+    assert_int_equal(oc_file_allow_open(10, "10 of them"), OC_OK); /* never lower */
+    assert_true(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 100);
+    assert_int_equal(oc_file_allow_open(129, "129 of them"), OC_ELIMIT);
+    assert_non_null(strstr(oc_status_message(), "129 of them want 129 open files, 128 are allowed"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_paths, setup, teardown),
@@ -306,6 +321,7 @@ int main(void)
                                        cmocka_unit_test_setup_teardown(test_writer, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
                                        cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
-                                       cmocka_unit_test_setup_teardown(test_sets_of_files, setup, teardown)};
+                                       cmocka_unit_test_setup_teardown(test_sets_of_files, setup, teardown),
+                                       cmocka_unit_test(test_open_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import struct
@@ -366,6 +367,10 @@ def refused_starts(work, bundle):
     for pair in ("serve.ring_kb=5", "serve.batch_max=0", "serve.nonsense=1", "serve.clients=2", "serve.memory_mb=0"):
         process, said = start(work, bundle, pair)
         assert process.returncode == 78 and "serve." in said, (pair, process.returncode, said)
+    few = subprocess.run([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml", "--set", f"model.bundle={bundle}", "--set",
+                          f"serve.socket={work}/few.sock", "--set", "serve.http=127.0.0.1:0", "--set", "serve.clients=1024"], capture_output=True, text=True, timeout=60,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512)))
+    assert few.returncode == 78 and "serve.clients=1024" in few.stderr and "512 are allowed" in few.stderr, few
 
 
 def one_peer(work, bundle):

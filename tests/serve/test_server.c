@@ -7,10 +7,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "nn/sample_bundle.h"
@@ -429,6 +431,68 @@ static void wrong_uid(void **state)
     assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
 }
 
+static int64_t used_ns(void)
+{
+    struct timespec t;
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0 ? t.tv_sec * OC_SECOND_NS + t.tv_nsec : 0;
+}
+
+/* In another process, as this one has no descriptor left: says when it waits for its hello, then how that went. */
+static pid_t client_elsewhere(const fixture *f, int go)
+{
+    const pid_t pid = fork();
+    if (pid != 0) return pid;
+    oc_client *c;
+    char byte;
+    (void)alarm(60); /* where the test fails before it says go */
+    if (read(go, &byte, 1) != 1) _exit(9);
+    const oc_status status = oc_client_open(&c, f->address, 20 * OC_SECOND_NS);
+    _exit(status == OC_OK ? 0 : strstr(oc_status_message(), "could not make a ring") ? 3 : 4);
+}
+
+static int code_of(pid_t pid)
+{
+    int code = -1;
+    assert_int_equal(waitpid(pid, &code, 0), pid);
+    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+}
+
+/* No descriptor is left: the client waits and is taken once there is one; the server does not spin meanwhile, and who
+ * was there before is answered. One is left: no ring can be made, and the client is told. */
+static void no_descriptors(void **state)
+{
+    enum { HELD = 256 };
+    fixture *f = *state;
+    oc_client *good = client_open(f);
+    int go[2][2], held[HELD], n = 0;
+    struct rlimit before, low;
+    for (int i = 0; i < 2; i++) assert_int_equal(pipe(go[i]), 0);
+    const pid_t first = client_elsewhere(f, go[0][0]), second = client_elsewhere(f, go[1][0]);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = (struct rlimit){.rlim_cur = 200, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (n < HELD && (held[n] = dup(go[0][0])) >= 0) n++;
+    const int64_t start = used_ns();
+    assert_int_equal(write(go[0][1], "g", 1), 1);
+    usleep(400000);
+    assert_true(used_ns() - start < 200000000);
+    still_answers(f, good);
+    close(held[--n]); /* it is accepted with this one */
+    assert_int_equal(code_of(first), 3);
+    for (int i = 0; i < 2; i++) close(held[--n]);
+    assert_int_equal(write(go[1][1], "g", 1), 1);
+    assert_int_equal(code_of(second), 0);
+    while (n > 0) close(held[--n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int i = 0; i < 4; i++) close(go[i / 2][i % 2]);
+    oc_text text = {0};
+    oc_server_metrics(f->server, &text);
+    assert_null(strstr(text.data, "\noutcry_accept_failures_total 0"));
+    assert_non_null(strstr(text.data, "outcry_clients_total{hello=\"failed\"} 1\n"));
+    oc_text_free(&text);
+    oc_client_close(good);
+}
+
 /* A second server on a living socket is refused; configurations that cannot be are refused by name. */
 static void refused_starts(void **state)
 {
@@ -455,6 +519,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile, setup, teardown),
         cmocka_unit_test_setup_teardown(unread, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_uid, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_starts, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
