@@ -338,8 +338,13 @@ static void status_write(oc_loader *l)
     oc_loader_write(l, &text);
     oc_text_add(&text, "\n");
     if (oc_text_finish(&text, "status") != OC_OK ||
-        oc_file_write(l->config.status_path, text.data, text.bytes) != OC_OK)
+        oc_file_write(l->config.status_path, text.data, text.bytes) != OC_OK) {
         oc_log_failure(OC_LOG_WARN);
+        pthread_mutex_lock(&l->lock);
+        l->dirty = true; /* again a second later: `outcry models` waits for it */
+        pthread_mutex_unlock(&l->lock);
+        l->retry_at_ns = oc_clock_monotonic_ns() + OC_SECOND_NS;
+    }
     oc_text_free(&text);
 }
 
@@ -355,7 +360,8 @@ static void *loader_main(void *argument)
             if (l->verify_at_ns > 0) files_verify(l);
             l->verify_at_ns = now + l->config.verify_ns;
         }
-        if (l->config.status_path && (l->dirty || (l->phase == PHASE_SHADOW && now >= l->write_at_ns))) {
+        if (l->config.status_path && now >= l->retry_at_ns &&
+            (l->dirty || (l->phase == PHASE_SHADOW && now >= l->write_at_ns))) {
             status_write(l);
             l->write_at_ns = now + OC_SECOND_NS;
         }

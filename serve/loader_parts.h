@@ -31,7 +31,7 @@ struct oc_loader {
     bool settled;     /* nothing to do until the state changes, or a swap is under way */
     oc_loader_phase phase;
     char refused[32], reason[OC_LOADER_REASON];
-    int64_t verify_at_ns, write_at_ns;
+    int64_t verify_at_ns, write_at_ns, retry_at_ns;
     bool dirty;           /* the status file lags */
     pthread_mutex_t lock; /* of what oc_loader_live and oc_loader_write read */
     pthread_t thread;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/file.h"
@@ -196,6 +197,37 @@ static void under_load(void **state)
     for (int v = 0; v < VERSIONS; v++) assert_true(answers[v] > 0);
 }
 
+/* The status cannot be written while the server turns, as on a full disk: whoever waits for it is told afterwards. */
+static void status_later(void **state)
+{
+    stage *s = *state;
+    char path[128], live[32] = "";
+    uint32_t generation;
+    oc_models_state wanted;
+    json_t *said;
+    snprintf(path, sizeof path, "%s.json", s->socket);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0); /* nothing can be renamed over it */
+    assert_int_equal(oc_models_promote(s->repository, "sample/2", &wanted), OC_OK);
+    for (int i = 0; strcmp(live, "2") != 0; i++) {
+        if (i > 6000) fail_msg("version 2 is not live");
+        usleep(10000);
+        oc_server_live(s->server, live, &generation);
+    }
+    usleep(200000);
+    assert_int_equal(rmdir(path), 0);
+    if (oc_models_server_await(s->socket, s->repository, "sample", "2", false, 1, &said) == OC_OK)
+        fail_msg("nothing was in the way");
+    json_decref(said);
+    for (int i = 0; !oc_path_exists(path); i++) {
+        if (i > 1000) fail_msg("the status is not written again");
+        usleep(10000);
+    }
+    assert_int_equal(oc_models_server_await(s->socket, s->repository, "sample", "2", false, 20 * OC_SECOND_NS, &said),
+                     OC_OK);
+    json_decref(said);
+}
+
 /* Stopped in the middle of whatever the loader is at. */
 static void stopped(void **state)
 {
@@ -290,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(status_later, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(pinned, setup, teardown),
     };
