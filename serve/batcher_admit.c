@@ -33,6 +33,8 @@ static bool take_window(oc_batcher *e, oc_pending *p)
         state = OC_REPLY_REFUSED_SESSION;
     else if (p->request.count != cells * sizeof *rows)
         state = OC_REPLY_REFUSED_SHAPE;
+    else if (p->request.deadline_ns > 0 && p->taken_ns > p->request.deadline_ns)
+        state = OC_REPLY_LATE; /* before it is computed for nobody */
     if (state == OC_REPLY_OK) {
         oc_ring_copy(&p->channel->requests, rows, p->request.count);
         if (!oc_batcher_finite(rows, cells)) state = OC_REPLY_REFUSED_VALUE;

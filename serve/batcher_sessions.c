@@ -29,6 +29,7 @@ void oc_session_end(oc_batcher *e, oc_session *s)
     if (e->history.pending.session == s) e->history.busy = false;
     oc_observed_leave(&e->observed, (size_t)(s - e->sessions));
     *s = (oc_session){.generation = s->generation, .queued = s->queued};
+    if (s - e->sessions < e->free_first) e->free_first = (int)(s - e->sessions);
 }
 
 oc_session *oc_session_find(oc_batcher *e, const oc_channel *c, uint32_t id)
@@ -66,10 +67,9 @@ static void refusal_say(oc_batcher *e, const oc_pending *p, const oc_wire_open *
 
 oc_session *oc_session_take(oc_batcher *e, const oc_pending *p, const char *symbol, int64_t period_ns)
 {
-    oc_session *s = NULL;
-    for (int i = 0; i < e->sessions_max && !s; i++)
-        if (e->sessions[i].id == 0) s = &e->sessions[i];
-    if (!s) return NULL;
+    while (e->free_first < e->sessions_max && e->sessions[e->free_first].id != 0) e->free_first++;
+    if (e->free_first == e->sessions_max) return NULL;
+    oc_session *s = &e->sessions[e->free_first];
     const uint32_t generation = s->generation % ((1u << (32 - INDEX_BITS)) - 1) + 1; /* never 0 */
     *s = (oc_session){.id = generation << INDEX_BITS | (uint32_t)(s - e->sessions),
                       .generation = generation,

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+_Static_assert(sizeof(oc_channel) % OC_WIRE_LINE == 0, "two batchers write to no line both");
+
 oc_status oc_channel_memory(const char *name, uint64_t bytes, int *fd, void **at)
 {
     void *map = MAP_FAILED;

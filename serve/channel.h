@@ -5,13 +5,14 @@
 #ifndef OC_SERVE_CHANNEL_H
 #define OC_SERVE_CHANNEL_H
 
+#include <stdalign.h>
 #include "base/status.h"
 #include "serve/client/ring.h"
 
 typedef enum { OC_CHANNEL_FREE, OC_CHANNEL_LIVE, OC_CHANNEL_LEAVING, OC_CHANNEL_LEFT } oc_channel_state;
 
 typedef struct oc_channel {
-    uint32_t state; /* oc_channel_state, by __atomic */
+    alignas(OC_WIRE_LINE) uint32_t state; /* oc_channel_state, by __atomic; neighbours may be another batcher's */
     int batcher, socket;
     void *region;
     uint64_t region_bytes;

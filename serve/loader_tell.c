@@ -89,7 +89,7 @@ static uint64_t read_at(const void *stats, size_t offset)
 
 static void row_write(oc_text *out, const char *name, const char *type, const char *help, double value)
 {
-    oc_text_add(out, "# HELP %s %s\n# TYPE %s %s\n%s %.9g\n", name, help, name, type, name, value);
+    oc_text_add(out, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
 }
 
 void oc_loader_metrics(const oc_loader *l, oc_text *out)

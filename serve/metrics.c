@@ -95,7 +95,7 @@ static void write_rows(oc_text *out, const oc_figures *f)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         oc_metrics_head(out, rows[i].name, rows[i].type, rows[i].help);
-        oc_text_add(out, "%s %.9g\n", rows[i].name, rows[i].value);
+        oc_text_add(out, "%s %.15g\n", rows[i].name, rows[i].value); /* counts are whole up to 1e15 */
     }
 }
 

@@ -26,6 +26,12 @@ uint64_t oc_ring_record_bytes(size_t payload_bytes)
     return (OC_WIRE_LINE + (uint64_t)payload_bytes + OC_WIRE_LINE - 1) / OC_WIRE_LINE * OC_WIRE_LINE;
 }
 
+/* What was copied out is what is looked at: the compiler may not read the shared bytes again in its place. */
+static inline void copied(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 static void copy_in(oc_ring *r, uint64_t position, const void *from, size_t bytes)
 {
     const size_t place = position & (r->capacity - 1),
@@ -77,6 +83,7 @@ oc_ring_state oc_ring_peek(oc_ring *r, void *header, uint64_t bytes_max)
         r->theirs = tail;
     }
     memcpy(header, r->data + (r->mine & (r->capacity - 1)), OC_WIRE_LINE);
+    copied();
     memcpy(&bytes, header, sizeof bytes);
     if (!(bytes >= OC_WIRE_LINE && bytes % OC_WIRE_LINE == 0 && bytes <= bytes_max && bytes <= r->theirs - r->mine)) {
         r->broken = true;
@@ -92,6 +99,7 @@ void oc_ring_copy(const oc_ring *r, void *out, size_t bytes)
     assert(bytes <= r->theirs - r->mine - OC_WIRE_LINE);
     memcpy(out, r->data + place, first);
     if (first < bytes) memcpy((unsigned char *)out + first, r->data, bytes - first);
+    copied();
 }
 
 void oc_ring_take(oc_ring *r, uint32_t bytes)

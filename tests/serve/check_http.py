@@ -367,8 +367,9 @@ def refused_starts(work, bundle):
     for pair in ("serve.ring_kb=5", "serve.batch_max=0", "serve.nonsense=1", "serve.clients=2", "serve.memory_mb=0"):
         process, said = start(work, bundle, pair)
         assert process.returncode == 78 and "serve." in said, (pair, process.returncode, said)
-    few = subprocess.run([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml", "--set", f"model.bundle={bundle}", "--set",
-                          f"serve.socket={work}/few.sock", "--set", "serve.http=127.0.0.1:0", "--set", "serve.clients=1024"], capture_output=True, text=True, timeout=60,
+    sets = (f"model.bundle={bundle}", f"serve.socket={work}/few.sock", "serve.http=127.0.0.1:0", "serve.clients=1024")
+    few = subprocess.run([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml", *(x for s in sets for x in ("--set", s))],
+                         capture_output=True, text=True, timeout=60,
                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512)))
     assert few.returncode == 78 and "serve.clients=1024" in few.stderr and "512 are allowed" in few.stderr, few
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include "serve/rig.h"
 #include "serve/batcher_parts.h"
+#include "serve/metrics.h"
 
 enum { T = RIG_T, F = RIG_F };
 
@@ -153,6 +154,65 @@ static void counted(void **state)
     }
 }
 
+/* A window whose deadline is over when it is taken is answered LATE, and not computed for nobody. */
+static void expired_window(void **state)
+{
+    rig *r = *state;
+    float window[T * F];
+    rig_rows(window, 1, 0, T);
+    for (uint64_t i = 0; i < 10; i++) {
+        const int64_t deadline_ns = oc_clock_monotonic_ns() + (i % 2 ? 60 * OC_SECOND_NS : -1);
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = i, .deadline_ns = deadline_ns}, window,
+                 sizeof window);
+        const oc_wire_reply reply = rig_await(r, 0);
+        assert_true(reply.sequence == i && reply.state == (i % 2 ? OC_REPLY_OK : OC_REPLY_LATE));
+        if (reply.state == OC_REPLY_LATE) assert_true(reply.probabilities[1][0] == 0 && reply.probabilities[1][2] == 1);
+        assert_int_equal(r->batcher.observed.whole.count, (i + 1) / 2); /* computed */
+    }
+    assert_int_equal(r->batcher.stats.replies[OC_REQUEST_WINDOW][OC_REPLY_LATE], 5);
+}
+
+/* The lowest that is free, each once, and none when there is none; the number of one that ended is nobody's. */
+static void seats(void **state)
+{
+    rig *r = *state;
+    static const uint32_t freed[] = {3, 1}, taken[] = {1, 3};
+    uint32_t ids[RIG_SESSIONS];
+    oc_wire_open open = {.schema_low = r->bundle->schema.low, .schema_high = r->bundle->schema.high, .period_ns = 1000};
+    snprintf(open.model, sizeof open.model, "%s", r->bundle->name);
+    r->batcher.advance_ns = 1;
+    for (int i = 0; i < RIG_SESSIONS; i++) ids[i] = rig_session(r, 0);
+    for (int turn = 0; turn < 3; turn++) {
+        rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_OPEN}, &open, sizeof open);
+        assert_int_equal(rig_await(r, 0).state, OC_REPLY_REFUSED_FULL);
+        for (int i = 0; i < 2; i++) {
+            rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = ids[freed[i]]}, NULL, 0);
+            assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+            push(r, 0, ids[freed[i]], 1, 1);
+            assert_int_equal(rig_await(r, 0).state, OC_REPLY_REFUSED_SESSION);
+        }
+        for (int i = 0; i < 2; i++) {
+            const uint32_t id = rig_session(r, 0);
+            assert_true(id % OC_BATCHER_SESSIONS_MAX == taken[i] && id != ids[taken[i]]);
+            ids[taken[i]] = id;
+        }
+    }
+}
+
+/* Months of a feed: rates are made of counters, whose last digits they need. */
+static void long_counters(void **state)
+{
+    rig *r = *state;
+    const oc_server_stats server = {.accept_failures = 7};
+    oc_text text = {0};
+    r->batcher.stats.ticks = 123456789012345;
+    r->batcher.stats.advance_ns = 1234567890123456; /* two weeks */
+    oc_metrics_write(&text, r->bundle, "1", &server, &r->batcher, 1, "cpu");
+    assert_non_null(strstr(text.data, "\noutcry_ticks_total 123456789012345\n"));
+    assert_non_null(strstr(text.data, "\noutcry_advance_seconds_total 1234567.89012346\n"));
+    oc_text_free(&text);
+}
+
 /* Whatever an advance that fails left in the windows, no answer is made from it: they begin anew, and are exact again
  * when they are full. Here it fails as it has no row to advance by. */
 static void advance_fails(void **state)
@@ -210,6 +270,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(overload, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry, setup, teardown),
         cmocka_unit_test_setup_teardown(counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(expired_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(seats, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_counters, setup, teardown),
         cmocka_unit_test_setup_teardown(advance_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(budget, setup, teardown),
     };
