@@ -32,9 +32,11 @@ void oc_http_refusal_count(oc_http *h, oc_http_refusal why)
     __atomic_fetch_add(&h->refusals[why], 1, __ATOMIC_RELAXED);
 }
 
-/* Takes the response over. */
+/* Takes the response over. Where the server is stopping, it is the last of its connection. */
 enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, struct MHD_Response *r, bool good)
 {
+    if (__atomic_load_n(&h->draining, __ATOMIC_RELAXED) && !MHD_get_response_header(r, MHD_HTTP_HEADER_CONNECTION))
+        good = good && MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
     const enum MHD_Result done = good ? MHD_queue_response(c, (unsigned)status, r) : MHD_NO;
     MHD_destroy_response(r);
     __atomic_fetch_add(&h->answers[status], 1, __ATOMIC_RELAXED);

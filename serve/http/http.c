@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/build.h"
@@ -15,7 +16,7 @@
 #include "serve/http/front.h"
 
 static char tls_versions[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"; /* the library takes no const */
-enum { CONNECTION_BYTES = 131072, THREADS_MAX = 256, SEQUENCES_MAX = 65536 };
+enum { DRAIN_IDLE_NS = 300000000, CONNECTION_BYTES = 131072, THREADS_MAX = 256, SEQUENCES_MAX = 65536 };
 
 /* Room is mapped, not touched: what is never used costs nothing. */
 static OC_MUST room_make(oc_http *h)
@@ -142,14 +143,25 @@ oc_status oc_http_open(oc_http **out, const oc_http_config *config, const oc_ser
     return OC_OK;
 }
 
-/* Whether a request is under way: a slot is out. */
-static bool busy(oc_http *h)
+/* Whether a request is under way. */
+static bool busy(const oc_http *h)
 {
-    int n = 0;
-    pthread_mutex_lock(&h->lock);
-    for (const oc_http_slot *s = h->free_slots; s; s = s->next) n++;
-    pthread_mutex_unlock(&h->lock);
-    return n < h->config.connections_max;
+    return __atomic_load_n(&h->under_way, __ATOMIC_ACQUIRE) > 0;
+}
+
+/* Every answer closes its connection now. Who asks again and again has gone with the next one; a connection on which
+ * nothing came for DRAIN_IDLE_NS is idle. A suspended connection is none that the library may close. */
+static void drain(oc_http *h)
+{
+    const int64_t end = oc_clock_monotonic_ns() + h->config.timeout_ns;
+    int64_t quiet_since = oc_clock_monotonic_ns();
+    for (int64_t now = quiet_since; now < end; now = oc_clock_monotonic_ns()) {
+        if (__atomic_load_n(&h->connections_open, __ATOMIC_ACQUIRE) == 0) break;
+        if (busy(h)) quiet_since = now;
+        if (now - quiet_since > DRAIN_IDLE_NS) break;
+        usleep(1000);
+    }
+    while (__atomic_load_n(&h->loading.busy, __ATOMIC_ACQUIRE)) usleep(1000);
 }
 
 void oc_http_close(oc_http *h)
@@ -158,9 +170,8 @@ void oc_http_close(oc_http *h)
     __atomic_store_n(&h->draining, 1u, __ATOMIC_RELAXED);
     if (h->daemon) {
         (void)MHD_quiesce_daemon(h->daemon);
-        const int64_t end = oc_clock_monotonic_ns() + h->config.timeout_ns;
-        while ((busy(h) && oc_clock_monotonic_ns() < end) || __atomic_load_n(&h->loading.busy, __ATOMIC_ACQUIRE))
-            usleep(1000); /* a suspended connection is none that the library may close */
+        if (!h->config.listener) shutdown(h->listener, SHUT_RDWR); /* refused from here on; systemd's goes on */
+        drain(h);
         MHD_stop_daemon(h->daemon);
     }
     if (h->listener >= 0) close(h->listener); /* quiesced: ours again */
