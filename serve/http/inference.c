@@ -22,6 +22,9 @@ static const struct {
     [OC_REPLY_REFUSED_ORDER] = {false, OC_HTTP_ORDER,
                                 "the row's number \"sequence\" did not rise: it, or a later "
                                 "one, was taken before"},
+    [OC_REPLY_REFUSED_SESSION] = {false, OC_HTTP_SEQUENCE,
+                                  "this sequence has ended: nobody asked of it for too long (serve.session_idle_s); "
+                                  "begin it by sequence_start"},
     [OC_REPLY_REFUSED_OVERLOAD] = {false, OC_HTTP_OVERLOAD, "overloaded: the window waited longer than it may"},
     [OC_REPLY_REFUSED_DRAINING] = {false, OC_HTTP_DRAINING, "the server is stopping"},
 };

@@ -157,7 +157,9 @@ enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot 
                               "and outcry_sessions and outcry_advance_budget_used in /metrics");
     }
     const oc_status status = row_push(h, a, s, r, q, &asked);
-    const bool lost = status != OC_OK && status != OC_EDATA, end = lost || r->end || (status != OC_OK && r->start);
+    const bool lost = status != OC_OK && status != OC_EDATA,
+               gone = status == OC_OK && asked.worst == OC_REPLY_REFUSED_SESSION,
+               end = lost || gone || r->end || (status != OC_OK && r->start);
     if (end) oc_http_sequence_close(q);
     oc_http_asker_give(a);
     oc_http_sequence_leave(h, q, end);

@@ -198,6 +198,20 @@ def expiry(work, folder, about, rows):
     assert client.ask(rows[0], True, {"sequence_id": 1, "sequence_start": True})[0] == 200
     server.send_signal(signal.SIGTERM)
     assert server.wait(15) == 0
+    server, port = start(work, folder, "serve.session_idle_s=1", "serve.http_period_ms=1")   # ended by the batcher
+    client = Client(port, about)
+    assert client.ask(rows[0], True, {"sequence_id": 1, "sequence_start": True})[0] == 200
+    end = time.monotonic() + 30
+    while client.metric("outcry_sessions") > 0:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    for _ in range(2):                                      # the same as where HTTP had ended it: begin anew
+        status, said, _ = client.ask(rows[0], True, {"sequence_id": 1})
+        assert status == 404 and "sequence_start" in said["error"], (status, said)
+    assert client.metric("outcry_http_sequences") == 0
+    assert client.ask(rows[0], True, {"sequence_id": 1, "sequence_start": True})[0] == 200
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(15) == 0
 
 
 def main():
