@@ -23,7 +23,7 @@ static void observed_add(oc_figures *out, const oc_observed *o)
     if (last > out->last_ns) out->last_ns = last;
 }
 
-uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, float *mean, float *variance)
+static uint64_t drift_gather(const oc_batcher *batchers, int batcher_count, float *mean, float *variance)
 {
     const int inputs = batchers[0].observed.inputs;
     double weight[2] = {0, 0}; /* so far, and of this batcher */
@@ -45,6 +45,21 @@ uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, float *
     return all;
 }
 
+/* The batchers count in units of the version that they began with. */
+uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, const oc_scaling *live, float *mean,
+                          float *variance)
+{
+    const oc_observed *o = &batchers[0].observed;
+    const uint64_t rows = drift_gather(batchers, batcher_count, mean, variance);
+    for (int k = 0; k < o->inputs; k++) {
+        const double ratio = 1 / ((double)o->scales[k] * (double)live->scale[k]),
+                     moved = ((double)o->means[k] - (double)live->mean[k]) / (double)live->scale[k];
+        mean[k] = (float)((double)mean[k] * ratio + moved);
+        variance[k] = (float)((double)variance[k] * ratio * ratio);
+    }
+    return rows;
+}
+
 static void batches_sum(oc_figures *out)
 {
     int size = 0;
@@ -57,11 +72,11 @@ static void batches_sum(oc_figures *out)
     }
 }
 
-static void drift_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count)
+static void drift_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count, const oc_scaling *live)
 {
     float mean[OC_INPUTS_MAX], variance[OC_INPUTS_MAX];
     out->spread_max = 1;
-    out->rows = oc_figures_drift(batchers, batcher_count, mean, variance);
+    out->rows = oc_figures_drift(batchers, batcher_count, live, mean, variance);
     if (out->rows < OC_DRIFT_ROWS_MIN) return;
     for (int k = 0; k < batchers[0].observed.inputs; k++) {
         const double shift = fabs((double)mean[k]), deviation = sqrt((double)variance[k]),
@@ -72,7 +87,7 @@ static void drift_sum(oc_figures *out, const oc_batcher *batchers, int batcher_c
     }
 }
 
-void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count)
+void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count, const oc_scaling *live)
 {
     memset(out, 0, sizeof *out);
     for (int i = 0; i < batcher_count; i++) {
@@ -86,5 +101,5 @@ void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_cou
         if (load / e->budget > out->budget_used) out->budget_used = load / e->budget;
     }
     batches_sum(out);
-    drift_sum(out, batchers, batcher_count);
+    drift_sum(out, batchers, batcher_count, live);
 }

@@ -25,6 +25,7 @@ void oc_loader_stop(oc_loader *l);  /* before the batchers end */
 void oc_loader_close(oc_loader *l); /* after them; NULL is fine */
 
 void oc_loader_live(oc_loader *l, char version[32], uint32_t *generation); /* of a client that comes now */
+void oc_loader_scaler(oc_loader *l, float *mean, float *scale); /* of the live version's first member; [inputs] */
 /* The text of a generation of this server; false where there was none. */
 bool oc_loader_version(oc_loader *l, uint32_t generation, char version[32]);
 /* One JSON object: model, live, other, candidate, canary, phase, refused, report. "" and no more where memory is short.

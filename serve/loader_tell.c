@@ -21,6 +21,16 @@ void oc_loader_live(oc_loader *l, char version[32], uint32_t *generation)
     pthread_mutex_unlock(&l->lock);
 }
 
+void oc_loader_scaler(oc_loader *l, float *mean, float *scale)
+{
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < l->live->first->shape.inputs; i++) {
+        mean[i] = (float)l->live->first->mean[i];
+        scale[i] = (float)l->live->first->scale[i];
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
 bool oc_loader_version(oc_loader *l, uint32_t generation, char version[32])
 {
     pthread_mutex_lock(&l->lock);

@@ -100,21 +100,20 @@ static void write_rows(oc_text *out, const oc_figures *f)
 }
 
 void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_server_stats *server,
-                      const oc_batcher *batchers, int batcher_count, const char *backend)
+                      const oc_figures *f, const char *backend)
 {
-    oc_figures f;
-    oc_figures_sum(&f, batchers, batcher_count);
     oc_metrics_head(out, "outcry_build_info", "gauge", "The program that answers.");
     oc_text_add(out, "outcry_build_info{version=\"%s\",backend=\"%s\"} 1\n", oc_build_text(), backend);
     oc_metrics_head(out, "outcry_model_info", "gauge", "The model in use.");
     oc_text_add(out, "outcry_model_info{model=\"%s\",version=\"%s\"} 1\n", bundle->name,
                 version); /* both of a safe alphabet */
-    write_replies(out, &f);
-    write_rows(out, &f);
-    write_sizes(out, &f);
-    oc_metrics_histogram(out, "outcry_queue_seconds", "From publication of a request until it is taken.", &f.queue);
-    oc_metrics_histogram(out, "outcry_service_seconds", "From taking a request to its probabilities.", &f.service);
-    oc_metrics_histogram(out, "outcry_answer_seconds", "From publication of a request to its probabilities.", &f.whole);
+    write_replies(out, f);
+    write_rows(out, f);
+    write_sizes(out, f);
+    oc_metrics_histogram(out, "outcry_queue_seconds", "From publication of a request until it is taken.", &f->queue);
+    oc_metrics_histogram(out, "outcry_service_seconds", "From taking a request to its probabilities.", &f->service);
+    oc_metrics_histogram(out, "outcry_answer_seconds", "From publication of a request to its probabilities.",
+                         &f->whole);
     oc_metrics_head(out, "outcry_clients_total", "counter", "Clients of the socket by what they were told.");
     for (size_t i = OC_HELLO_WELCOME; i <= OC_HELLO_FAILED; i++)
         oc_text_add(out, "outcry_clients_total{hello=\"%s\"} %llu\n", hello_names[i],

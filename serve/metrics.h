@@ -30,15 +30,21 @@ typedef struct oc_figures {
 #define OC_DRIFT_SPREAD 2.0
 enum { OC_DRIFT_ROWS_MIN = 100 };
 
-void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count);
-/* Over all batchers, weighted by the rows of each; mean and variance [inputs]. Returns the rows. */
-uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, float *mean, float *variance);
+typedef struct oc_scaling { /* of training, of the version that is live; [inputs] */
+    float mean[OC_INPUTS_MAX], scale[OC_INPUTS_MAX];
+} oc_scaling;
+
+void oc_figures_sum(oc_figures *out, const oc_batcher *batchers, int batcher_count, const oc_scaling *live);
+/* Over all batchers, weighted by the rows of each; mean and variance [inputs], in the units of `live`, whichever
+ * version the batchers began with. Returns the rows. */
+uint64_t oc_figures_drift(const oc_batcher *batchers, int batcher_count, const oc_scaling *live, float *mean,
+                          float *variance);
 
 void oc_metrics_head(oc_text *out, const char *name, const char *type, const char *help);
 void oc_metrics_histogram(oc_text *out, const char *name, const char *help, const oc_histogram *h);
 /* version: of the live one; the bundle is the first one's */
 void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_server_stats *server,
-                      const oc_batcher *batchers, int batcher_count, const char *backend);
+                      const oc_figures *figures, const char *backend);
 extern const char *const oc_request_names[OC_BATCHER_KINDS];
 extern const char *const oc_reply_names[OC_REPLY_STATE_COUNT];
 

@@ -399,12 +399,21 @@ size_t oc_server_planned_bytes(const oc_server *s)
     return s->planned_bytes;
 }
 
+void oc_server_figures(const oc_server *s, struct oc_figures *out)
+{
+    oc_scaling live;
+    oc_loader_scaler(s->loader, live.mean, live.scale);
+    oc_figures_sum(out, s->batchers, s->batcher_count, &live);
+}
+
 void oc_server_metrics(const oc_server *s, oc_text *out)
 {
     char version[32];
     uint32_t generation;
+    oc_figures f;
+    oc_server_figures(s, &f);
     oc_loader_live(s->loader, version, &generation);
-    oc_metrics_write(out, s->version->first, version, &s->stats, s->batchers, s->batcher_count, s->backend_text);
+    oc_metrics_write(out, s->version->first, version, &s->stats, &f, s->backend_text);
     oc_loader_metrics(s->loader, out);
 }
 
@@ -412,18 +421,17 @@ void oc_server_status(const oc_server *s, oc_text *out)
 {
     char version[32];
     uint32_t generation;
+    oc_figures f;
+    oc_server_figures(s, &f);
     oc_loader_live(s->loader, version, &generation);
-    oc_status_write(out, s->version->first, version, s->batchers, s->batcher_count, s->backend_text);
+    oc_status_write(out, s->version->first, version, &f, s->batchers, s->batcher_count, s->backend_text);
 }
 
 void oc_server_drift(const oc_server *s, oc_text *out)
 {
-    oc_status_drift(out, s->version->first, s->batchers, s->batcher_count);
-}
-
-void oc_server_figures(const oc_server *s, struct oc_figures *out)
-{
-    oc_figures_sum(out, s->batchers, s->batcher_count);
+    oc_scaling live;
+    oc_loader_scaler(s->loader, live.mean, live.scale);
+    oc_status_drift(out, s->version->first, s->batchers, s->batcher_count, &live);
 }
 
 bool oc_server_window(const oc_server *s, int batcher, size_t seat, struct oc_seat_view *out, float *window)

@@ -97,34 +97,34 @@ static void inputs_write(oc_text *out, const oc_bundle *bundle, const oc_figures
     oc_text_add(out, "}");
 }
 
-void oc_status_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_batcher *batchers,
-                     int batcher_count, const char *backend)
+void oc_status_write(oc_text *out, const oc_bundle *bundle, const char *version, const oc_figures *f,
+                     const oc_batcher *batchers, int batcher_count, const char *backend)
 {
-    oc_figures f;
-    oc_figures_sum(&f, batchers, batcher_count);
     oc_text_add(
         out, "\"build\":\"%s\",\"backend\":\"%s\",\"model\":\"%s\",\"version\":\"%s\",\"steps\":%d,\"now_ns\":%lld,",
         oc_build_text(), backend, bundle->name, version, bundle->shape.steps, (long long)oc_clock_monotonic_ns());
-    stages_write(out, &f);
-    replies_write(out, &f);
+    stages_write(out, f);
+    replies_write(out, f);
     oc_text_add(out, ",\"sizes\":[");
-    for (int i = 0; i < OC_FIGURES_SIZES; i++) oc_text_add(out, "%s%llu", i ? "," : "", (unsigned long long)f.sizes[i]);
+    for (int i = 0; i < OC_FIGURES_SIZES; i++)
+        oc_text_add(out, "%s%llu", i ? "," : "", (unsigned long long)f->sizes[i]);
     oc_text_add(out,
                 "],\"batch_ns\":%llu,\"in_queue\":%llu,\"sessions\":%llu,\"streams\":%llu,\"ticks\":%llu,\"budget_"
                 "used\":%.6g,\"advances\":%llu,"
                 "\"advance_ns\":%llu,\"dropped\":%llu,\"broken\":%llu",
-                (unsigned long long)f.batch_ns, (unsigned long long)f.in_queue, (unsigned long long)f.stats.sessions,
-                (unsigned long long)f.stats.streams, (unsigned long long)f.stats.ticks, f.budget_used,
-                (unsigned long long)f.stats.advances, (unsigned long long)f.stats.advance_ns,
-                (unsigned long long)f.stats.dropped, (unsigned long long)f.stats.broken);
-    inputs_write(out, bundle, &f);
+                (unsigned long long)f->batch_ns, (unsigned long long)f->in_queue, (unsigned long long)f->stats.sessions,
+                (unsigned long long)f->stats.streams, (unsigned long long)f->stats.ticks, f->budget_used,
+                (unsigned long long)f->stats.advances, (unsigned long long)f->stats.advance_ns,
+                (unsigned long long)f->stats.dropped, (unsigned long long)f->stats.broken);
+    inputs_write(out, bundle, f);
     instruments_write(out, batchers, batcher_count);
 }
 
-void oc_status_drift(oc_text *out, const oc_bundle *bundle, const oc_batcher *batchers, int batcher_count)
+void oc_status_drift(oc_text *out, const oc_bundle *bundle, const oc_batcher *batchers, int batcher_count,
+                     const oc_scaling *live)
 {
     float mean[OC_INPUTS_MAX], variance[OC_INPUTS_MAX];
-    const uint64_t rows = oc_figures_drift(batchers, batcher_count, mean, variance);
+    const uint64_t rows = oc_figures_drift(batchers, batcher_count, live, mean, variance);
     oc_text_add(out, "{\"rows\":%llu,\"features\":[", (unsigned long long)rows);
     for (int i = 0; i < bundle->shape.inputs; i++) {
         oc_text_add(out, "%s{\"name\":", i ? "," : "");

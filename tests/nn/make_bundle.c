@@ -1,7 +1,8 @@
 /* make_bundle.c - make_bundle FOLDER: for the Python checks, a few models as FOLDER/N/{bundle.json,
  * weights.safetensors, model.onnx, windows.f32, answers.f32}. make_bundle FOLDER S|small: one of that shape, as
- * FOLDER/S or FOLDER/small. make_bundle FOLDER repository: versions FOLDER/sample/{1, 2, 3, wide, twin, schema, steps}
- * of one model: other weights, another width, the weights of 1, another feature schema, windows of another length. */
+ * FOLDER/S or FOLDER/small. make_bundle FOLDER repository: versions FOLDER/sample/{1, 2, 3, wide, twin, schema, steps,
+ * moved} of one model: other weights, another width, the weights of 1, another feature schema, windows of another
+ * length, another scaler. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,8 +69,10 @@ static const struct {
     const char *version;
     int steps, hidden;
     uint64_t seed, schema;
-} versions[] = {{"1", 20, 16, 1, 7},    {"2", 20, 16, 2, 7},      {"3", 20, 16, 3, 7},     {"wide", 20, 32, 4, 7},
-                {"twin", 20, 16, 1, 7}, {"schema", 20, 16, 5, 8}, {"steps", 19, 16, 6, 7}};
+    bool moved; /* trained on inputs of another mean and scale */
+} versions[] = {{"1", 20, 16, 1, 7, false},     {"2", 20, 16, 2, 7, false},    {"3", 20, 16, 3, 7, false},
+                {"wide", 20, 32, 4, 7, false},  {"twin", 20, 16, 1, 7, false}, {"schema", 20, 16, 5, 8, false},
+                {"steps", 19, 16, 6, 7, false}, {"moved", 20, 16, 7, 7, true}};
 
 static oc_status repository_make(const char *root)
 {
@@ -82,6 +85,10 @@ static oc_status repository_make(const char *root)
         OC_TRY(sample_bundle(&b, &shape, 3.0f, 2.5, versions[i].seed));
         snprintf(b->version, sizeof b->version, "%s", versions[i].version);
         b->schema = (oc_hash){versions[i].schema, 1};
+        for (int k = 0; versions[i].moved && k < shape.inputs; k++) {
+            b->mean[k] -= 3 * b->scale[k];
+            b->scale[k] *= 2;
+        }
         OC_TRY(oc_bundle_save(b, folder));
         oc_bundle_close(b);
     }

@@ -112,15 +112,17 @@ def ensemble(alone):
 
 def attention(version, heads=4):
     """The page's attention follows the live version: another one gives another to the same window."""
-    end, status, said = time.monotonic() + 30, 0, None
-    while status != 200 and time.monotonic() < end:
+    end, status, said, live = time.monotonic() + 30, 0, {"generation": 0}, 1
+    while (status != 200 or said["generation"] != live) and time.monotonic() < end:   # kept behind answers
         rows = struct.unpack("<160f", open(f"{work}/rows", "rb").read()[:640])
         tensor = {"name": "window", "shape": [1, 20, 8], "datatype": "FP32", "data": rows}
         time.sleep(0.15)                                     # windows are kept ten times a second
         assert call("POST", "/v2/models/sample/infer", json.dumps({"inputs": [tensor]}), None)[0] == 200
-        seats = [one["seat"] for one in call("GET", "/outcry/status", None, None)[1]["instruments"]]
-        status, said = call("GET", f"/outcry/attention?seat={seats[-1]}", None, None)
-    assert status == 200 and all(abs(sum(head) - 1) < 1e-4 and len(head) == 20 for head in said["attention"]), said
+        told = call("GET", "/outcry/status", None, None)[1]
+        live = told["models"]["live"]["generation"]
+        status, said = call("GET", f"/outcry/attention?seat={told['instruments'][-1]['seat']}", None, None)
+    assert status == 200 and said["generation"] == live, said
+    assert all(abs(sum(head) - 1) < 1e-4 and len(head) == 20 for head in said["attention"]), said
     assert len(said["attention"]) == heads and said["members"] == (1 if heads > 1 else 2), (version, said)
     return said["attention"]
 
@@ -143,6 +145,27 @@ def loads():
     for client in clients:
         client.join()
     assert not faults and seen == {"1", "2"}, (faults[:2], seen)
+
+
+def retrained():
+    """Drift is measured against the version that is live: what the old one has never seen is usual to one that was
+    trained on it."""
+    rows = struct.unpack(f"<{9 * 160}f", open(f"{work}/rows", "rb").read())
+    tensor = json.dumps({"inputs": [{"name": "window", "shape": [9, 20, 8], "datatype": "FP32", "data": rows}]})
+    assert all(call("POST", "/v2/models/sample/infer", tensor, None)[0] == 200 for _ in range(12))
+    before, answered, end = {"rows": 0}, 1, time.monotonic() + 20
+    while before["rows"] < answered and time.monotonic() < end:      # a row is looked at behind its answer
+        before = call("GET", "/outcry/drift", None, None)[1]
+        answered = call("GET", "/outcry/status", None, None)[1]["replies"]["window"]["ok"]
+    status, said = load("moved")
+    assert status == 200, said
+    after, inputs = call("GET", "/outcry/drift", None, None)[1], call("GET", "/outcry/status", None, None)[1]["inputs"]
+    assert before["rows"] == after["rows"] > 100 and inputs["rows"] == after["rows"]
+    for one, other in zip(before["features"], after["features"]):
+        assert abs(other["shift"] - (one["shift"] + 3) / 2) < 1e-4 * (3 + abs(one["shift"])), (one, other)
+        assert abs(other["deviation"] - one["deviation"] / 2) < 1e-4 * one["deviation"], (one, other)
+    assert abs(inputs["shift_max"] - max(abs(one["shift"]) for one in after["features"])) < 1e-4 * inputs["shift_max"]
+    assert load("1") == (200, {}) and call("GET", "/outcry/drift", None, None)[1] == before
 
 
 def impatient():
@@ -223,6 +246,7 @@ with tempfile.TemporaryDirectory() as work:
     os.chmod(f"{work}/control", 0o600)
     running, port = start(f"serve.repository={work}/models", f"serve.control_token_file={work}/control")
     loads()
+    retrained()
     impatient()
     withdrawn()
     refused()

@@ -204,10 +204,14 @@ static void long_counters(void **state)
 {
     rig *r = *state;
     const oc_server_stats server = {.accept_failures = 7};
+    oc_scaling live;
+    oc_figures figures;
     oc_text text = {0};
+    for (int i = 0; i < OC_INPUTS_MAX; i++) live.mean[i] = 0, live.scale[i] = 1;
     r->batcher.stats.ticks = 123456789012345;
     r->batcher.stats.advance_ns = 1234567890123456; /* two weeks */
-    oc_metrics_write(&text, r->bundle, "1", &server, &r->batcher, 1, "cpu");
+    oc_figures_sum(&figures, &r->batcher, 1, &live);
+    oc_metrics_write(&text, r->bundle, "1", &server, &figures, "cpu");
     assert_non_null(strstr(text.data, "\noutcry_ticks_total 123456789012345\n"));
     assert_non_null(strstr(text.data, "\noutcry_advance_seconds_total 1234567.89012346\n"));
     oc_text_free(&text);
