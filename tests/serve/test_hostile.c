@@ -379,6 +379,123 @@ static void bad_rows(void **state)
     }
 }
 
+/* ---- every refusal ---------------------------------------------------------------------------------------------
+ */
+/* The reply is of that state, says HOLD, and is counted once by its kind and state; the client stays. */
+static void refused(rig *r, const char *what, const oc_wire_request *q, oc_reply_state want)
+{
+    const uint64_t *counter = &r->batcher.stats.replies[q->kind < OC_BATCHER_KINDS ? q->kind : 0][want],
+                   before = *counter;
+    const oc_wire_reply reply = rig_await(r, 0);
+    if (reply.state != want || reply.sequence != q->sequence || reply.kind != q->kind)
+        fail_msg("%s: state %u, not %d", what, reply.state, want);
+    for (int h = 0; h < 2; h++) assert_true(reply.probabilities[h][0] == 0 && reply.probabilities[h][2] == 1);
+    if (*counter != before + 1) fail_msg("%s: not counted", what);
+    assert_int_equal(r->channels[0].state, OC_CHANNEL_LIVE);
+}
+
+typedef enum { NONE, MINE, OTHERS, ENDED, WINDOWS_ONLY, SESSIONS } whose;
+
+static void refused_requests(void **state)
+{
+    enum { ROW = F * 4, WINDOW = T * F * 4, REST = (T - 1) * F * 4 };
+    static const struct {
+        const char *what;
+        uint32_t kind;
+        whose session;
+        uint32_t bytes, count; /* count: that is said to count, 0: all bytes */
+        float last;
+        oc_reply_state want;
+    } cases[] = {
+        {"a window of a row less", OC_REQUEST_WINDOW, NONE, REST, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a window and a number", OC_REQUEST_WINDOW, NONE, WINDOW + 4, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a window of f64", OC_REQUEST_WINDOW, NONE, 2 * WINDOW, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a window of nothing", OC_REQUEST_WINDOW, NONE, 0, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a window that counts past its record", OC_REQUEST_WINDOW, NONE, ROW, WINDOW, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a window with NaN", OC_REQUEST_WINDOW, NONE, WINDOW, 0, NAN, OC_REPLY_REFUSED_VALUE},
+        {"a window with -infinity", OC_REQUEST_WINDOW, MINE, WINDOW, 0, -HUGE_VALF, OC_REPLY_REFUSED_VALUE},
+        {"a window of another's session", OC_REQUEST_WINDOW, OTHERS, WINDOW, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a window of a session that ended", OC_REQUEST_WINDOW, ENDED, WINDOW, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a row of a number more", OC_REQUEST_PUSH, MINE, ROW + 4, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a row of half its bytes", OC_REQUEST_PUSH, MINE, ROW / 2, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a row that counts past its record", OC_REQUEST_PUSH, MINE, ROW, UINT32_MAX, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a row with infinity", OC_REQUEST_PUSH, MINE, ROW, 0, HUGE_VALF, OC_REPLY_REFUSED_VALUE},
+        {"a row of no session", OC_REQUEST_PUSH, NONE, ROW, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a row of another's session", OC_REQUEST_PUSH, OTHERS, ROW, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a row of a session that ended", OC_REQUEST_PUSH, ENDED, ROW, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a row of a session of windows", OC_REQUEST_PUSH, WINDOWS_ONLY, ROW, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a history of a whole window", OC_REQUEST_HISTORY, MINE, WINDOW, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a history of a row and a half", OC_REQUEST_HISTORY, MINE, ROW + 8, 0, 0, OC_REPLY_REFUSED_SHAPE},
+        {"a history with NaN", OC_REQUEST_HISTORY, MINE, REST, 0, NAN, OC_REPLY_REFUSED_VALUE},
+        {"a history of another's session", OC_REQUEST_HISTORY, OTHERS, REST, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"the end of another's session", OC_REQUEST_CLOSE, OTHERS, 0, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"the end of what ended", OC_REQUEST_CLOSE, ENDED, 0, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"no such kind", 0, NONE, ROW, 0, 0, OC_REPLY_REFUSED_KIND},
+        {"no such kind", OC_BATCHER_KINDS, MINE, ROW, 0, 0, OC_REPLY_REFUSED_KIND},
+        {"no such kind", UINT32_MAX, NONE, ROW, 0, 0, OC_REPLY_REFUSED_KIND},
+        {"the end of a stream that is none", OC_REQUEST_STREAM_CLOSE, MINE, 0, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"events of a stream that is none", OC_REQUEST_TICK, MINE, 88, 0, 0, OC_REPLY_REFUSED_SESSION},
+        {"a stream where none may be", OC_REQUEST_STREAM_OPEN, NONE, 192, 0, 0, OC_REPLY_REFUSED_FULL},
+    };
+    rig *r = *state;
+    uint32_t ids[SESSIONS] = {0, rig_session(r, 0), rig_session(r, 1), rig_session(r, 0), rig_session(r, 0)};
+    r->batcher.sessions[3].period_ns = 0; /* as of one that was opened so */
+    rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = ids[ENDED]}, NULL, 0);
+    assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float payload[2 * T * F] = {0};
+        oc_wire_request q = {.kind = cases[i].kind,
+                             .session = ids[cases[i].session],
+                             .sequence = i + 1,
+                             .run_length = T,
+                             .bytes = (uint32_t)oc_ring_record_bytes(cases[i].bytes),
+                             .count = cases[i].count ? cases[i].count : cases[i].bytes};
+        if (cases[i].bytes > 0) payload[cases[i].bytes / 4 - 1] = cases[i].last;
+        assert_int_equal(oc_ring_put(&r->requests[0], &q, sizeof q, payload, cases[i].bytes), OC_RING_DONE);
+        refused(r, cases[i].what, &q, cases[i].want);
+    }
+    assert_int_equal(r->batcher.stats.broken, 0);
+    neighbour_answers(r);
+}
+
+static void refused_openings(void **state)
+{
+    enum { SCHEMA = 1, MODEL, MODEL_END, SYMBOL_END, PERIOD, OFTEN, SHORT, STOPPING };
+    static const struct {
+        const char *what;
+        int wrong;
+        oc_reply_state want;
+    } cases[] = {
+        {"another feature schema", SCHEMA, OC_REPLY_REFUSED_SCHEMA},
+        {"another model", MODEL, OC_REPLY_REFUSED_MODEL},
+        {"a model's name without an end", MODEL_END, OC_REPLY_REFUSED_MODEL},
+        {"a symbol without an end", SYMBOL_END, OC_REPLY_REFUSED_SHAPE},
+        {"a period below 0", PERIOD, OC_REPLY_REFUSED_SHAPE},
+        {"rows more often than there is time", OFTEN, OC_REPLY_REFUSED_BUDGET},
+        {"a part of an opening", SHORT, OC_REPLY_REFUSED_SHAPE},
+        {"a server that stops", STOPPING, OC_REPLY_REFUSED_DRAINING},
+    };
+    rig *r = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int wrong = cases[i].wrong;
+        oc_wire_open open = {
+            .schema_low = r->bundle->schema.low, .schema_high = r->bundle->schema.high, .period_ns = OC_SECOND_NS};
+        snprintf(open.model, sizeof open.model, "%s", r->bundle->name);
+        if (wrong == SCHEMA) open.schema_high ^= 1;
+        if (wrong == MODEL) open.model[0]++;
+        if (wrong == MODEL_END) memset(open.model, 'x', sizeof open.model);
+        if (wrong == SYMBOL_END) memset(open.symbol, 'x', sizeof open.symbol);
+        if (wrong == PERIOD) open.period_ns = -1;
+        if (wrong == OFTEN) open.period_ns = 1;
+        __atomic_store_n(&r->batcher.stop, wrong == STOPPING, __ATOMIC_RELEASE);
+        const oc_wire_request q = {.kind = OC_REQUEST_OPEN, .sequence = i + 1};
+        rig_send(r, 0, q, &open, sizeof open - (wrong == SHORT ? 8 : 0));
+        refused(r, cases[i].what, &q, cases[i].want);
+    }
+    assert_true(r->batcher.stats.sessions == 0 && r->batcher.stats.load_ppb == 0);
+    neighbour_answers(r);
+}
+
 /* A row that came too late is in the window, and its own answer is HOLD; so is one in a stale window. */
 static void stale(void **state)
 {
@@ -413,6 +530,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes_at_random, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(stale, setup, teardown),
+        cmocka_unit_test_setup_teardown(refused_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(refused_openings, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
