@@ -106,6 +106,7 @@ static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_b
     OC_TRY(oc_memory_new_array(&e->answers, e->answers_cap, sizeof(float), "answers"));
     OC_TRY(oc_memory_new_array(&e->chosen, sessions, sizeof *e->chosen, "sessions of a call"));
     OC_TRY(oc_memory_new_array(&e->due, sessions, sizeof *e->due, "sessions to advance"));
+    OC_TRY(oc_memory_new_array(&e->ours, (size_t)e->channel_count, sizeof(oc_channel *), "clients"));
     OC_TRY(oc_memory_new_array(&e->turns, (size_t)e->channel_count, sizeof(oc_channel *), "clients of a round"));
     OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "sessions of a call"));
     if (config->two_slots) OC_TRY(kept_make(e));
@@ -123,6 +124,7 @@ oc_status oc_batcher_init(oc_batcher *e, int index, const oc_version *version, c
                    open_bytes = oc_ring_record_bytes(sizeof(oc_wire_open));
     *e = (oc_batcher){.channels = channels,
                       .channel_count = channel_count,
+                      .welcomed = 1, /* a first look */
                       .index = index,
                       .batch_max = config->batch_max,
                       .sessions_max = config->sessions_max,
@@ -175,8 +177,8 @@ void oc_batcher_deinit(oc_batcher *e)
     if (e->bell) munmap(e->bell, OC_WIRE_REGION_OFFSET);
     if (e->bell_fd >= 0) close(e->bell_fd);
     for (int i = 0; i < 2; i++) oc_slot_close(&e->slots[i]);
-    void *const owned[] = {e->sessions,     e->windows,       e->pushes,  e->window_rows, e->history.rows,
-                           e->kept.rows,    e->push_rows,     e->answers, e->chosen,      e->full,
-                           e->kept.answers, e->kept.answered, e->due,     e->turns,       e->sample.rows};
+    void *const owned[] = {e->sessions,  e->windows, e->pushes, e->window_rows, e->history.rows, e->kept.rows,
+                           e->push_rows, e->answers, e->chosen, e->full,        e->kept.answers, e->kept.answered,
+                           e->due,       e->turns,   e->ours,   e->sample.rows};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) oc_memory_free(owned[i]);
 }

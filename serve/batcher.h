@@ -121,7 +121,10 @@ typedef struct oc_batcher {
     char name[64];
     oc_model_shape shape; /* T, F and horizons hold for every version */
     oc_hash schema;
-    oc_channel *channels; /* all; those with .batcher == index are ours */
+    oc_channel *channels;             /* all; those with .batcher == index are ours */
+    oc_channel **ours;                /* [our_count] that live; looked for among all only where one came */
+    uint32_t welcomed, welcomed_seen; /* welcomed: by __atomic; counts those that came */
+    int our_count;
     int channel_count, index, batch_max, sessions_max, first;
     oc_batcher_wait wait;
     int cpu;                     /* -1: any */
@@ -170,7 +173,8 @@ size_t
 oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, kept rows, streams */
 oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config, int gpu);
 OC_MUST oc_batcher_start(oc_batcher *e, int cpu); /* the thread "batcher-I", on that core alone; -1: on any */
-void oc_batcher_deinit(oc_batcher *e); /* answers what is pending, at most two seconds, and joins the thread */
+void oc_batcher_deinit(oc_batcher *e);  /* answers what is pending, at most two seconds, and joins the thread */
+void oc_batcher_welcome(oc_batcher *e); /* a channel of it has become LIVE; by any thread */
 /* One round, for tests and the thread: what is pending is answered; returns whether there was anything to do. */
 bool oc_batcher_round(oc_batcher *e);
 

@@ -74,6 +74,7 @@ bool oc_swap_follow(oc_batcher *e); /* in idle time: one row of one session */
 /* batcher_admit.c */
 bool oc_batcher_finite(const float *x, size_t n);
 bool oc_batcher_collect(oc_batcher *e); /* whether there was anything */
+void oc_batcher_part(oc_batcher *e);    /* with clients that left, or broke the protocol */
 /* Whoever has a row of a session, from a ring or made here: where it is ready, writes the row to oc_batcher_row_place,
  * then pushes. The row is taken into this round, or answered with what is wrong with it; p holds channel, session and
  * request (kind, sequence, run_length, times). Not ready: its last row is in this round, or its history goes in. */

@@ -180,13 +180,6 @@ bool oc_batcher_round(oc_batcher *e)
     answer_windows(e);
     any |= history_row(e);
     any |= oc_swap_move(e);
-    for (int i = 0; i < e->channel_count; i++) { /* behind the answers: nothing of this round points at it */
-        oc_channel *c = &e->channels[i];
-        const uint32_t state = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
-        if ((state != OC_CHANNEL_LIVE && state != OC_CHANNEL_LEAVING) || c->batcher != e->index) continue;
-        const bool broken = c->requests.broken || c->replies.broken;
-        if (broken) count(&e->stats.broken, 1);
-        if (broken || state == OC_CHANNEL_LEAVING) oc_batcher_leave(e, c);
-    }
+    oc_batcher_part(e); /* behind the answers: nothing of this round points at who leaves */
     return any || advance_one(e) || oc_swap_follow(e);
 }

@@ -140,10 +140,12 @@ static void client_welcome(oc_server *s, int socket)
     c->batcher = batcher_choose(s);
     const bool sent = hello_send(socket, &hello, region, s->batchers[c->batcher].bell_fd);
     close(region);
-    if (sent)
-        __atomic_store_n(&c->state, OC_CHANNEL_LIVE, __ATOMIC_RELEASE);
-    else
+    if (!sent) {
         oc_channel_drop(c);
+        return;
+    }
+    __atomic_store_n(&c->state, OC_CHANNEL_LIVE, __ATOMIC_RELEASE);
+    oc_batcher_welcome(&s->batchers[c->batcher]);
 }
 
 static void client_accept(oc_server *s)

@@ -83,6 +83,7 @@ static void client_make(void)
     for (int i = 0; i < 2; i++) batcher.slots[i].advance_ns = 1000;
     must(batcher.live_generation == 1 && batcher.other_generation == 2);
     channel.state = OC_CHANNEL_LIVE;
+    oc_batcher_welcome(&batcher);
 }
 
 static void replies_check(void)

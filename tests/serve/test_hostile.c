@@ -51,6 +51,7 @@ static void another_client(rig *r)
     memset(c->region, 0, sizeof(oc_wire_control));
     for (int i = 0; i < 4; i++) oc_ring_init(ends[i], ends[i]->shared, ends[i]->data, ends[i]->capacity);
     c->state = OC_CHANNEL_LIVE;
+    oc_batcher_welcome(&r->batcher);
 }
 
 /* One good row first, so that positions are in mid-ring; then one record as the case says. */

@@ -206,8 +206,10 @@ static void status_later(void **state)
     oc_models_state wanted;
     json_t *said;
     snprintf(path, sizeof path, "%s.json", s->socket);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(mkdir(path, 0700), 0); /* nothing can be renamed over it */
+    for (int i = 0; mkdir(path, 0700) != 0; i++) { /* nothing can be renamed over it */
+        assert_true(i < 100);
+        (void)unlink(path);
+    }
     assert_int_equal(oc_models_promote(s->repository, "sample/2", &wanted), OC_OK);
     for (int i = 0; strcmp(live, "2") != 0; i++) {
         if (i > 6000) fail_msg("version 2 is not live");

@@ -199,6 +199,53 @@ static void seats(void **state)
     }
 }
 
+/* Of empty rounds, the shortest. */
+static int64_t round_ns(oc_batcher *e)
+{
+    int64_t least = INT64_MAX;
+    for (int turn = 0; turn < 50; turn++) {
+        const int64_t start = oc_clock_monotonic_ns();
+        for (int i = 0; i < 100; i++) (void)oc_batcher_round(e);
+        const int64_t took = oc_clock_monotonic_ns() - start;
+        if (took < least) least = took;
+    }
+    return least;
+}
+
+/* Room for clients that are not there costs a round nothing (it took 20 times as long). */
+static void room_for_clients(void **state)
+{
+    rig *r = *state;
+    static oc_channel many[1024]; /* all free */
+    const int64_t few = round_ns(&r->batcher);
+    r->batcher.channels = many;
+    r->batcher.channel_count = 1024;
+    oc_batcher_welcome(&r->batcher);
+    const int64_t with_room = round_ns(&r->batcher);
+    if (!(with_room < 3 * few)) fail_msg("100 rounds: %lld ns, not about %lld", (long long)with_room, (long long)few);
+}
+
+/* One comes, its first request is there before it is looked at; one goes; the one that stays is answered all along. */
+static void come_and_go(void **state)
+{
+    rig *r = *state;
+    float window[T * F];
+    oc_wire_reply reply;
+    rig_rows(window, 1, 0, T);
+    for (uint64_t turn = 0; turn < 20; turn++) {
+        const oc_wire_request q = {.kind = OC_REQUEST_WINDOW, .sequence = turn};
+        __atomic_store_n(&r->channels[1].state, turn % 2 ? OC_CHANNEL_LIVE : OC_CHANNEL_LEAVING, __ATOMIC_RELEASE);
+        if (turn % 2) oc_batcher_welcome(&r->batcher);
+        rig_send(r, 0, q, window, sizeof window);
+        if (turn % 2) rig_send(r, 1, q, window, sizeof window);
+        (void)oc_batcher_round(&r->batcher);
+        assert_true(rig_poll(r, 0, &reply) && reply.sequence == turn && reply.state == OC_REPLY_OK);
+        assert_true(rig_poll(r, 1, &reply) == (turn % 2 == 1));
+        assert_int_equal(r->channels[1].state, turn % 2 ? OC_CHANNEL_LIVE : OC_CHANNEL_LEFT);
+        assert_int_equal(r->batcher.our_count, 1 + turn % 2);
+    }
+}
+
 /* Months of a feed: rates are made of counters, whose last digits they need. */
 static void long_counters(void **state)
 {
@@ -277,6 +324,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(expired_window, setup, teardown),
         cmocka_unit_test_setup_teardown(seats, setup, teardown),
         cmocka_unit_test_setup_teardown(long_counters, setup, teardown),
+        cmocka_unit_test_setup_teardown(room_for_clients, setup, teardown),
+        cmocka_unit_test_setup_teardown(come_and_go, setup, teardown),
         cmocka_unit_test_setup_teardown(advance_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(budget, setup, teardown),
     };
