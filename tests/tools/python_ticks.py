@@ -1,13 +1,15 @@
 """The Python client against `outcry predict`, from a wheel that CMake built, in a fresh virtual environment. Over the
 rows of a dataset of two instruments' bars: windows of random rows, rows pushed from random places on, and the bars
-themselves as a stream, in calls of any length, over a killed server too: every answer has the bits that predict prints.
-Then what a stream refuses, and the example.
+themselves as a stream, in calls of any length, over a server that is killed, and one that stands still for longer than
+a call waits: every answer has the bits that predict prints. Likewise a simulated book, whose record begins with a
+snapshot. Then what a stream refuses, and the example.
 
 usage: python_ticks.py OUTCRY SOURCE CMAKE BUILD
 """
 import atexit
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,14 +92,44 @@ def make(work):
     return lines
 
 
-def serve(work):
+def serve(work, *more):
     process = subprocess.Popen([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml", *sets(
         f"model.bundle={work}/run/model", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", "serve.sessions=8",
         "serve.streams=2", "serve.stream_instruments=2", f"serve.row_ns={MINUTE}", "serve.sample=bar",
-        "serve.bar_spread=0.01", "threads=1", "log.level=error")], stdout=subprocess.PIPE, text=True)
+        "serve.bar_spread=0.01", "threads=1", "log.level=error", *more)], stdout=subprocess.PIPE, text=True)
     started.append(process)
     assert process.stdout.readline().startswith("ready")
     return process
+
+
+def make_book(work):
+    """The events of a simulated market; dataset and model."""
+    run(OUTCRY, "simulate", "--out", f"{work}/s.events", "--events", "16000", "--seed", str(SEED), "--levels", "10",
+        "--signal", "0.5", "--label", "direction:5:0.0001", "--quiet")
+    run(OUTCRY, "build", f"{SOURCE}/configs/build-book.yaml", "--quiet", "--out", f"{work}/d.h5", *sets(
+        f"data.events={work}/s.events", "features=return:1,imbalance:5,ofi:3,spread,signed_volume:5", "sample=packet",
+        "labels=direction:5:0.0001"))
+    run(OUTCRY, "train", f"{SOURCE}/configs/train.yaml", "--quiet", "--out", f"{work}/run", *sets(
+        f"data.dataset={work}/d.h5", f"window.steps={STEPS}", "model.hidden=16", "train.epochs=1", "train.rate=0.03",
+        "train.windows_per_epoch=640", "train.valid_windows=256", "threads=1"))
+
+
+def events_read(outcry, path):
+    """Universe and events of a .events file (market/event_format.h)."""
+    raw = open(path, "rb").read()
+    at, _, _, count = (int(v) for v in np.frombuffer(raw, "<u4", 4, 12))
+    universe = []
+    for i in range(count):
+        record = raw[32 + 80 * i:][:80]
+        tick, lot = (np.frombuffer(record, "<i8,<i4", 1, place)[0] for place in (32, 48))
+        universe.append(outcry.Instrument(record[:32].split(b"\0")[0].decode(), f"{tick[0]}e{tick[1]}",
+                                          f"{lot[0]}e{lot[1]}"))
+    blocks = []
+    for _ in range(int(np.frombuffer(raw, "<u8", 1, len(raw) - 80)[0])):
+        records = int(np.frombuffer(raw, "<u4", 1, at + 24)[0])
+        blocks.append(np.frombuffer(raw, outcry.EVENT, records, at + 32))
+        at += 32 + 88 * records
+    return universe, np.concatenate(blocks)
 
 
 def wanted(work, symbol):
@@ -193,6 +225,69 @@ def streams(outcry, work, server, market, universe, events):
     return server, exact, late
 
 
+def stands_still(outcry, work, server, market, universe, events):
+    """Calls that are given up while the server is stopped, not gone: what was sent counts, and their answers, which
+    come later, are not taken for those of the next call."""
+    address = f"unix:{work}/s.sock"
+    x, runs, _, answers = market["S0"]
+    row = next(r for r in answers if runs[r] > 4 * STEPS)
+    with outcry.Stream(address, universe, period_s=60, begins=True, timeout_s=0.4) as stream, \
+            outcry.open(address, "S0", period_s=0.01, timeout_s=0.4) as client:
+        check(outcry, market, universe, stream.tick(events[:400]))
+        for k in range(row - STEPS, row):
+            client.push(x[k], k - (row - STEPS) + 1)
+        server.send_signal(signal.SIGSTOP)
+        for call in (lambda: stream.tick(events[400:430]), lambda: client.push(x[row])):
+            try:
+                call()
+                raise AssertionError("a stopped server has answered")
+            except outcry.TimedOut:
+                pass
+        server.send_signal(signal.SIGCONT)
+        assert check(outcry, market, universe, stream.tick(events[430:500])) > 10
+        same(client.push(x[row + 1]), answers[row + 1])
+        assert stream.connects == client.connects == 1
+
+
+def book(outcry, work):
+    """A record that begins with the book of a moment: the caller's own, kept from the events."""
+    os.mkdir(work)
+    make_book(work)
+    universe, events = events_read(outcry, f"{work}/s.events")
+    market = {universe[0].symbol: wanted(work, universe[0].symbol)}
+    settings = ("serve.sample=packet", "serve.row_ns=0", "serve.bar_spread=0", "serve.stream_instruments=1")
+    server = serve(work, *settings)
+    prices, ends = events.view(outcry.PRICE), np.flatnonzero(events["flags"] & outcry.Flag.LAST)
+    start, sides = int(ends[len(ends) // 3]) + 1, {}
+    for e in prices[:start][np.isin(prices["kind"][:start], (outcry.Kind.LEVEL, outcry.Kind.SNAPSHOT))]:
+        side = sides.setdefault(int(e["side"]), {})
+        side.pop(int(e["ticks"]), None)
+        if e["lots"]:
+            side[int(e["ticks"])] = int(e["lots"])
+    levels = [(side, ticks, lots) for side, levels in sides.items() for ticks, lots in levels.items()]
+    snapshot = np.zeros(len(levels), outcry.PRICE)
+    snapshot["receive_ns"] = events["receive_ns"][start] - 1
+    snapshot["sequence"], snapshot["kind"] = np.arange(1, len(levels) + 1), outcry.Kind.SNAPSHOT
+    snapshot["level"] = 255
+    for name, values in zip(("side", "ticks", "lots"), zip(*levels)):
+        snapshot[name] = values
+    assert set(sides) == {outcry.Side.BUY, outcry.Side.SELL} and len(levels) == 20, sides
+    record = np.concatenate([snapshot.view(outcry.EVENT), events[start:]])
+    middle = int(ends[2 * len(ends) // 3]) + 1
+    with outcry.Stream(f"unix:{work}/s.sock", universe, period_s=0.1, begins=True, timeout_s=60,
+                       refill=lambda history, until: record) as stream:
+        exact = check(outcry, market, universe, stream.tick(events[:middle]))
+        server.kill()
+        server.wait()
+        server = serve(work, *settings)
+        exact += check(outcry, market, universe, stream.tick(events[middle:]))
+        assert stream.connects == 2
+    assert exact == len(market[universe[0].symbol][3]), exact
+    server.terminate()
+    assert server.wait(15) == 0
+    return exact
+
+
 def refusals(outcry, work, universe, events):
     address = f"unix:{work}/s.sock"
 
@@ -258,12 +353,15 @@ def inside(work):
     began = time.monotonic()
     pushed = random_rows(outcry, f"unix:{work}/s.sock", market)
     server, exact, late = streams(outcry, work, server, market, universe, events)
+    stands_still(outcry, work, server, market, universe, events)
     refusals(outcry, work, universe, events)
     printed = example(outcry, work, market, universe, lines)
     server.terminate()
     assert server.wait(15) == 0
+    booked = book(outcry, f"{work}/book")
     print(f"python ticks: 300 windows, {pushed} pushed rows, {exact} of {len(events)} bars over two killed servers, "
-          f"{late} of a late stream, {printed} of the example: the bits of predict ({time.monotonic() - began:.1f} s)")
+          f"{late} of a late stream, {booked} of a book over a killed one, {printed} of the example: the bits of "
+          f"predict ({time.monotonic() - began:.1f} s)")
 
 
 if "--inside" in sys.argv:
