@@ -28,7 +28,7 @@ draw = random.Random(SEED)
 print("seed", SEED)
 started = []
 atexit.register(lambda: [process.kill() for process in started if process.poll() is None])
-STATUS = {200, 400, 403, 404, 405, 408, 411, 413, 414, 415, 417, 431, 501, 503, 505}
+STATUS = {200, 400, 403, 404, 405, 408, 409, 411, 413, 414, 415, 417, 429, 431, 501, 503, 505}
 NASTY = [b"", b"0", b"-1", b"+1", b"1e9", b"0x10", b"18446744073709551616", b"99999999999", b" 5", b"5 ", b"5,5",
          b"\0", b"NaN", b"-Infinity", b"1e400", b"null", b"{}", b"[]", b"\"", b"\\u0000", b"\xff\xfe", b"%00", b"../x",
          b"chunked", b"gzip, chunked", b"close", b"keep-alive", b"100-continue", b"\r\n\r\n", b"\n", b"\r", b"\t", b":",
@@ -72,7 +72,11 @@ def corpus(folder):
     gets = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in (
         b"/metrics", b"/v2", b"/v2/health/ready", b"/v2/models/" + name)]
     good = [post(name, text), post(name, half, b"Inference-Header-Content-Length: %d\r\n" % len(half), rows), chunked]
-    return good + gets, open(f"{folder}/answers.f32", "rb").read()[:12 * len(about["labels"])]
+    streams = [b"POST /outcry/streams/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (
+        path, len(body), body) for path, body in (
+            (b"a", b'{"universe":[{"symbol":"GOOG","tick":"0.0001","lot":"1"}],"begins":true,"period_ns":1000000}'),
+            (b"a/events", struct.pack("<qqQQIHBBBB6x5q", 0, 1, 1, 0, 0, 0, 1, 0, 0, 1, 5, 6, 4, 5, 9) * 3))]
+    return good + gets + streams, open(f"{folder}/answers.f32", "rb").read()[:12 * len(about["labels"])]
 
 
 def mutate(request):
