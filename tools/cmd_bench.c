@@ -127,8 +127,6 @@ static oc_status load_read(const oc_cli *cli, oc_bench_load *l)
     if ((l->rate > 0) + (l->share > 0) + l->sweep + l->overload > 1)
         return OC_FAIL(OC_EUSAGE, "--rate, --load, --sweep and --overload are four ways to set one rate: give one");
     if (l->page && !l->sweep) return OC_FAIL(OC_EUSAGE, "--page is the page of --sweep");
-    if (l->mode == OC_BENCH_TICK && l->http)
-        return OC_FAIL(OC_EUSAGE, "--mode tick goes over the rings alone: the server takes no events by HTTP");
     return OC_OK;
 }
 

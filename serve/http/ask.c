@@ -160,17 +160,20 @@ bool oc_http_events_refused(const oc_wire_reply *reply)
            (reply->state >= OC_REPLY_REFUSED_VALUE && reply->state <= OC_REPLY_REFUSED_KIND);
 }
 
-oc_status oc_http_ask_events(const oc_http *h, oc_http_asker *a, oc_http_slot *s, uint32_t stream,
-                             const oc_event *events, size_t count, oc_wire_reply *last,
-                             void (*take)(void *, const oc_wire_reply *), void *context)
+oc_status oc_http_ask_events(const oc_http *h, const oc_http_sequence *q, oc_http_slot *s, const oc_event *events,
+                             size_t count, oc_wire_reply *last, void (*take)(void *, const oc_wire_reply *),
+                             void *context)
 {
     const oc_event *end = &events[count - 1];
-    const oc_stamp stamp = {.sequence = end->sequence, .input_ns = end->receive_ns};
+    const oc_stamp stamp = {.sequence = end->sequence,
+                            .input_ns = end->receive_ns,
+                            .deadline_ns = q->timeout_ns > 0 ? s->begun_ns + q->timeout_ns : 0};
+    oc_client *client = q->asker->client;
     const int64_t end_ns = s->begun_ns + h->config.timeout_ns;
-    OC_TRY(oc_client_tick(a->client, stream, stamp, events, count));
+    OC_TRY(oc_client_tick(client, q->session, stamp, events, count));
     for (size_t n = 0; n < count;) { /* an event has one reply at most */
-        while (n < count && oc_client_poll(a->client, last, 1) == 1) {
-            if (last->kind != OC_REQUEST_TICK || last->session != stream) continue;
+        while (n < count && oc_client_poll(client, last, 1) == 1) {
+            if (last->kind != OC_REQUEST_TICK || last->session != q->session) continue;
             n++;
             take(context, last);
             if (oc_http_events_refused(last)) return OC_OK; /* what followed the event was dropped */
@@ -178,7 +181,7 @@ oc_status oc_http_ask_events(const oc_http *h, oc_http_asker *a, oc_http_slot *s
         }
         const int64_t left = end_ns - oc_clock_monotonic_ns();
         if (left <= 0) return OC_FAIL(OC_EAGAIN, "no answer in time");
-        oc_client_wait(a->client, -1, left);
+        oc_client_wait(client, -1, left);
     }
     return OC_FAIL(OC_EFAILED, "more replies than events");
 }

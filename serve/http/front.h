@@ -100,7 +100,7 @@ typedef struct oc_http_sequence { /* pushed rows: a session of an asker's ring; 
     oc_http_asker *asker; /* NULL: not yet */
     uint32_t session, run_length;
     uint64_t number;
-    int64_t used_ns;
+    int64_t used_ns, timeout_ns; /* timeout: of a stream's answers, 0: none */
 } oc_http_sequence;
 typedef struct oc_http_connection oc_http_connection;
 struct oc_http {
@@ -192,9 +192,9 @@ OC_MUST oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, co
 /* Events of a stream; each reply to them is given to `take`, the last one also to *last: of the last event, or one that
  * refuses an event or all of them. OC_EAGAIN: not all came in time, or the events do not fit into the ring. */
 bool oc_http_events_refused(const oc_wire_reply *reply);
-OC_MUST oc_http_ask_events(const oc_http *h, oc_http_asker *a, oc_http_slot *s, uint32_t stream,
-                           const struct oc_event *events, size_t count, oc_wire_reply *last,
-                           void (*take)(void *, const oc_wire_reply *), void *context);
+OC_MUST oc_http_ask_events(const oc_http *h, const oc_http_sequence *q, oc_http_slot *s, const struct oc_event *events,
+                           size_t count, oc_wire_reply *last, void (*take)(void *, const oc_wire_reply *),
+                           void *context);
 
 /* inference.c, routes.c */
 enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot *s);

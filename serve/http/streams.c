@@ -16,7 +16,7 @@ typedef struct opening {
     oc_wire_instrument universe[OC_WIRE_INSTRUMENTS_MAX];
     uint32_t instruments;
     bool begins;
-    int64_t period_ns;
+    int64_t period_ns, timeout_us;
 } opening;
 
 static OC_MUST decimal_read(const json_t *from, const char *key, const char *otherwise, int64_t *mantissa,
@@ -55,6 +55,9 @@ static OC_MUST opening_read(const json_t *body, int64_t period_ns, opening *o)
     o->period_ns = period_ns;
     if (json_object_get(body, "period_ns"))
         OC_TRY(oc_json_int(body, "period_ns", "request", 1, INT64_MAX, &o->period_ns));
+    o->timeout_us = 0;
+    if (json_object_get(body, "timeout"))
+        OC_TRY(oc_json_int(body, "timeout", "request", 0, INT64_MAX / 4000, &o->timeout_us));
     for (o->instruments = 0; o->instruments < json_array_size(universe); o->instruments++)
         OC_TRY(instrument_read(json_array_get(universe, o->instruments), &o->universe[o->instruments]));
     return OC_OK;
@@ -70,7 +73,7 @@ static oc_status stream_begin(oc_http *h, const oc_http_slot *s, const opening *
         const int64_t left = s->begun_ns + h->config.timeout_ns - oc_clock_monotonic_ns();
         status = oc_client_stream_open(a->client, h->model->name, o->universe, o->instruments, o->period_ns, o->begins,
                                        left, stream);
-        if (status == OC_OK) q->asker = a, q->session = stream->id;
+        if (status == OC_OK) q->asker = a, q->session = stream->id, q->timeout_ns = 1000 * o->timeout_us;
         oc_http_asker_give(a);
     }
     return status;
@@ -164,8 +167,8 @@ enum MHD_Result oc_http_stream_events(oc_http *h, struct MHD_Connection *c, oc_h
     if (!q) return oc_http_refuse(h, c, why, message);
     oc_text_add(&w.text, "{\"stream\":\"%s\",\"answers\":[", s->stream);
     pthread_mutex_lock(&q->asker->lock);
-    const oc_status status = oc_http_ask_events(h, q->asker, s, q->session, (const oc_event *)(const void *)s->body,
-                                                count, &last, row_write, &w);
+    const oc_status status =
+        oc_http_ask_events(h, q, s, (const oc_event *)(const void *)s->body, count, &last, row_write, &w);
     if (status != OC_OK) oc_http_sequence_close(q);
     oc_http_asker_give(q->asker);
     oc_http_sequence_leave(h, q, status != OC_OK || last.state == OC_REPLY_REFUSED_SESSION);

@@ -166,6 +166,16 @@ def late(port, events, universe, answers):
     return held, exact
 
 
+def lateness(port, events, universe, answers):
+    """Behind its timeout an answer is HOLD; its row is in the windows all the same."""
+    client = Client(port)
+    assert client.open("slow", universe, True, timeout=1)[0] == 200
+    said = client.events("slow", events[:400])[1]["answers"]
+    assert {one["state"] for one in said if one["time_ns"] in answers} == {"late"} and len(said) > 50, said
+    assert all(one["probabilities"] == [[0, 0, 1]] for one in said), said
+    assert client.ask("/outcry/streams/slow/close", b"")[0] == 200
+
+
 def refusals(port, events, universe):
     client = Client(port)
     bad = bytearray(events[3])
@@ -178,6 +188,7 @@ def refusals(port, events, universe):
         (path, b'{"universe":[]}', 400, "request"), (path, b'{"universe":[5]}', 400, "request"),
         (path, json.dumps({"universe": universe, "begins": 1}), 400, "request"),
         (path, json.dumps({"universe": universe, "period_ns": 0}), 400, "request"),
+        (path, json.dumps({"universe": universe, "timeout": "1"}), 400, "request"),
         (path, json.dumps({"universe": [{**universe[0], "tick": 0.01}]}), 400, "request"),
         (path, json.dumps({"universe": [{**universe[0], "tick": "0"}]}), 400, "request"),
         (path, json.dumps({"universe": [{**universe[0], "symbol": "S" * 32}]}), 400, "request"),
@@ -232,6 +243,7 @@ with tempfile.TemporaryDirectory() as work:
         thread.join()
     assert found == {f"stream-{i}": len(answers) for i in range(3)}, (found, len(answers))
     held, exact = late(port, events, universe, answers)
+    lateness(port, events, universe, answers)
     refusals(port, events, universe)
     server.terminate()
     assert server.wait(15) == 0

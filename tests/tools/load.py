@@ -34,7 +34,7 @@ def accounted(figures, prefix):
 
 def rates():
     for mode in "window", "push", "tick":
-        for transport in ("ring", "http") if mode != "tick" else ("ring",):
+        for transport in "ring", "http":
             given = ["--mode", mode, "--transport", transport, "--clients", "3", "--burst", "4", "--rate", "400",
                      "--seconds", "0.15", *SMALL]
             figures, schedule = bench(*given)
@@ -49,8 +49,8 @@ def rates():
     for mode in "window", "tick":
         late, _ = bench("--rate", "4000", "--seconds", "0.1", "--deadline-us", "0.001", "--mode", mode, *SMALL)
         assert accounted(late, "load_")["late"] == late["load_due"], late
-    for wrong in (["--rate", "5", "--sweep"], ["--mode", "tick", "--transport", "http", "--rate", "5"],
-                  ["--mode", "tick", "--rate", "5", "--inputs", "41"], ["--mode", "nothing"], ["--page", "x"]):
+    for wrong in (["--rate", "5", "--sweep"], ["--mode", "tick", "--rate", "5", "--inputs", "41"],
+                  ["--mode", "nothing"], ["--page", "x"]):
         assert subprocess.run([OUTCRY, "bench", "serve", *wrong], capture_output=True).returncode == 64, wrong
 
 
@@ -64,9 +64,12 @@ def sweep(mode):
 
 
 def laps():
-    figures, _ = bench("--mode", "tick", "--rate", "200000", "--seconds", "0.5", *SMALL)
-    of = accounted(figures, "load_")
-    assert of["due"] * figures["load_packet"] > 3 * 20000 and of["answered"] > 0.5 * of["due"], of
+    """No row is without its answer where the market begins again. On a machine whose cores are taken a client does not
+    read for so long that replies are dropped: those are counted as lost."""
+    figures, _ = bench("--mode", "tick", "--rate", "40000", "--seconds", "1.2", *SMALL)
+    of = {name: figures[f"load_{name}"] for name in ("due", "answered", "refused", "lost", "failed", "late")}
+    assert of["due"] == sum(of.values()) - of["due"] and of["failed"] == of["late"] == 0, of
+    assert of["due"] * figures["load_packet"] > 2 * 20000 and of["answered"] > 0.3 * of["due"], of
 
 
 def overload(mode):

@@ -17,8 +17,9 @@
 
 enum { ANSWER_BYTES = 65536, ANSWER_SECONDS = 20 };
 
-static OC_MUST address_connect(bench_http *h, const char *address)
+oc_status bench_http_connect(bench_http *h, const char *address)
 {
+    *h = (bench_http){.socket = -1};
     struct sockaddr_in name = {.sin_family = AF_INET};
     const struct timeval patience = {.tv_sec = ANSWER_SECONDS};
     char host[64];
@@ -35,6 +36,35 @@ static OC_MUST address_connect(bench_http *h, const char *address)
     setsockopt(h->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(h->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     return OC_OK;
+}
+
+/* Head, and a body of two pieces. */
+static OC_MUST request_fill(bench_http *h, const oc_text *head, const void *first, size_t first_bytes,
+                            const void *second, size_t second_bytes)
+{
+    const size_t bytes = head->bytes + first_bytes + second_bytes;
+    if (bytes > h->request_cap) {
+        oc_memory_free(h->request);
+        h->request = NULL;
+        h->request_cap = 0;
+        OC_TRY(oc_memory_new(&h->request, bytes, "a request"));
+        h->request_cap = bytes;
+    }
+    h->request_bytes = bytes;
+    memcpy(h->request, head->data, head->bytes);
+    memcpy(h->request + head->bytes, first, first_bytes);
+    if (second_bytes) memcpy(h->request + head->bytes + first_bytes, second, second_bytes);
+    return OC_OK;
+}
+
+oc_status bench_http_post(bench_http *h, const char *address, const char *path, const void *body, size_t bytes)
+{
+    oc_text head = {0};
+    oc_text_add(&head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n\r\n", path, address, bytes);
+    oc_status status = oc_text_finish(&head, "a request");
+    if (status == OC_OK) status = request_fill(h, &head, body, bytes, NULL, 0);
+    oc_text_free(&head);
+    return status;
 }
 
 static OC_MUST request_make(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
@@ -59,13 +89,7 @@ static OC_MUST request_make(bench_http *h, const char *address, const char *mode
     oc_text_add(&head, "Content-Length: %zu\r\n\r\n", json.bytes + raw);
     oc_status status = oc_text_finish(&json, "a request");
     if (status == OC_OK) status = oc_text_finish(&head, "a request");
-    h->request_bytes = head.bytes + json.bytes + raw;
-    if (status == OC_OK) status = oc_memory_new(&h->request, h->request_bytes, "a request");
-    if (status == OC_OK) {
-        memcpy(h->request, head.data, head.bytes);
-        memcpy(h->request + head.bytes, json.data, json.bytes);
-        if (raw) memcpy(h->request + head.bytes + json.bytes, rows, raw);
-    }
+    if (status == OC_OK) status = request_fill(h, &head, json.data, json.bytes, rows, raw);
     oc_text_free(&json);
     oc_text_free(&head);
     return status;
@@ -74,17 +98,13 @@ static OC_MUST request_make(bench_http *h, const char *address, const char *mode
 oc_status bench_http_open(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
                           const float *rows, bool binary)
 {
-    *h = (bench_http){.socket = -1};
-    OC_TRY(request_make(h, address, model, shape, rows, binary, ""));
-    OC_TRY(address_connect(h, address));
-    return OC_OK;
+    OC_TRY(bench_http_connect(h, address));
+    return request_make(h, address, model, shape, rows, binary, "");
 }
 
 oc_status bench_http_request(bench_http *h, const char *address, const char *model, const oc_model_shape *shape,
                              const float *rows, bool binary, const char *parameters)
 {
-    oc_memory_free(h->request);
-    h->request = NULL;
     return request_make(h, address, model, shape, rows, binary, parameters);
 }
 
@@ -117,6 +137,12 @@ oc_status bench_http_send(bench_http *h)
 
 oc_status bench_http_call(bench_http *h)
 {
+    bool found;
+    return bench_http_call_for(h, "", &found);
+}
+
+oc_status bench_http_call_for(bench_http *h, const char *text, bool *found)
+{
     char answer[ANSWER_BYTES];
     size_t have = 0, want = 0;
     OC_TRY(bench_http_send(h));
@@ -129,5 +155,6 @@ oc_status bench_http_call(bench_http *h)
         if (want >= sizeof answer) return OC_FAIL(OC_ELIMIT, "bench: an answer of %zu bytes", want);
     }
     if (strncmp(answer, "HTTP/1.1 200", 12) != 0) return OC_FAIL(OC_EFAILED, "bench: the server said %.200s", answer);
+    *found = strstr(answer, text) != NULL;
     return OC_OK;
 }

@@ -68,9 +68,9 @@ oc_status bench_load_open(load_rig *r, const oc_bench_options *o)
     const oc_model_shape shape = bench_shape(o);
     *r = (load_rig){.o = &o->load,
                     .packet_events = 1,
-                    .by = o->load.mode == OC_BENCH_TICK ? &bench_load_ticks
-                          : o->load.http                ? &bench_load_http
-                                                        : &bench_load_ring};
+                    .by = o->load.http                    ? &bench_load_http
+                          : o->load.mode == OC_BENCH_TICK ? &bench_load_ticks
+                                                          : &bench_load_ring};
     OC_TRY(bench_model_open(&r->b, &shape, LOAD_BATCH));
     if (o->load.mode == OC_BENCH_TICK) OC_TRY(bench_load_market(r));
     OC_TRY(bench_folder_make(&r->b, r->folder));

@@ -76,6 +76,8 @@ load_outcome bench_load_outcome(uint32_t reply_state); /* bench_load_ways.c */
  * of the feature engine for a packet, called directly. */
 OC_MUST bench_load_market(load_rig *r);
 oc_stream_config bench_load_streams(const load_rig *r);
+OC_MUST bench_load_stream_http(load_rig *r, load_client *c, int number); /* opens it, and sends until it answers */
+OC_MUST bench_load_packet_request(load_rig *r, load_client *c);          /* the next packet as a request */
 OC_MUST bench_load_engine_s(const load_rig *r, double *packet_s);
 
 /* bench_serve.c: a bundle on disk, in a folder of its own */

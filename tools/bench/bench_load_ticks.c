@@ -1,6 +1,6 @@
-/* bench_load_ticks.c - streams under load: packets of a simulated order book over the rings, each a request that makes
- * one row. Every stream takes the same market, over and over; a lap's events are later and numbered on, and its
- * snapshot takes the place of the book. An answer brings back its deadline, and with it when its packet was due. */
+/* bench_load_ticks.c - streams under load: packets of a simulated order book, each a request that makes one row. Every
+ * stream takes the same market, over and over; a lap's events are later and numbered on, and its snapshot takes the
+ * place of the book. An answer brings back its deadline, and with it when its packet was due. */
 #include <stdio.h>
 #include <string.h>
 
@@ -155,6 +155,44 @@ static OC_MUST ticks_poll(load_rig *r, load_client *c, load_answer *a, bool *any
 static void ticks_close(load_client *c)
 {
     oc_client_close(c->ring);
+}
+
+/* ---- over HTTP: bench_load_ways.c has one request of a connection under way ------------------------------------- */
+
+oc_status bench_load_packet_request(load_rig *r, load_client *c)
+{
+    char path[64];
+    const size_t events = packet_make(r, c);
+    snprintf(path, sizeof path, "/outcry/streams/bench-%d/events", (int)c->session);
+    OC_TRY(bench_http_post(&c->http, r->address, path, r->packet, events * sizeof *r->packet));
+    packet_sent(r, c, events);
+    return OC_OK;
+}
+
+oc_status bench_load_stream_http(load_rig *r, load_client *c, int number)
+{
+    char path[64], body[256], tick[OC_DECIMAL_TEXT], lot[OC_DECIMAL_TEXT];
+    bool answered = false;
+    c->session = (uint32_t)number;
+    if (!oc_decimal_text(r->market.instrument.tick, tick, sizeof tick) ||
+        !oc_decimal_text(r->market.instrument.lot, lot, sizeof lot))
+        return OC_FAIL(OC_EFAILED, "bench: a tick or lot of the market is too long");
+    snprintf(path, sizeof path, "/outcry/streams/bench-%d", number);
+    const int bytes = snprintf(body, sizeof body,
+                               "{\"universe\":[{\"symbol\":\"%s\",\"tick\":\"%s\",\"lot\":\"%s\"}],\"begins\":true,"
+                               "\"period_ns\":%lld,\"timeout\":%lld}",
+                               r->market.instrument.symbol, tick, lot, (long long)OC_SECOND_NS,
+                               (long long)(r->o->deadline_ns / 1000));
+    OC_TRY(bench_http_connect(&c->http, r->address));
+    OC_TRY(bench_http_post(&c->http, r->address, path, body, (size_t)bytes));
+    OC_TRY(bench_http_call(&c->http));
+    for (int i = 0; i < WARM_PACKETS_MAX && !answered; i++) {
+        OC_TRY(bench_load_packet_request(r, c));
+        OC_TRY(bench_http_call_for(&c->http, "\"hold_", &answered));
+        answered = !answered; /* ok, or late */
+    }
+    if (!answered) return OC_FAIL(OC_EFAILED, "bench: no answer after %d packets", WARM_PACKETS_MAX);
+    return OC_OK;
 }
 
 const load_transport bench_load_ticks = {ticks_open, ticks_send, ticks_poll, ticks_close};

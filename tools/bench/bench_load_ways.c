@@ -74,6 +74,7 @@ static OC_MUST http_open(load_rig *r, load_client *c, int number)
     const bool push = r->o->mode == OC_BENCH_PUSH;
     char parameters[96];
     oc_model_shape row = r->b.shape;
+    if (r->o->mode == OC_BENCH_TICK) return bench_load_stream_http(r, c, number);
     OC_TRY(bench_http_open(&c->http, r->address, name, &r->b.shape, r->b.rows, true));
     if (push) {
         snprintf(parameters, sizeof parameters, "\"sequence_id\":%d,\"sequence_start\":true,", number + 1);
@@ -91,9 +92,10 @@ static OC_MUST http_open(load_rig *r, load_client *c, int number)
     return bench_http_request(&c->http, r->address, name, &row, r->b.rows, true, parameters);
 }
 
-static OC_MUST http_ask(load_client *c)
+static OC_MUST http_ask(load_rig *r, load_client *c)
 {
     if (c->asked || c->waiting == 0) return OC_OK;
+    if (r->o->mode == OC_BENCH_TICK) OC_TRY(bench_load_packet_request(r, c));
     c->asked = true;
     c->have = c->want = 0;
     return bench_http_send(&c->http);
@@ -101,10 +103,9 @@ static OC_MUST http_ask(load_client *c)
 
 static OC_MUST http_send(load_rig *r, load_client *c, int64_t due_ns)
 {
-    (void)r;
     if (c->waiting == LOAD_WAITING_MAX) return OC_FAIL(OC_EAGAIN, "bench: the client's queue is full");
     c->due_ns[(c->first + c->waiting++) % LOAD_WAITING_MAX] = due_ns;
-    return http_ask(c);
+    return http_ask(r, c);
 }
 
 static load_outcome http_outcome(const char *answer)
@@ -116,7 +117,6 @@ static load_outcome http_outcome(const char *answer)
 
 static OC_MUST http_poll(load_rig *r, load_client *c, load_answer *a, bool *any)
 {
-    (void)r;
     *any = false;
     if (!c->asked) return OC_OK;
     const ssize_t n = recv(c->http.socket, c->answer + c->have, sizeof c->answer - 1 - c->have, MSG_DONTWAIT);
@@ -129,11 +129,12 @@ static OC_MUST http_poll(load_rig *r, load_client *c, load_answer *a, bool *any)
     if (c->want == 0 || c->have < c->want) return OC_OK;
     a->due_ns = c->due_ns[c->first];
     a->outcome = http_outcome(c->answer);
+    if (a->outcome == LOAD_OK && r->o->mode == OC_BENCH_TICK && !strstr(c->answer, "\"ok\"")) a->outcome = LOAD_FAILED;
     c->first = (c->first + 1) % LOAD_WAITING_MAX;
     c->waiting--;
     c->asked = false;
     *any = true;
-    return http_ask(c);
+    return http_ask(r, c);
 }
 
 static void http_close(load_client *c)
