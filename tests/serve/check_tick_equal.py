@@ -1,12 +1,15 @@
-"""Market events sent as ticks are answered with the bits of `outcry predict` on the dataset's rows, and of these rows
-pushed by hand: drawn bars of two instruments, whose features look at each other; the Binance capture and LOBSTER's GOOG
-where they are (OUTCRY_DATA, ../shared/data). Then kill -9: the server starts again, the client opens a stream that
-begins late, with the books of that moment, and the first answer is exact, as is each one behind it.
+"""Market events sent as ticks, over the rings and over HTTP, are answered with the bits of `outcry predict` on the
+dataset's rows, and of these rows pushed by hand: drawn bars of two instruments, whose features look at each other; the
+Binance capture and LOBSTER's GOOG where they are (OUTCRY_DATA, ../shared/data). Then kill -9: the server starts again,
+the client opens a stream that begins late, with the books of that moment, and the first answer is exact, as is each one
+behind it.
 
 usage: check_tick_equal.py OUTCRY CLIENT_LIBRARY SOURCE      OUTCRY_FULL=1: all events, not the first few thousand rows
 """
 import atexit
 import bisect
+import http.client
+import json
 import os
 import random
 import re
@@ -187,6 +190,31 @@ def whole_stream(market, path):
     return got, at
 
 
+def over_http(market, port, last):
+    """The first events up to `last`, as whole_stream."""
+    connection, got, found = http.client.HTTPConnection("127.0.0.1", port, timeout=60), {}, [0] * len(market.universe)
+
+    def post(path, body):
+        connection.request("POST", f"/outcry/streams/{path}", body)
+        reply = connection.getresponse()
+        said = json.loads(reply.read())
+        assert reply.status == 200, said
+        return said
+
+    post("all", json.dumps({"universe": [{"symbol": name, "tick": f"{tick[0]}e{tick[1]}", "lot": f"{lot[0]}e{lot[1]}"}
+                                         for name, tick, lot in market.universe], "begins": True}))
+    for at in range(0, last, 512):
+        for one in post("all/events", market.events[at:min(at + 512, last)].tobytes())["answers"]:
+            i = one["instrument"]
+            row, found[i] = found[i], found[i] + 1
+            if row < len(market.rows[i][0]):
+                assert one["time_ns"] == market.rows[i][2][row], (i, row)
+                bits = numpy.array(one["probabilities"], "<f4").tobytes()
+                got[i, row] = bits if one["state"] == "ok" else None
+    assert post("all/close", b"")["closed"]
+    return got
+
+
 def pushed(market, path):
     client, got = Client(LIBRARY, path), {}
     for i, (x, runs, _, _) in enumerate(market.rows):
@@ -264,6 +292,8 @@ def compare(name, market):
     server, port = market.serve()
     ticks, at = whole_stream(market, path)
     assert not (found := differing(ticks, wanted)), (name, len(found), found[:5])
+    by_http = over_http(market, port, max(at.values()) + 1)
+    assert by_http == ticks, (name, differing(by_http, ticks)[:5])
     by_hand = pushed(market, path)
     assert by_hand == ticks, (name, differing(by_hand, ticks)[:5])
     key = random.Random(SEED).choice([key for key in ticks if ticks[key]])      # planted: one bit of one answer
@@ -271,7 +301,7 @@ def compare(name, market):
     assert differing({**ticks, key: planted}, wanted) == [key]
     figures = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     taken = int(re.search(r"^outcry_ticks_total (\d+)$", figures, re.M).group(1))
-    assert taken > max(at.values()) and re.search(r"^outcry_ticks_dropped_total 0$", figures, re.M), taken
+    assert taken > 2 * max(at.values()) and re.search(r"^outcry_ticks_dropped_total 0$", figures, re.M), taken
     server.send_signal(signal.SIGKILL)
     server.wait(15)
     server, _ = market.serve()
@@ -280,8 +310,8 @@ def compare(name, market):
     server.send_signal(signal.SIGTERM)
     assert server.wait(15) == 0
     answers = sum(answer is not None for answer in ticks.values())
-    print(f"{name}: {taken} events, {answers} answers of {len(ticks)} rows: the bits of predict and of pushed rows; "
-          f"after kill -9 {held} rows held, then {len(late)} exact", flush=True)
+    print(f"{name}: {taken} events by two ways, {answers} answers of {len(ticks)} rows: the bits of predict and of "
+          f"pushed rows; after kill -9 {held} rows held, then {len(late)} exact", flush=True)
 
 
 def refusals(market):
