@@ -171,8 +171,8 @@ bool oc_swap_move(oc_batcher *e)
         oc_session *s = &e->sessions[i];
         if (s->id == 0 || s->slot == oc_swap_slot(e, s->canary)) continue;
         any = true;
-        if (busy(e, s)) continue;
         for (int k = 0; k < MOVE_ROWS && !other_has_all(s); k++) (void)follow(e, s);
+        if (busy(e, s)) continue; /* it moves behind its history, of which the other slot has every row by then */
         if (!other_has_all(s)) return true;
         const uint32_t session = (uint32_t)i;
         if (s->due) oc_batcher_advance(e, s->slot, &session, 1);

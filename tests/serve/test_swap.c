@@ -316,6 +316,39 @@ static void shadow_of_windows(void **state)
     assert_int_equal(t->compared, 30); /* now somebody may push */
 }
 
+/* A client that hands histories in one after the other, so that there is always one on its way in, holds no swap up. */
+static void under_histories(void **state)
+{
+    stage *g = *state;
+    const uint32_t session = rig_session(&g->r, 0);
+    float rows[T * F];
+    oc_wire_reply reply;
+    uint64_t sequence = 0, answered = 0;
+    rig_rows(rows, 0, 0, T);
+    load(g, 2);
+    for (int round = 0; g->r.batcher.live_generation != 2; round++) {
+        const oc_wire_request q = {
+            .kind = OC_REQUEST_HISTORY, .session = session, .sequence = sequence + 1, .run_length = T - 1};
+        if (sequence - answered < 4) rig_send(&g->r, 0, q, rows, (T - 1) * F * sizeof *rows);
+        sequence += sequence - answered < 4;
+        (void)oc_batcher_round(&g->r.batcher);
+        while (rig_poll(&g->r, 0, &reply)) answered += reply.state == OC_REPLY_OK;
+        if (round == 3 * T) order(g, 2, false, 0);
+        if (round > 20 * T) fail_msg("the swap does not come");
+    }
+    while (answered < sequence) {
+        (void)oc_batcher_round(&g->r.batcher);
+        while (rig_poll(&g->r, 0, &reply)) answered++;
+    }
+    float want[RIG_OUTPUTS];
+    const oc_wire_request q = {.kind = OC_REQUEST_PUSH, .session = session, .sequence = sequence + 1, .run_length = T};
+    rig_send(&g->r, 0, q, rows + (T - 1) * F, F * sizeof *rows);
+    reply = rig_await(&g->r, 0);
+    wanted(g, 2, 0, T - 1, want);
+    assert_true(reply.state == OC_REPLY_OK && reply.model_version == 2);
+    assert_memory_equal(want, reply.probabilities, sizeof want);
+}
+
 /* Never an idle round: each has a new row for each session, and yet the session moves within T rounds and a few. */
 static void under_load(void **state)
 {
@@ -482,6 +515,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(shadow, setup, teardown),
         cmocka_unit_test_setup_teardown(shadow_of_windows, setup, teardown),
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(under_histories, setup, teardown),
         cmocka_unit_test_setup_teardown(canary, setup, teardown),
         cmocka_unit_test_setup_teardown(no_probabilities, setup, teardown),
         cmocka_unit_test_setup_teardown(planted, setup, teardown),
