@@ -107,7 +107,7 @@ typedef struct oc_batcher {
     oc_slot slots[2];
     int live;                                   /* slot of new sessions and of windows without one */
     uint32_t live_generation, other_generation; /* for the loader, by __atomic; other: 0 where that slot is empty */
-    oc_order order, seen;                       /* order: by __atomic */
+    oc_order order, seen;                       /* by __atomic; seen: the order that is followed */
     /* By __atomic; put into the other slot as soon as no session is there. NULL again: taken, and what was there lies
      * in its place. */
     oc_slot *offer;

@@ -210,7 +210,7 @@ void oc_swap_tend(oc_batcher *e)
 {
     const oc_order order = __atomic_load_n(&e->order, __ATOMIC_ACQUIRE);
     if (order != e->seen) {
-        e->seen = order;
+        __atomic_store_n(&e->seen, order, __ATOMIC_RELEASE);
         e->moving = e->lagging = true;
     }
     oc_slot *offer = __atomic_load_n(&e->offer, __ATOMIC_ACQUIRE);

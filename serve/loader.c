@@ -135,10 +135,10 @@ static void refuse(oc_loader *l, const char *version)
     pthread_mutex_lock(&l->lock);
     snprintf(l->refused, sizeof l->refused, "%s", version);
     snprintf(l->reason, sizeof l->reason, "%s", oc_status_message());
-    l->phase = PHASE_LIVE;
+    l->settled = l->phase != PHASE_SWAPPING; /* which goes on to its end */
+    if (l->settled) l->phase = PHASE_LIVE;
     l->dirty = true;
     pthread_mutex_unlock(&l->lock);
-    l->settled = true;
     bump(&l->stats.refusals);
     oc_log(OC_LOG_ERROR, "serve: %s version %s is refused: %s", l->name, l->refused, l->reason);
 }
@@ -245,18 +245,27 @@ static OC_MUST unchanged(oc_loader *l, oc_version *v)
     return status;
 }
 
-static void live_turned(oc_loader *l)
+/* A swap ends where all batchers have one version live: the other one, or the old one again where it is wanted before
+ * all have turned. A third one waits for the end. */
+static void swap_end(oc_loader *l)
 {
-    for (int i = 0; i < l->batcher_count; i++)
-        if (__atomic_load_n(&l->batchers[i].live_generation, __ATOMIC_ACQUIRE) != l->other->generation) return;
+    const bool back = is(l->live, l->wanted.live);
+    const oc_version *to = back ? l->live : l->other;
+    orders(l, to->generation, false, 0);
+    for (int i = 0; i < l->batcher_count; i++) { /* who has not seen the order may be about to turn by another one */
+        const oc_batcher *e = &l->batchers[i];
+        if (OC_ORDER_GENERATION(__atomic_load_n(&e->seen, __ATOMIC_ACQUIRE)) != to->generation ||
+            __atomic_load_n(&e->live_generation, __ATOMIC_ACQUIRE) != to->generation)
+            return;
+    }
     pthread_mutex_lock(&l->lock);
-    oc_version *was = l->live;
-    l->live = l->other;
-    l->other = was;
+    oc_version *was = back ? l->other : l->live;
+    if (!back) l->live = l->other, l->other = was;
     l->reason[0] = 0;
     pthread_mutex_unlock(&l->lock);
     bump(&l->stats.turns);
-    oc_log(OC_LOG_INFO, "serve: %s version %s is live (was %s)", l->name, l->live->text, was->text);
+    oc_log(OC_LOG_INFO, "serve: %s version %s is live %s(was %s)", l->name, l->live->text, back ? "again " : "",
+           was->text);
     phase_set(l, PHASE_LIVE);
     l->settled = false; /* a candidate may be wanted beside it */
 }
@@ -267,7 +276,7 @@ static OC_MUST step(oc_loader *l)
     const oc_models_state *w = &l->wanted;
     const char *needed = is(l->live, w->live) ? w->candidate : w->live;
     if (l->phase == PHASE_SWAPPING) {
-        live_turned(l);
+        swap_end(l);
         return OC_OK;
     }
     if (needed[0] && !is(l->other, needed)) OC_TRY(other_load(l, needed));
@@ -299,7 +308,7 @@ static bool state_changed(oc_loader *l)
 
 static void repository_look(oc_loader *l)
 {
-    if (l->phase != PHASE_SWAPPING && state_changed(l)) {
+    if (state_changed(l)) {
         oc_models_state wanted;
         pthread_mutex_lock(&l->lock);
         l->acted_ns = (int64_t)l->state_seen.st_mtim.tv_sec * OC_SECOND_NS + l->state_seen.st_mtim.tv_nsec;

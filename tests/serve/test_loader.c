@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "nn/sample_bundle.h"
 #include "serve/client/client.h"
+#include "serve/loader.h"
 #include "serve/models_server.h"
 #include "serve/models_state.h"
 #include "serve/pin.h"
@@ -171,7 +172,7 @@ static void under_load(void **state)
 {
     stage *s = *state;
     load loads[CLIENTS] = {{0}};
-    const int swaps = getenv("OUTCRY_FULL") ? 100 : 6;
+    const int swaps = getenv("OUTCRY_FULL") ? 100 : 12;
     for (int i = 0; i < CLIENTS; i++) {
         loads[i].s = s;
         loads[i].number = i;
@@ -180,7 +181,12 @@ static void under_load(void **state)
         assert_int_equal(pthread_create(&loads[i].thread, NULL, load_run, &loads[i]), 0);
     }
     for (int i = 1; i <= swaps; i++) {
+        char hasty[32];
+        oc_models_state ignored;
         if (i % 3 == 0) turn(s, i % VERSIONS, true); /* as a canary first */
+        snprintf(hasty, sizeof hasty, "sample/%d", (i + 1 + i / 2 % 2) % VERSIONS + 1);
+        if (i % 2) assert_int_equal(oc_models_promote(s->repository, hasty, &ignored), OC_OK);
+        usleep(i % 2 ? (unsigned)(i * 7919 % 60000) : 0); /* another one is wanted before that one is there, or soon */
         turn(s, i % VERSIONS, false);
         usleep(20000);
     }
@@ -228,6 +234,100 @@ static void status_later(void **state)
     assert_int_equal(oc_models_server_await(s->socket, s->repository, "sample", "2", false, 20 * OC_SECOND_NS, &said),
                      OC_OK);
     json_decref(said);
+}
+
+/* ---- a loader before two batchers whose rounds the test runs ---------------------------------------------------
+ */
+typedef struct pair {
+    oc_loader *loader;
+    oc_batcher batchers[2];
+    oc_channel channel; /* free */
+} pair;
+
+static void pair_open(pair *p, const stage *s)
+{
+    const oc_loader_config config = {.repository = s->repository,
+                                     .name = "sample",
+                                     .verify_ns = OC_SECOND_NS,
+                                     .batcher = {.batch_max = 2,
+                                                 .sessions_max = 2,
+                                                 .memory_max_bytes = 32 << 20,
+                                                 .budget = 0.9,
+                                                 .two_slots = true,
+                                                 .backend = cpu}};
+    memset(p, 0, sizeof *p);
+    if (oc_loader_open(&p->loader, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(
+            oc_batcher_init(&p->batchers[i], i, oc_loader_first(p->loader), &config.batcher, &p->channel, 1), OC_OK);
+    assert_int_equal(oc_loader_start(p->loader, p->batchers, 2), OC_OK);
+}
+
+static void pair_close(pair *p)
+{
+    oc_loader_stop(p->loader);
+    for (int i = 0; i < 2; i++) oc_batcher_deinit(&p->batchers[i]);
+    oc_loader_close(p->loader);
+}
+
+static uint32_t ordered(const oc_batcher *e)
+{
+    return OC_ORDER_GENERATION(__atomic_load_n(&e->order, __ATOMIC_ACQUIRE));
+}
+
+/* Until another generation than this one is ordered; rounds take what is offered, and go no further. */
+static uint32_t order_await(pair *p, uint32_t not_this)
+{
+    for (int i = 0; ordered(&p->batchers[1]) == not_this; i++) {
+        if (i > 20000) fail_msg("no order comes");
+        for (int k = 0; k < 2; k++)
+            if (__atomic_load_n(&p->batchers[k].offer, __ATOMIC_ACQUIRE)) (void)oc_batcher_round(&p->batchers[k]);
+        usleep(1000);
+    }
+    return ordered(&p->batchers[1]);
+}
+
+/* Rounds until it is live, for the loader and for both. */
+static void live_is(pair *p, const char *text)
+{
+    char live[32] = "";
+    uint32_t generation = 0;
+    for (int i = 0; strcmp(live, text) != 0 || p->batchers[0].live_generation != generation ||
+                    p->batchers[1].live_generation != generation;
+         i++) {
+        if (i > 5000) fail_msg("%s is live, not %s", live, text);
+        for (int k = 0; k < 2; k++) (void)oc_batcher_round(&p->batchers[k]);
+        usleep(1000);
+        oc_loader_live(p->loader, live, &generation);
+    }
+}
+
+/* What was live is wanted again before all batchers have turned: they go back, nobody waits for the end of a swap that
+ * may not come, and a third version finds the loader's slots in order. */
+static void turned_round(void **state)
+{
+    stage *s = *state;
+    static pair p;
+    oc_models_state wanted;
+    pair_open(&p, s);
+    for (uint32_t turn = 0; turn < 4; turn++) {
+        const uint32_t was = p.batchers[1].live_generation;
+        const bool third = turn % 2;
+        const char *from = third ? "sample/3" : "sample/1", *to = third ? "sample/1" : "sample/2";
+        assert_int_equal(oc_models_promote(s->repository, to, &wanted), OC_OK);
+        const uint32_t next = order_await(&p, was);
+        while (p.batchers[0].live_generation != next) (void)oc_batcher_round(&p.batchers[0]);
+        assert_int_equal(p.batchers[1].live_generation, was); /* one has turned, one has not */
+        assert_int_equal(oc_models_promote(s->repository, from, &wanted), OC_OK);
+        assert_int_equal(order_await(&p, next), was);
+        live_is(&p, from + strlen("sample/"));
+        for (int i = 0; i < 2; i++) assert_int_equal(p.batchers[i].live_generation, was);
+        assert_int_equal(oc_models_promote(s->repository, third ? "sample/1" : "sample/3", &wanted), OC_OK);
+        live_is(&p, third ? "1" : "3");
+        for (int i = 0; i < 2; i++)
+            assert_string_equal(p.batchers[i].slots[p.batchers[i].live].version->text, third ? "1" : "3");
+    }
+    pair_close(&p);
 }
 
 /* Stopped in the middle of whatever the loader is at. */
@@ -325,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(status_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(turned_round, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(pinned, setup, teardown),
     };
