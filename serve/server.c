@@ -245,9 +245,8 @@ static OC_MUST socket_listen(oc_server *s)
     return OC_OK;
 }
 
-static OC_MUST config_check(const oc_server_config *c, const oc_bundle *b)
+static OC_MUST numbers_check(const oc_server_config *c)
 {
-    const uint64_t record = oc_ring_record_bytes((size_t)b->shape.steps * (size_t)b->shape.inputs * sizeof(float));
     if (!(c->threads >= 1 && c->threads <= THREADS_MAX && c->clients_max >= 1 && c->clients_max <= CLIENTS_MAX &&
           c->batch_max >= 1 && c->batch_max <= BATCH_MAX && c->sessions_max >= 1 &&
           c->sessions_max <= OC_BATCHER_SESSIONS_MAX && c->spin_ns >= 0 && c->queue_max_ns >= 0 &&
@@ -256,6 +255,13 @@ static OC_MUST config_check(const oc_server_config *c, const oc_bundle *b)
         return OC_FAIL(OC_ELIMIT, "serve: a number of its configuration is out of its bounds");
     if (!(c->ring_bytes >= 4096 && c->ring_bytes <= UINT64_C(1) << 30 && (c->ring_bytes & (c->ring_bytes - 1)) == 0))
         return OC_FAIL(OC_ECONFIG, "a ring of %zu bytes, not a power of two from 4096 to 2^30", c->ring_bytes);
+    return OC_OK;
+}
+
+/* What is asked of the model fits into the rings. */
+static OC_MUST rings_check(const oc_server_config *c, const oc_bundle *b)
+{
+    const uint64_t record = oc_ring_record_bytes((size_t)b->shape.steps * (size_t)b->shape.inputs * sizeof(float));
     if (!(record <= c->ring_bytes / 2))
         return OC_FAIL(OC_ECONFIG,
                        "serve.ring_kb: a ring of %zu bytes does not hold two windows of %llu bytes; raise it",
@@ -311,7 +317,7 @@ static OC_MUST server_fill(oc_server *s)
     int cpus[THREADS_MAX], gpus[THREADS_MAX];
     batcher.ticks.memory_max_bytes /= (size_t)c->threads;
     OC_TRY(loader_make(s, &batcher));
-    OC_TRY(config_check(c, s->version->first));
+    OC_TRY(rings_check(c, s->version->first));
     OC_TRY(oc_pin_parse(c->pin, c->threads, cpus));
     OC_TRY(oc_gpus_parse(c->gpus, c->threads, gpus));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
@@ -340,7 +346,8 @@ oc_status oc_server_open(oc_server **out, const oc_server_config *config)
     OC_TRY(oc_memory_new(&s, sizeof *s, "server"));
     s->config = *config;
     s->listener = -1;
-    oc_status status = server_fill(s);
+    oc_status status = numbers_check(config);
+    if (status == OC_OK) status = server_fill(s);
     if (status != OC_OK) {
         oc_server_close(s);
         return oc_status_trail(status, __FILE__, __LINE__);

@@ -97,6 +97,12 @@ static oc_status verify(oc_cli *cli)
     return OC_OK;
 }
 
+/* Before anything is written: a wrong one shall not be told behind the deed. */
+static oc_status timeout_read(const oc_cli *cli, double *timeout_s)
+{
+    return oc_cli_real(cli, "timeout", 0, 86400, timeout_s);
+}
+
 /* Waits for the server; where it refuses, the state is again what it was: the next start shall not stumble over it. */
 static oc_status server_await(oc_cli *cli, const char *name, const char *version, bool candidate,
                               const oc_models_state *before)
@@ -104,7 +110,7 @@ static oc_status server_await(oc_cli *cli, const char *name, const char *version
     const char *repository = oc_cli_text(cli, "repository");
     double timeout_s;
     json_t *server;
-    OC_TRY(oc_cli_real(cli, "timeout", 0, 86400, &timeout_s));
+    OC_TRY(timeout_read(cli, &timeout_s));
     const oc_status status = oc_models_server_await(oc_cli_text(cli, "server"), repository, name, version, candidate,
                                                     (int64_t)(timeout_s * 1e9), &server);
     if (server) OC_TRY(result_set(cli, "server", server));
@@ -135,7 +141,8 @@ static oc_status promote(oc_cli *cli)
     const char *repository = oc_cli_text(cli, "repository"), *wanted = name_of(cli);
     oc_models_state state, before;
     char name[64];
-    double canary = 0;
+    double canary = 0, timeout_s;
+    OC_TRY(timeout_read(cli, &timeout_s));
     snprintf(name, sizeof name, "%.*s", (int)strcspn(wanted, "/"), wanted);
     OC_TRY(oc_models_state_read(repository, name, &before));
     if (oc_cli_given(cli, "canary")) OC_TRY(oc_cli_real(cli, "canary", 0, 1, &canary));
@@ -149,6 +156,8 @@ static oc_status promote(oc_cli *cli)
 static oc_status rollback(oc_cli *cli)
 {
     oc_models_state state, before;
+    double timeout_s;
+    OC_TRY(timeout_read(cli, &timeout_s));
     OC_TRY(oc_models_state_read(oc_cli_text(cli, "repository"), name_of(cli), &before));
     OC_TRY(oc_models_rollback(oc_cli_text(cli, "repository"), name_of(cli), &state));
     return done(cli, name_of(cli), &state, &before);

@@ -144,6 +144,10 @@ def refused(pusher):
         assert metric("outcry_model_refusals_total") == before + 1
         assert json.load(open(f"{work}/models/sample/state.json"))["live"] == "1"
         assert set(pusher.push()) == {"1"}
+    for what in (("promote", "sample/2"), ("rollback", "sample")):      # a wrong option is told before the deed
+        kept = open(f"{work}/models/sample/state.json").read()
+        assert models(*what, "--timeout", "soon")[0] == 64 and models(*what, "--timeout", "-1")[0] == 64
+        assert open(f"{work}/models/sample/state.json").read() == kept
     shutil.copytree(f"{work}/models/sample/3", f"{work}/keep")
     flip(f"{work}/models/sample/3/weights.safetensors")
     code, _, failed = models("promote", "sample/3")

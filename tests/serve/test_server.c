@@ -4,6 +4,7 @@
  * weights are enlarged. */
 #include "base/cmocka_all.h"
 #include <stdio.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -431,6 +432,53 @@ static void wrong_uid(void **state)
     assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
 }
 
+static int files_open(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 512; fd++) n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static int rings_mapped(void)
+{
+    char line[512];
+    int n = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps)) n += strstr(line, "outcry-rings") != NULL;
+    fclose(maps);
+    return n;
+}
+
+/* Clients that come and go as fast as they can: some before they are told anything, some with a session and a request
+ * on its way. Nothing of them is left, and the next one is answered. */
+static void storm(void **state)
+{
+    fixture *f = *state;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    float window[T * F] = {0};
+    const int files = files_open(), rings = rings_mapped();
+    memcpy(name.sun_path, f->socket, strnlen(f->socket, sizeof name.sun_path - 1));
+    for (int i = 0; i < 60; i++) {
+        oc_client *c = client_open(f);
+        (void)session_open(c, "STORM");
+        assert_int_equal(oc_client_window(c, 0, (oc_stamp){0}, window, T), OC_OK);
+        for (int k = 0; k < 20; k++) {
+            const int hasty = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+            (void)connect(hasty, (struct sockaddr *)&name, sizeof name);
+            close(hasty);
+        }
+        oc_client_close(c);
+    }
+    for (int i = 0; files_open() != files || rings_mapped() != rings; i++) {
+        if (i > 100) fail_msg("%d files and %d rings, not %d and %d", files_open(), rings_mapped(), files, rings);
+        usleep(50000);
+    }
+    oc_client *c = client_open(f);
+    still_answers(f, c);
+    oc_client_close(c);
+}
+
 static int64_t used_ns(void)
 {
     struct timespec t;
@@ -507,6 +555,9 @@ static void refused_starts(void **state)
     c = config_of(f);
     c.ring_bytes = 5000;
     assert_int_equal(oc_server_open(&s, &c), OC_ECONFIG);
+    c = config_of(f);
+    c.threads = 0;
+    assert_int_equal(oc_server_open(&s, &c), OC_ELIMIT);
 }
 
 int main(void)
@@ -519,6 +570,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile, setup, teardown),
         cmocka_unit_test_setup_teardown(unread, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_uid, setup, teardown),
+        cmocka_unit_test_setup_teardown(storm, setup, teardown),
         cmocka_unit_test_setup_teardown(no_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_starts, setup, teardown),
     };
