@@ -130,6 +130,7 @@ typedef struct oc_attention_shape { int batch, steps, hidden, heads; } oc_attent
 typedef struct oc_attention_weights {          /* [3H,H] [3H] [H,H] [H] */
     oc_tensor in_w, in_b, out_w, out_b;
 } oc_attention_weights;
+enum { OC_SLIDE_KEPT = 16 };                   /* rows of a slot that wait for some of its windows */
 typedef struct oc_slide_shape {
     int layers, steps, inputs, hidden, heads;
 } oc_slide_shape;                                                                    /* heads 0: no attention */
@@ -197,20 +198,24 @@ typedef struct oc_ops {
                                oc_tensor map, oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw,
                                oc_tensor dh);
 
-    /* Staggered windows (DESIGN section 6): a slot holds T windows that began one row apart. states
-     * [slots, slide_bytes]. A call is for n slots: slots [n] i32, each once, and rows [n] i64, how many rows that slot
-     * consumed before this one since its reset, or -1: nobody, so that a call of n (a recording) serves fewer. Both lie
-     * in the backend's memory. work: slide_work_bytes for n or more, of no use between calls.
-     * step: row x[i] (scaled, [n,F]) completes the oldest window -> seen [n,H], what the head reads: the bits of
-     * lstm_forward and attend_forward on the last T rows; garbage while rows[i] < T - 1. advance: the others consume
-     * the row of the last step. */
+    /* Staggered windows (DESIGN section 6): a slot holds T - 1 windows that began one row apart, in T - 1 places: the
+     * one that began at row s in place s mod (T - 1). states [slots, slide_bytes]. A call is for n slots: slots [n] i32,
+     * each once, and rows [n] i64, the number of the row (from 0, since the slot's reset), or -1: nobody, so that a
+     * call of n (a recording) serves fewer. Both lie in the backend's memory. work: slide_work_bytes for n or more, of
+     * no use between calls.
+     * step: row x[i] (scaled, [n,F]) completes the oldest window, in place rows[i] mod (T - 1), which has consumed all
+     * rows before -> seen [n,H], what the head reads: the bits of lstm_forward and attend_forward on the last T rows;
+     * garbage while rows[i] < T - 1.
+     * advance: the windows in places first ... first + count - 1 consume that row, behind its step; another one begins
+     * with it where the step completed one. Each place takes the rows one after the other; places need not stand at the
+     * same row, but none may lag OC_SLIDE_KEPT rows behind the last step when the next one comes. T 1: no places. */
     size_t (*slide_bytes)(oc_backend *b, const oc_slide_shape *s);
     size_t (*slide_work_bytes)(oc_backend *b, const oc_slide_shape *s, int n);
     OC_MUST (*slide_reset)(oc_backend *b, const oc_slide_shape *s, oc_tensor states, uint32_t slot);
     OC_MUST (*slide_step)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
                           oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen);
     OC_MUST (*slide_advance)(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                             oc_tensor work, oc_tensor slots, oc_tensor rows);
+                             oc_tensor work, oc_tensor slots, oc_tensor rows, int first, int count);
 
     /* y [B,N] = x [B,K] . w[N,K]^T from bias [N]; relu: max(0, y), NaN stays NaN. Backward overwrites dy by the
      * gradient before relu; dx.data may be NULL. */

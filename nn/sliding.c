@@ -1,18 +1,23 @@
 /* sliding.c - staggered windows over slide_step and slide_advance of the table of operations: slots, counts of rows,
- * the scaler before and the head after. All memory is one arena of the sliding windows' own backend, planned by
- * plan_all. Where the backend records, a step and an advance of 1, 2, 4, … slots are recordings, made in open: what a
- * call brings (slots, their rows, the new raw rows) and its answers lie in pinned memory. */
+ * the scaler before and the head after. The places of a slot are cut into blocks that advance by themselves, a row at a
+ * time: a step waits for the rows that the block of its own window lacks, and for no more; all the rest is due until
+ * somebody asks for it. On a device apart there is one block, as its operations are recordings. All memory is one arena
+ * of the sliding windows' own backend, planned by plan_all. Where the backend records, a step and an advance of 1, 2,
+ * 4, … slots are recordings, made in open: what a call brings (slots, their rows, the new raw rows) and its answers lie
+ * in pinned memory. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 #include "nn/model_parts.h"
 
-enum { PIECE = 64, ADVANCE_ROWS = 8192 }; /* slots of one call of an operation; windows of one on a device apart */
+/* Slots of one call of an operation; windows of one on a device apart; places of a block elsewhere: a multiple of the
+ * rows that the kernels compute together, and some 3 us of an advance with 2 layers of 64 units. */
+enum { PIECE = 64, ADVANCE_ROWS = 8192, BLOCK = 6 };
 
 typedef struct slot_state {
-    int64_t rows;
-    bool pending;
-} slot_state; /* rows consumed since the reset; step done, advance not */
+    int64_t rows, due; /* rows since the reset; rows that blocks have yet to consume, over all of them */
+    uint64_t call;     /* in which it was named last */
+} slot_state;
 
 /* What a call brings and where its answers go: [n], [n], [n,F], [n,horizons*3]. */
 typedef struct call {
@@ -30,6 +35,9 @@ struct oc_sliding {
     oc_graph_parts parts;
     size_t slot_max, piece; /* slots of one call */
     slot_state *slots;
+    int64_t *consumed; /* [slot_max, blocks] rows */
+    int places, block, blocks;
+    uint64_t calls;
     oc_tensor states, work, slot, row, raw, x, index, seen, hidden, logits, answer;
     bool recorded;
     void *pinned; /* a call's worth of what recordings bring and take */
@@ -88,6 +96,14 @@ static size_t piece_of(const oc_model *m)
     return piece;
 }
 
+/* Places, and blocks of them; a model without a state has one block, which has nothing to do. */
+static void blocks_plan(oc_sliding *s)
+{
+    s->places = recurrent(s) ? s->shape.steps - 1 : 0;
+    s->block = s->model->apart || s->places < BLOCK ? s->places : BLOCK;
+    s->blocks = s->places > 0 ? (s->places + s->block - 1) / s->block : 1;
+}
+
 static size_t pinned_bytes(const oc_sliding *s)
 {
     const size_t numbers = (size_t)(s->shape.inputs + s->model->bundle->shape.horizons * OC_CLASSES);
@@ -97,11 +113,13 @@ static size_t pinned_bytes(const oc_sliding *s)
 static oc_sliding sliding_of(oc_model *m, size_t slot_max)
 {
     const oc_model_shape *shape = &m->bundle->shape;
-    return (oc_sliding){.model = m,
-                        .ops = oc_backend_ops(m->backend),
-                        .slot_max = slot_max,
-                        .piece = piece_of(m),
-                        .shape = {shape->layers, shape->steps, shape->inputs, shape->hidden, shape->heads}};
+    oc_sliding s = {.model = m,
+                    .ops = oc_backend_ops(m->backend),
+                    .slot_max = slot_max,
+                    .piece = piece_of(m),
+                    .shape = {shape->layers, shape->steps, shape->inputs, shape->hidden, shape->heads}};
+    blocks_plan(&s);
+    return s;
 }
 
 size_t oc_sliding_bytes(const oc_model *m, size_t slot_max)
@@ -113,7 +131,8 @@ size_t oc_sliding_bytes(const oc_model *m, size_t slot_max)
     oc_sliding s = sliding_of(borrowed.out, slot_max);
     plan p;
     plan_all(&s, &p);
-    return p.bytes + sizeof s + slot_max * sizeof *s.slots + (m->apart ? pinned_bytes(&s) : 0);
+    return p.bytes + sizeof s + slot_max * (sizeof *s.slots + (size_t)s.blocks * sizeof *s.consumed) +
+           (m->apart ? pinned_bytes(&s) : 0);
 }
 
 static oc_tensor first(oc_tensor t, int axis, size_t count)
@@ -181,13 +200,20 @@ static OC_MUST step_enqueue(oc_sliding *s, const call *c, size_t n)
     return OC_OK;
 }
 
-static OC_MUST advance_enqueue(oc_sliding *s, const call *c, size_t n)
+/* A block of each slot consumes a row. */
+static OC_MUST block_enqueue(oc_sliding *s, const call *c, size_t n, int block)
 {
     const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
+    const int place = block * s->block, left = s->places - place;
     OC_TRY(call_upload(s, c, n));
     OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, s->work, first(s->slot, 0, n),
-                                 first(s->row, 0, n)));
+                                 first(s->row, 0, n), place, left < s->block ? left : s->block));
     return OC_OK;
+}
+
+static OC_MUST advance_enqueue(oc_sliding *s, const call *c, size_t n) /* where one block is all */
+{
+    return block_enqueue(s, c, n, 0);
 }
 
 /* ---------------------------------------------------------------- recordings */
@@ -243,6 +269,8 @@ static OC_MUST sliding_fill(oc_sliding *s)
     const oc_backend_config config = {
         .kind = info->kind, .isa = info->isa, .device = info->device_index, .math = info->math, .arena_bytes = p.bytes};
     OC_TRY(oc_memory_new_array(&s->slots, s->slot_max, sizeof *s->slots, "slots of sliding windows"));
+    OC_TRY(oc_memory_new_array(&s->consumed, s->slot_max * (size_t)s->blocks, sizeof *s->consumed,
+                               "slots of sliding windows"));
     OC_TRY(oc_backend_open(&s->backend, &config));
     for (int i = 0; i < p.count; i++) OC_TRY(oc_backend_alloc(s->backend, p.tensor[i]));
     oc_backend_seal(s->backend);
@@ -286,6 +314,7 @@ void oc_sliding_close(oc_sliding *s)
     }
     if (s->backend) oc_backend_unpin(s->backend, s->pinned);
     oc_backend_close(s->backend);
+    oc_memory_free(s->consumed);
     oc_memory_free(s->slots);
     oc_memory_free(s);
 }
@@ -325,23 +354,67 @@ static OC_MUST piece_step(oc_sliding *s, const uint32_t *slots, const float *row
         full[i] = s->slots[slots[i]].rows + 1 >= s->shape.steps;
         for (size_t j = 0; !full[i] && j < outputs; j++)
             probabilities[i * outputs + j] = j % OC_CLASSES == OC_CLASSES - 1 ? 1.0f : 0.0f;
+        s->slots[slots[i]].rows++;
+        s->slots[slots[i]].due += s->blocks;
     }
     return OC_OK;
 }
 
-/* Changes `pending` of the slots from !pending, each once -> n; or, nothing changed, the place of one that stands
- * otherwise. */
-static size_t slots_mark(oc_sliding *s, const uint32_t *slots, size_t n, bool pending)
+/* The place in the call of the first slot that stands there twice, or has nothing due where something must be; n: none.
+ */
+static size_t slots_check(oc_sliding *s, const uint32_t *slots, size_t n, bool due)
 {
+    s->calls++;
     for (size_t i = 0; i < n; i++) {
         assert(slots[i] < s->slot_max);
-        if (s->slots[slots[i]].pending == pending) {
-            for (size_t j = 0; j < i; j++) s->slots[slots[j]].pending = !pending;
-            return i;
-        }
-        s->slots[slots[i]].pending = pending;
+        slot_state *slot = &s->slots[slots[i]];
+        if (slot->call == s->calls || (due && slot->due == 0)) return i;
+        slot->call = s->calls;
     }
     return n;
+}
+
+static int64_t *consumed_of(const oc_sliding *s, uint32_t slot)
+{
+    return s->consumed + (size_t)slot * (size_t)s->blocks;
+}
+
+/* That of the window which the slot's next row completes. */
+static int oldest_block(const oc_sliding *s, uint32_t slot)
+{
+    return s->places > 0 ? (int)(s->slots[slot].rows % s->places) / s->block : 0;
+}
+
+/* A block of n slots, at most a piece, consumes its next row, which is there. */
+static OC_MUST block_advance(oc_sliding *s, const uint32_t *slots, size_t n, int block)
+{
+    int64_t rows[PIECE];
+    int32_t numbers[PIECE];
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = consumed_of(s, slots[i])[block]++;
+        s->slots[slots[i]].due--;
+    }
+    if (s->places == 0) return OC_OK;
+    if (s->recorded) {
+        OC_TRY(replay(s, s->advance, slots, rows, n));
+        return OC_OK;
+    }
+    slots_narrow(numbers, slots, n);
+    OC_TRY(block_enqueue(s, &(call){numbers, rows, NULL, NULL}, n, block));
+    OC_TRY(oc_backend_wait(s->backend));
+    return OC_OK;
+}
+
+/* All that the block of the next row's window lacks, and of the others what the rows kept ask for. */
+oc_status oc_sliding_hasten(oc_sliding *s, uint32_t slot)
+{
+    assert(slot < s->slot_max);
+    const int oldest = oldest_block(s, slot);
+    const int64_t rows = s->slots[slot].rows;
+    for (int block = 0; block < s->blocks && s->slots[slot].due > 0; block++)
+        while (consumed_of(s, slot)[block] < (block == oldest ? rows : rows + 1 - OC_SLIDE_KEPT))
+            OC_TRY(block_advance(s, &slot, 1, block));
+    return OC_OK;
 }
 
 oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
@@ -354,39 +427,53 @@ oc_status oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *row
     if (good < n * inputs)
         return OC_FAIL(OC_EDATA, "slot %lu: feature %zu (%.63s) of the new row is not a finite number",
                        (unsigned long)slots[good / inputs], good % inputs, s->model->bundle->features[good % inputs]);
-    const size_t ready = slots_mark(s, slots, n, true);
-    if (ready < n)
-        return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu was given a row before the advance of its last one",
-                       (unsigned long)slots[ready]);
+    const size_t distinct = slots_check(s, slots, n, false);
+    if (distinct < n)
+        return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu stands twice in a call", (unsigned long)slots[distinct]);
+    for (size_t i = 0; i < n; i++) OC_TRY(oc_sliding_hasten(s, slots[i]));
     for (size_t i = 0; i < n; i += s->piece)
         OC_TRY(piece_step(s, slots + i, rows_raw + i * inputs, n - i < s->piece ? n - i : s->piece,
                           probabilities + i * outputs, full + i));
     return OC_OK;
 }
 
-static OC_MUST piece_advance(oc_sliding *s, const uint32_t *slots, size_t n)
+/* A row of a block in those of the slots, at most a piece, that lack one; their number. */
+static OC_MUST lacking_advance(oc_sliding *s, const uint32_t *slots, size_t n, int block, size_t *count)
 {
-    int64_t rows[PIECE];
-    int32_t numbers[PIECE];
-    for (size_t i = 0; i < n; i++) rows[i] = s->slots[slots[i]].rows++;
-    if (!recurrent(s)) return OC_OK;
-    if (s->recorded) {
-        OC_TRY(replay(s, s->advance, slots, rows, n));
-        return OC_OK;
-    }
-    slots_narrow(numbers, slots, n);
-    OC_TRY(advance_enqueue(s, &(call){numbers, rows, NULL, NULL}, n));
-    OC_TRY(oc_backend_wait(s->backend));
+    uint32_t chosen[PIECE];
+    *count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (consumed_of(s, slots[i])[block] < s->slots[slots[i]].rows) chosen[(*count)++] = slots[i];
+    if (*count > 0) OC_TRY(block_advance(s, chosen, *count, block));
     return OC_OK;
 }
 
 oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
 {
-    const size_t ready = slots_mark(s, slots, n, false);
+    const size_t ready = slots_check(s, slots, n, true);
     if (ready < n)
         return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slots[ready]);
-    for (size_t i = 0; i < n; i += s->piece) OC_TRY(piece_advance(s, slots + i, n - i < s->piece ? n - i : s->piece));
+    for (size_t i = 0; i < n; i += s->piece)
+        for (int block = 0; block < s->blocks; block++)
+            for (size_t count = 1; count > 0;)
+                OC_TRY(lacking_advance(s, slots + i, n - i < s->piece ? n - i : s->piece, block, &count));
     return OC_OK;
+}
+
+oc_status oc_sliding_advance_some(oc_sliding *s, uint32_t slot)
+{
+    assert(slot < s->slot_max);
+    if (s->slots[slot].due == 0)
+        return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slot);
+    int block = oldest_block(s, slot);
+    while (consumed_of(s, slot)[block] == s->slots[slot].rows) block = (block + 1) % s->blocks;
+    OC_TRY(block_advance(s, &slot, 1, block));
+    return OC_OK;
+}
+
+bool oc_sliding_due(const oc_sliding *s, uint32_t slot)
+{
+    return s->slots[slot].due > 0;
 }
 
 static OC_MUST rows_push(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows)
@@ -415,8 +502,8 @@ oc_status oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw
 void oc_sliding_reset(oc_sliding *s, uint32_t slot)
 {
     assert(slot < s->slot_max);
-    s->slots[slot].rows = 0;
-    s->slots[slot].pending = false;
+    s->slots[slot].rows = s->slots[slot].due = 0;
+    memset(consumed_of(s, slot), 0, (size_t)s->blocks * sizeof *s->consumed);
     if (!recurrent(s)) return;
     oc_status status = s->ops->slide_reset(s->backend, &s->shape, s->states, slot);
     assert(status == OC_OK); /* the shape was good in open */

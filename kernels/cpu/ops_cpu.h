@@ -38,7 +38,7 @@ OC_MUST oc_cpu_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor sta
 OC_MUST oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
                           oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen);
 OC_MUST oc_cpu_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                             oc_tensor work, oc_tensor slots, oc_tensor rows);
+                             oc_tensor work, oc_tensor slots, oc_tensor rows, int first, int count);
 
 size_t oc_cpu_linear_packed_bytes(oc_backend *b, int outputs, int inputs);
 OC_MUST oc_cpu_linear_pack(oc_backend *b, oc_tensor w, oc_tensor packed);

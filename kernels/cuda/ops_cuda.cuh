@@ -69,7 +69,7 @@ OC_MUST oc_cuda_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor st
 OC_MUST oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
                            oc_tensor work, oc_tensor slots, oc_tensor rows, oc_tensor x, oc_tensor seen);
 OC_MUST oc_cuda_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                              oc_tensor work, oc_tensor slots, oc_tensor rows);
+                              oc_tensor work, oc_tensor slots, oc_tensor rows, int first, int count);
 
 /* c(i,j) (+)= sum over k of a(i,k) b(k,j), m x n, one fused chain over ascending k from start[j], c or 0 (product.cu).
  * a(i,k) = a[i * a_row + k * a_k], b(k,j) = b[k * b_k + j * b_column], c(i,j) = c[i * c_row + j]. f32, the CPU's bits.

@@ -1,7 +1,7 @@
 /* slide.cu - staggered windows: a slot holds T windows over one stream of rows, begun one row apart (DESIGN section 6).
  * Built of lstm_step and attend_forward, so of their bits. The windows lie in a ring: the one that began at row s at
  * s modulo W, W = T - 1; the row that completes the oldest window is the row at which a new one begins in its place.
- * All slots of a call go as one batch: their states are led side by side in `work`, n rows for a step, n W for an
+ * All slots of a call go as one batch: their states are led side by side in `work`, n rows for a step, n places' for an
  * advance, and back. Which slots, and at which rows they stand, is read from the device, so a call can be recorded.
  * State of a slot: slide_layout.cuh.
  * Bound: launches, 4 + layers of a step, some 2 us each, less in a recording. Bytes of an advance: h and c of a slot
@@ -9,16 +9,16 @@
 #include "kernels/cuda/attend_layout.cuh"
 #include "kernels/cuda/slide_layout.cuh"
 
-/* The work of a call of n slots. */
+/* The work of a call of n slots: a step, or an advance of some places. */
 typedef struct slide_work {
-    oc_lstm_shape lstm; /* batch: n, or n W */
+    oc_lstm_shape lstm; /* batch: n, or n places */
     size_t x, h, c, ready, lstm_reserve, attend_reserve, count;
 } slide_work;
 
-static slide_work work_make(oc_backend *b, const oc_slide_layout *m, int64_t n, bool advance)
+static slide_work work_make(oc_backend *b, const oc_slide_layout *m, int64_t n, bool advance, int64_t places)
 {
     slide_work k = {};
-    const int64_t rows = advance ? n * m->windows : n;
+    const int64_t rows = n * places;
     const bool attention = m->attention.heads > 0 && !advance;
     const oc_attention_shape a = {(int)n, m->attention.steps, m->attention.hidden, m->attention.heads};
     k.lstm = {(int)m->layers, (int)rows, 1, (int)m->inputs, (int)m->hidden};
@@ -51,7 +51,7 @@ size_t oc_cuda_slide_bytes(oc_backend *b, const oc_slide_shape *s)
 size_t oc_cuda_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n)
 {
     const oc_slide_layout m = oc_slide_layout_make(s);
-    const size_t step = work_make(b, &m, n, false).count, advance = work_make(b, &m, n, true).count;
+    const size_t step = work_make(b, &m, n, false, 1).count, advance = work_make(b, &m, n, true, m.windows).count;
     return (step > advance ? step : advance) * sizeof(float);
 }
 
@@ -85,12 +85,12 @@ typedef struct slots_of {
     float *states;
     const int32_t *slots;
     const int64_t *rows;
-    int64_t n;
+    int64_t n, first, count;  /* slots; places of an advance */
     float *h, *c, *x, *ready; /* of the work */
 } slots_of;
 
 static slots_of call_make(const oc_slide_layout *m, const slide_work *k, oc_tensor states, oc_tensor work,
-                          oc_tensor slots, oc_tensor rows)
+                          oc_tensor slots, oc_tensor rows, int64_t first, int64_t count)
 {
     float *base = (float *)work.data;
     assert(slots.dtype == OC_DTYPE_I32 && rows.dtype == OC_DTYPE_I64 && oc_cuda_count(slots) == oc_cuda_count(rows));
@@ -100,6 +100,8 @@ static slots_of call_make(const oc_slide_layout *m, const slide_work *k, oc_tens
             (const int32_t *)slots.data,
             (const int64_t *)rows.data,
             oc_cuda_count(slots),
+            first,
+            count,
             base + k->h,
             base + k->c,
             base + k->x,
@@ -124,7 +126,8 @@ static __global__ void slide_oldest(slots_of a, const float *x, int64_t trail)
         a.c[at] = none ? 0.0f : state_of(a, i)[m.c + from];
     }
     for (int64_t at = oc_thread_first(); at < a.n * m.inputs; at += oc_thread_step())
-        if (a.rows[at / m.inputs] >= 0) state_of(a, at / m.inputs)[m.x + at % m.inputs] = x[at];
+        if (a.rows[at / m.inputs] >= 0)
+            state_of(a, at / m.inputs)[oc_slide_x_at(m, a.rows[at / m.inputs]) + at % m.inputs] = x[at];
     for (int64_t at = oc_thread_first(); at < trail; at += oc_thread_step()) {
         const int64_t i = at / m.hidden % a.n, t = at / m.hidden / a.n, start = a.rows[i] - m.steps + 1;
         a.ready[at] = start < 0 ? 0.0f : state_of(a, i)[oc_slide_trail_at(m, t, start) + at % m.hidden];
@@ -143,8 +146,8 @@ oc_status oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_sl
     OC_TRY(slide_check(s));
     const oc_slide_layout m = oc_slide_layout_make(s);
     const int64_t n = oc_cuda_count(slots), top = n * m.hidden;
-    const slide_work k = work_make(b, &m, n, false);
-    const slots_of a = call_make(&m, &k, states, work, slots, rows);
+    const slide_work k = work_make(b, &m, n, false, 1);
+    const slots_of a = call_make(&m, &k, states, work, slots, rows, 0, 1);
     const bool attention = m.attention.heads > 0;
     const int64_t trail = attention ? (m.steps - 1) * top : 0, load = m.layers * top;
     float *base = (float *)work.data;
@@ -166,22 +169,22 @@ oc_status oc_cuda_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_sl
 }
 
 /* ---------------------------------------------------------------- the others take it */
-/* All windows of the slots side by side, row i W + place; the one that begins with this row from zero states. */
+/* The places' windows of the slots side by side; the one that begins with this row from zero states. */
 static __global__ void slide_load(slots_of a)
 {
     const oc_slide_layout &m = a.m;
-    const int64_t all = a.n * m.windows;
+    const int64_t all = a.n * a.count;
     for (int64_t at = oc_thread_first(); at < m.layers * all * m.hidden; at += oc_thread_step()) {
-        const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / m.windows,
-                      place = one % m.windows, row = a.rows[i];
+        const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / a.count,
+                      place = a.first + one % a.count, row = a.rows[i];
         const bool none = row < 0 || place == row % m.windows;
         const int64_t from = none ? 0 : (l * m.windows + place) * m.hidden + k;
         a.h[at] = none ? 0.0f : state_of(a, i)[m.h + from];
         a.c[at] = none ? 0.0f : state_of(a, i)[m.c + from];
     }
     for (int64_t at = oc_thread_first(); at < all * m.inputs; at += oc_thread_step()) {
-        const int64_t i = at / m.inputs / m.windows;
-        a.x[at] = a.rows[i] < 0 ? 0.0f : state_of(a, i)[m.x + at % m.inputs];
+        const int64_t i = at / m.inputs / a.count;
+        a.x[at] = a.rows[i] < 0 ? 0.0f : state_of(a, i)[oc_slide_x_at(m, a.rows[i]) + at % m.inputs];
     }
 }
 
@@ -189,10 +192,10 @@ static __global__ void slide_load(slots_of a)
 static __global__ void slide_store(slots_of a)
 {
     const oc_slide_layout &m = a.m;
-    const int64_t all = a.n * m.windows;
+    const int64_t all = a.n * a.count;
     for (int64_t at = oc_thread_first(); at < m.layers * all * m.hidden; at += oc_thread_step()) {
-        const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / m.windows,
-                      place = one % m.windows, row = a.rows[i];
+        const int64_t k = at % m.hidden, one = at / m.hidden % all, l = at / m.hidden / all, i = one / a.count,
+                      place = a.first + one % a.count, row = a.rows[i];
         if (row < 0) continue;
         float *state = state_of(a, i);
         state[m.h + (l * m.windows + place) * m.hidden + k] = a.h[at];
@@ -204,14 +207,15 @@ static __global__ void slide_store(slots_of a)
 }
 
 oc_status oc_cuda_slide_advance(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
-                                oc_tensor work, oc_tensor slots, oc_tensor rows)
+                                oc_tensor work, oc_tensor slots, oc_tensor rows, int first, int count)
 {
     OC_TRY(slide_check(s));
     const oc_slide_layout m = oc_slide_layout_make(s);
-    const int64_t n = oc_cuda_count(slots), all = n * m.windows;
-    if (n == 0 || m.steps == 1) return OC_OK; /* T 1: a window is its row */
-    const slide_work k = work_make(b, &m, n, true);
-    const slots_of a = call_make(&m, &k, states, work, slots, rows);
+    const int64_t n = oc_cuda_count(slots), all = n * count;
+    if (all == 0 || m.steps == 1) return OC_OK; /* T 1: a window is its row */
+    assert(first >= 0 && count >= 0 && first <= m.windows - count);
+    const slide_work k = work_make(b, &m, n, true, count);
+    const slots_of a = call_make(&m, &k, states, work, slots, rows, first, count);
     const unsigned grid = oc_flat_grid(b, m.layers * all * m.hidden);
     OC_LAUNCH(b, slide_load, grid, OC_FLAT_THREADS, 0, a);
     OC_TRY(oc_cuda_lstm_step(b, &k.lstm, w->lstm, (int)all, part(a.x, all, m.inputs, 1),

@@ -1,6 +1,7 @@
 /* Staggered windows of kernels/cuda against those of the CPU backend, whose bits are those of whole windows
- * (tests/nn/test_sliding.c): three slots that stand at different rows, in different orders, reset in between; every
- * answer of a whole window must have the CPU's bits, in every order of threads. */
+ * (tests/nn/test_sliding.c): three slots that stand at different rows, in different orders, reset in between; advances
+ * whole, or a few places at a time, some of which lag behind by up to the rows that are kept, others on either side;
+ * every answer of a whole window must have the CPU's bits, in every order of threads. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "base/random.h"
 #include "kernels_cuda/device_case.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -15,7 +17,7 @@ enum { SEEDS = 1 }; /* ten times slower */
 #else
 enum { SEEDS = 3 };
 #endif
-enum { SLOTS = 3, CALL = 4, ROUNDS = 12, RESET_ROUND = 7, ARENA = 32 << 20 };
+enum { SLOTS = 3, CALL = 4, ROUNDS = 12, LAGGING_ROUNDS = 24, RESET_ROUND = 7, PLACES = 6, ARENA = 48 << 20 };
 static const oc_slide_shape shapes[] = {{2, 5, 3, 12, 2}, {1, 1, 2, 8, 0},  {2, 1, 4, 10, 2},
                                         {1, 2, 3, 9, 3},  {3, 4, 5, 33, 0}, {2, 7, 40, 17, 1}};
 
@@ -23,6 +25,9 @@ typedef struct side {
     oc_backend *b;
     oc_slide_weights w;
     oc_tensor states, work;
+    uint32_t key; /* of its draws; 0: whole advances */
+    uint64_t draws;
+    int64_t consumed[SLOTS][PLACES]; /* rows */
 } side;
 
 static int release(void **state)
@@ -65,8 +70,45 @@ static side side_make(oc_backend *b, const oc_slide_shape *s)
     return made;
 }
 
+static uint64_t draw(side *on, uint64_t below)
+{
+    return oc_random_below(on->key, on->draws++, below);
+}
+
+/* Places first ... first + count - 1 of a slot, which stand at the same row. */
+static void places_advance(side *on, const oc_slide_shape *s, uint32_t slot, int first, int count)
+{
+    const oc_tensor who = device_put(on->b, &slot, OC_DTYPE_I32, 1, 1, 1),
+                    when = device_put(on->b, &on->consumed[slot][first], OC_DTYPE_I64, 1, 1, 1);
+    assert_int_equal(
+        oc_backend_ops(on->b)->slide_advance(on->b, s, &on->w, on->states, on->work, who, when, first, count), OC_OK);
+    for (int i = 0; i < count; i++) on->consumed[slot][first + i]++;
+}
+
+/* What must be done before the next row comes. */
+static void slot_hasten(side *on, const oc_slide_shape *s, uint32_t slot, int64_t row)
+{
+    for (int i = 0; i < s->steps - 1; i++)
+        while (on->consumed[slot][i] < (i == row % (s->steps - 1) ? row : row + 1 - OC_SLIDE_KEPT))
+            places_advance(on, s, slot, i, 1);
+}
+
+/* A few of the places that have not consumed the row yet; now and then none, now and then all. */
+static void slot_advance(side *on, const oc_slide_shape *s, uint32_t slot, int64_t row)
+{
+    const uint64_t share = draw(on, 5);
+    for (int i = 0; i < s->steps - 1; i++) {
+        if (on->consumed[slot][i] > row || draw(on, 4) >= share) continue;
+        const int most = 1 + (int)draw(on, 3);
+        int count = 1;
+        while (count < most && i + count < s->steps - 1 && on->consumed[slot][i + count] == on->consumed[slot][i])
+            count++;
+        places_advance(on, s, slot, i, count);
+    }
+}
+
 /* -> [n,H]; then the advance. */
-static float *side_turn(const side *on, const oc_slide_shape *s, int n, const uint32_t *slots, const int64_t *rows,
+static float *side_turn(side *on, const oc_slide_shape *s, int n, const uint32_t *slots, const int64_t *rows,
                         const float *x)
 {
     const oc_ops *ops = oc_backend_ops(on->b);
@@ -74,17 +116,22 @@ static float *side_turn(const side *on, const oc_slide_shape *s, int n, const ui
                     seen = device_take(on->b, OC_DTYPE_F32, n, s->hidden, 1);
     const oc_tensor who = device_put(on->b, slots, OC_DTYPE_I32, n, 1, 1),
                     when = device_put(on->b, rows, OC_DTYPE_I64, n, 1, 1);
+    for (int i = 0; i < n && on->key; i++)
+        if (rows[i] >= 0) slot_hasten(on, s, slots[i], rows[i]);
     assert_int_equal(ops->slide_step(on->b, s, &on->w, on->states, on->work, who, when, in, seen), OC_OK);
     float *got = device_get(on->b, seen);
-    assert_int_equal(ops->slide_advance(on->b, s, &on->w, on->states, on->work, who, when), OC_OK);
+    for (int i = 0; i < n && on->key; i++)
+        if (rows[i] >= 0) slot_advance(on, s, slots[i], rows[i]);
+    if (!on->key)
+        assert_int_equal(ops->slide_advance(on->b, s, &on->w, on->states, on->work, who, when, 0, s->steps - 1), OC_OK);
     return got;
 }
 
-static int sides_run(const oc_slide_shape *s, const side *cuda, const side *cpu, bool corrupt_one)
+static int sides_run(const oc_slide_shape *s, side *cuda, side *cpu, bool corrupt_one)
 {
     int64_t rows[SLOTS] = {0};
     int compared = 0, different = 0;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < (cpu->key ? LAGGING_ROUNDS : ROUNDS); round++) {
         uint32_t slots[CALL];
         int64_t at[CALL];
         int n = 0;
@@ -92,6 +139,8 @@ static int sides_run(const oc_slide_shape *s, const side *cuda, const side *cpu,
             if (i != 1 || round % 3 != 2) slots[n++] = (i + (uint32_t)round) % SLOTS;
         if (round == RESET_ROUND) {
             rows[0] = 0;
+            memset(cuda->consumed[0], 0, sizeof cuda->consumed[0]);
+            memset(cpu->consumed[0], 0, sizeof cpu->consumed[0]);
             assert_int_equal(oc_backend_ops(cuda->b)->slide_reset(cuda->b, s, cuda->states, 0), OC_OK);
             assert_int_equal(oc_backend_ops(cpu->b)->slide_reset(cpu->b, s, cpu->states, 0), OC_OK);
         }
@@ -112,7 +161,8 @@ static int sides_run(const oc_slide_shape *s, const side *cuda, const side *cpu,
     return different;
 }
 
-static int shape_run(const oc_slide_shape *s, int seed, bool corrupt_one)
+typedef enum way { WHOLE, IN_PIECES, CORRUPT } way;
+static int shape_run(const oc_slide_shape *s, int seed, way how)
 {
     char text[16];
     const oc_backend_config config = {.kind = OC_BACKEND_CPU, .arena_bytes = ARENA};
@@ -122,8 +172,10 @@ static int shape_run(const oc_slide_shape *s, int seed, bool corrupt_one)
     oc_backend *cuda = device_open(ARENA, OC_MATH_F32);
     assert_non_null(cuda);
     assert_int_equal(oc_backend_open(&cpu, &config), OC_OK);
-    const side a = side_make(cuda, s), b = side_make(cpu, s);
-    const int different = sides_run(s, &a, &b, corrupt_one);
+    side a = side_make(cuda, s), b = side_make(cpu, s);
+    a.key = how == WHOLE ? 0 : oc_random_key((uint64_t)seed, OC_RANDOM_TEST, 1, 0) | 1;
+    b.key = how == WHOLE ? 0 : oc_random_key((uint64_t)seed, OC_RANDOM_TEST, 2, 0) | 1;
+    const int different = sides_run(s, &a, &b, how == CORRUPT);
     oc_backend_close(cuda);
     oc_backend_close(cpu);
     device_release();
@@ -134,8 +186,11 @@ static void windows(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int seed = 1; seed <= (i < 3 ? SEEDS : 1); seed++) assert_int_equal(shape_run(&shapes[i], seed, false), 0);
-    assert_int_not_equal(shape_run(&shapes[0], 1, true), 0); /* the injected fault: one number of one row */
+        for (int seed = 1; seed <= (i < 3 ? SEEDS : 1); seed++) {
+            assert_int_equal(shape_run(&shapes[i], seed, WHOLE), 0);
+            if (seed == 1 || i == 0) assert_int_equal(shape_run(&shapes[i], seed, IN_PIECES), 0);
+        }
+    assert_int_not_equal(shape_run(&shapes[0], 1, CORRUPT), 0); /* the injected fault: one number of one row */
 }
 
 /* A NaN is in every window that holds its row, and gone with it. */
@@ -143,7 +198,7 @@ static void nan_leaves(void **state)
 {
     const oc_slide_shape s = {2, 5, 3, 12, 2};
     oc_backend *b = device_open(ARENA, OC_MATH_F32);
-    const side on = side_make(b, &s);
+    side on = side_make(b, &s);
     (void)state;
     for (int64_t row = 0; row < 16; row++) {
         const uint32_t slot = 1;

@@ -17,7 +17,7 @@ static const oc_isa isas[] = {OC_ISA_SCALAR, OC_ISA_AVX2, OC_ISA_AVX512};
 static const oc_model_shape shapes[] = {
     {OC_TRUNK_LSTM, 10, 7, 2, 64, 4, 1}, {OC_TRUNK_LSTM, 17, 5, 1, 40, 2, 2}, {OC_TRUNK_LSTM, 6, 40, 3, 24, 0, 1},
     {OC_TRUNK_LSTM, 1, 3, 2, 8, 1, 1},   {OC_TRUNK_LSTM, 2, 3, 2, 100, 4, 3}, {OC_TRUNK_MLP, 5, 9, 2, 16, 0, 2},
-    {OC_TRUNK_LSTM, 7, 2, 1, 130, 2, 1}, {OC_TRUNK_LSTM, 5, 3, 1, 8, 0, 1},  {OC_TRUNK_LSTM, 3, 33, 1, 33, 11, 8},
+    {OC_TRUNK_LSTM, 7, 2, 1, 130, 2, 1}, {OC_TRUNK_LSTM, 5, 3, 1, 8, 0, 1},   {OC_TRUNK_LSTM, 3, 33, 1, 33, 11, 8},
     {OC_TRUNK_LSTM, 4, 1, 1, 2, 2, 3},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], ROWS = 90, OUTPUTS_MAX = OC_HORIZONS_MAX * OC_CLASSES };
@@ -227,12 +227,16 @@ static void refusals(void **state)
     }
     assert_int_equal(oc_sliding_open(&s, f.model, 2), OC_OK);
     assert_int_equal(oc_sliding_advance(s, &slot, 1), OC_EUSAGE);
+    assert_int_equal(oc_sliding_advance_some(s, slot), OC_EUSAGE);
     x[3] = NAN;
     assert_int_equal(oc_sliding_step(s, &slot, x, 1, p, 24, &full), OC_EDATA);
     x[3] = 0;
     assert_int_equal(oc_sliding_step(s, twice, f.rows, 2, p, 24, both), OC_EUSAGE);
+    assert_false(oc_sliding_due(s, slot));
     assert_int_equal(oc_sliding_step(s, &slot, x, 1, p, 24, &full), OC_OK);
-    assert_int_equal(oc_sliding_step(s, &slot, x, 1, p, 24, &full), OC_EUSAGE);
+    assert_true(oc_sliding_due(s, slot));
+    while (oc_sliding_due(s, slot)) assert_int_equal(oc_sliding_advance_some(s, slot), OC_OK);
+    assert_int_equal(oc_sliding_advance_some(s, slot), OC_EUSAGE);
     oc_sliding_close(s);
     oc_model_close(f.model);
     f.model = NULL;
