@@ -1,9 +1,9 @@
 /* batcher.h - one thread that answers: takes whatever is pending in its clients' rings, up to the largest batch, and
  * never waits to fill one. Clients take turns, a few requests each, so that one that floods holds nobody up; a window
  * that waited too long is refused instead of computed. Order within a round: last steps of pushed rows, then whole
- * windows; advances of the staggered windows run one at a time when nothing else is pending, or before the next row of
- * their own session. A history goes in by one row a round, behind the answers, so that nobody waits longer for it than
- * for an advance.
+ * windows; advances of the staggered windows run when nothing else is pending, a piece of one session a round, so that
+ * nobody waits longer for them than for a piece; the next row of the session itself waits for what its own window
+ * lacks. A history goes in the same way, behind the answers of a round.
  *
  * Two slots: the one that is live and another version beside it. The batcher keeps the last T rows of each session;
  * from these the other slot's windows are filled, and follow, a row at a time when nothing else is to be done, and its
@@ -41,8 +41,10 @@ typedef struct oc_session {
     bool of_stream; /* no request names it; it lives as long as its stream */
     oc_channel *channel;
     uint64_t sequence;                        /* of the last row */
-    bool any, due, taken;                     /* a row came; its advance is due; a row is in this round */
+    bool any, taken;                          /* a row came; a row is in this round */
+    uint32_t due;                             /* rows that not all of its windows have consumed */
     bool queued;                              /* in the queue of advances, where it stays until its turn */
+    uint64_t row_round;                       /* when it had a row last */
     bool follows;                             /* the other slot has been begun with it; `followed` says how far it is */
     uint8_t slot;                             /* that answers it */
     uint32_t canary;                          /* 0 ... 65535, from the symbol */
@@ -144,7 +146,7 @@ typedef struct oc_batcher {
     float *window_rows, *push_rows, *answers;
     size_t answers_cap;
     uint32_t *chosen; /* sessions of one call */
-    uint32_t *due;    /* [sessions_max], a ring: sessions whose advance is due, the first first */
+    uint32_t *due;    /* [sessions_max], a ring: sessions whose advance is due, whose turn is next first */
     int due_first, due_count;
     oc_channel **turns; /* [channel_count]: clients that have more in this round */
     uint8_t *full;

@@ -59,9 +59,8 @@ void oc_session_expire(oc_batcher *e, int64_t now_ns); /* those that nobody asks
 bool oc_session_old(oc_batcher *e, const oc_session *s, uint64_t sequence);
 void oc_batcher_leave(oc_batcher *e, oc_channel *c); /* the client's sessions end, its channel has LEFT */
 
-/* batcher_round.c: the slot's windows of n sessions consume their last row. */
-void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n);
-void oc_batcher_due(oc_batcher *e, oc_session *s); /* its last row is to be consumed, in its turn */
+/* batcher_round.c: the last row is to be consumed by the session's other windows, in its turn. */
+void oc_batcher_due(oc_batcher *e, oc_session *s);
 
 /* batcher_swap.c */
 void oc_swap_keep(oc_batcher *e, oc_session *s, const float *row, const float *answer); /* answer: NULL where none */
@@ -69,7 +68,7 @@ void oc_swap_sample(oc_batcher *e, const float *window, const float *answer); /*
 int oc_swap_slot(const oc_batcher *e, uint32_t canary);                       /* that a session shall be in */
 void oc_swap_tend(oc_batcher *e);   /* offers and orders; before the round's requests */
 bool oc_swap_move(oc_batcher *e);   /* behind the answers: one session comes nearer to its slot, or into it */
-bool oc_swap_follow(oc_batcher *e); /* in idle time: one row of one session */
+bool oc_swap_follow(oc_batcher *e); /* in idle time: a row of one session, or a piece of its advance */
 
 /* batcher_admit.c */
 bool oc_batcher_finite(const float *x, size_t n);

@@ -1,32 +1,40 @@
 /* batcher_round.c - one round: steps of pushed rows, whole windows, a row of a history, and, where nothing else is
- * pending, one advance. Rows and windows of one slot go together; where both slots answer, runs of the same slot do. */
+ * pending, a piece of an advance. Rows and windows of one slot go together; where both slots answer, runs of the same
+ * slot do. */
 #include "base/clock.h"
 #include "serve/batcher_parts.h"
 
 enum { EXPIRY_ROUNDS = 256 };
 
-void oc_batcher_advance(oc_batcher *e, int slot, const uint32_t *sessions, int n)
+/* A piece of a session's advance, or what of it the next row would wait for. */
+static void advance(oc_batcher *e, oc_session *s, oc_status (*by)(oc_slot *, uint32_t))
 {
     const int64_t start = oc_clock_monotonic_ns();
-    if (n == 0) return;
-    const bool good = oc_slot_advance(&e->slots[slot], sessions, (size_t)n) == OC_OK;
-    if (!good) oc_batcher_failure_say(e);
-    for (int i = 0; i < n; i++) {
-        e->sessions[sessions[i]].due = false;
-        if (!good) oc_session_begin_anew(e, &e->sessions[sessions[i]]); /* what its windows hold is not known */
+    oc_slot *slot = &e->slots[s->slot];
+    const uint32_t session = (uint32_t)(s - e->sessions);
+    if (by(slot, session) != OC_OK) {
+        oc_batcher_failure_say(e);
+        oc_session_begin_anew(e, s); /* what its windows hold is not known */
+    } else if (!oc_slot_due(slot, session)) {
+        count(&e->stats.advances, s->due);
+        s->due = 0;
     }
-    count(&e->stats.advances, (uint64_t)n);
     count(&e->stats.advance_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
 }
 
 /* A session is in the queue once at most, so there is room. */
-void oc_batcher_due(oc_batcher *e, oc_session *s)
+static void queue_put(oc_batcher *e, oc_session *s)
 {
-    s->due = true;
     if (s->queued) return;
     s->queued = true;
     e->due[(e->due_first + e->due_count) % e->sessions_max] = (uint32_t)(s - e->sessions);
     e->due_count++;
+}
+
+void oc_batcher_due(oc_batcher *e, oc_session *s)
+{
+    s->due++;
+    queue_put(e, s);
 }
 
 /* The state of an answer of `slot`, to a window that is full or not. */
@@ -50,11 +58,10 @@ static void run_pushes(oc_batcher *e, int first, int n)
     const oc_pending *p = e->pushes + first;
     const float *rows = e->push_rows + (size_t)first * (size_t)shape_of(e)->inputs;
     const int64_t start = oc_clock_monotonic_ns();
-    int due = 0;
-    for (int i = 0; i < n; i++)
-        if (p[i].session->due) e->chosen[due++] = (uint32_t)(p[i].session - e->sessions);
-    oc_batcher_advance(e, p->slot, e->chosen, due);
-    for (int i = 0; i < n; i++) e->chosen[i] = (uint32_t)(p[i].session - e->sessions);
+    for (int i = 0; i < n; i++) {
+        if (p[i].session->due > 0) advance(e, p[i].session, oc_slot_hasten);
+        e->chosen[i] = (uint32_t)(p[i].session - e->sessions);
+    }
     if (oc_slot_step(&e->slots[p->slot], e->chosen, rows, (size_t)n, e->answers, e->answers_cap, e->full) != OC_OK) {
         oc_batcher_failed(e, p, n);
         for (int i = 0; i < n; i++) oc_session_begin_anew(e, p[i].session);
@@ -125,13 +132,13 @@ static void answer_windows(oc_batcher *e)
     e->window_count = 0;
 }
 
-/* One row, as if it had been pushed. */
+/* One row, as if it had been pushed, and behind it, piece by piece in the rounds to come, its advance. */
 static bool history_row(oc_batcher *e)
 {
     oc_history *h = &e->history;
     oc_session *s = h->pending.session;
     if (!h->busy) return false;
-    if (h->done < h->count) {
+    if (h->done < h->count && s->due == 0) {
         const uint32_t session = (uint32_t)(s - e->sessions);
         const float *row = h->rows + h->done * (size_t)shape_of(e)->inputs;
         if (oc_slot_step(&e->slots[s->slot], &session, row, 1, e->answers, e->answers_cap, e->full) != OC_OK) {
@@ -140,12 +147,13 @@ static bool history_row(oc_batcher *e)
             h->busy = false;
             return true;
         }
-        oc_batcher_advance(e, s->slot, &session, 1);
+        s->due = 1;
         oc_swap_keep(e, s, row, NULL);
         observe_push(e, s, row, NULL);
         h->done++;
     }
-    if (h->done == h->count) {
+    if (s->due > 0) advance(e, s, oc_slot_advance_some);
+    if (h->done == h->count && s->due == 0) {
         s->run_length = h->pending.request.run_length;
         h->pending.slot = s->slot;
         oc_batcher_answer(e, &h->pending, s->id, OC_REPLY_OK, NULL);
@@ -154,7 +162,8 @@ static bool history_row(oc_batcher *e)
     return true;
 }
 
-/* Of the session that has waited longest; some of the queue have been advanced by their next row, or begun anew. */
+/* A piece, sessions in turn: the window that the next row completes comes first in each. Some of the queue have nothing
+ * due any more: their next row saw to it, or they began anew. */
 static bool advance_one(oc_batcher *e)
 {
     while (e->due_count > 0) {
@@ -163,8 +172,9 @@ static bool advance_one(oc_batcher *e)
         e->due_first = (e->due_first + 1) % e->sessions_max;
         e->due_count--;
         s->queued = false;
-        if (!s->due) continue;
-        oc_batcher_advance(e, s->slot, &session, 1);
+        if (s->due == 0) continue;
+        advance(e, s, oc_slot_advance_some);
+        if (s->due > 0) queue_put(e, s);
         return true;
     }
     return false;
@@ -179,7 +189,7 @@ bool oc_batcher_round(oc_batcher *e)
     answer_pushes(e);
     answer_windows(e);
     any |= history_row(e);
-    any |= oc_swap_move(e);
+    const bool moved = oc_swap_move(e);
     oc_batcher_part(e); /* behind the answers: nothing of this round points at who leaves */
-    return any || advance_one(e) || oc_swap_follow(e);
+    return any || advance_one(e) || moved || oc_swap_follow(e);
 }

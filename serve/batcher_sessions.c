@@ -123,7 +123,7 @@ void oc_session_begin_anew(oc_batcher *e, oc_session *s)
     oc_slot_reset(&e->slots[s->slot], (uint32_t)(s - e->sessions));
     s->rows_first = s->rows_next;
     s->follows = false; /* the other slot begins anew with the next row */
-    s->due = false;
+    s->due = 0;
     s->run_length = 0;
 }
 

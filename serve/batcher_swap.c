@@ -1,14 +1,16 @@
 /* batcher_swap.c - two versions in one batcher. The other slot's windows take the rows that the batcher keeps, in their
- * order, a row at a time: in idle time while it runs as a shadow, and behind the answers of a round where its session
- * is to move there. A session moves when the other slot has every row of it and nothing of it is under way, so between
- * two requests: what it is asked next is answered by the other version, from windows with the same rows. What it leaves
- * behind goes on following, so that the way back is as short. */
+ * order, a row at a time and its advance in pieces: in idle time while it runs as a shadow, and behind the answers of a
+ * round where its session is to move there. A session moves when the other slot has every row of it in all windows and
+ * nothing of it is under way, so between two requests: what it is asked next is answered by the other version, from
+ * windows with the same rows. What it leaves behind goes on following, so that the way back is as short. */
 #include <math.h>
 #include <string.h>
 #include "base/clock.h"
 #include "serve/batcher_parts.h"
 
-enum { MOVE_ROWS = 2 }; /* a round: one more than a session is given in a round, so that it gets there */
+/* A round, for a session that is to move: rows or pieces; and whole rows where it was given one itself in the round,
+ * one more than that, so that it gets there. */
+enum { MOVE_ROWS = 2 };
 
 static size_t steps_of(const oc_batcher *e)
 {
@@ -28,6 +30,7 @@ void oc_swap_keep(oc_batcher *e, oc_session *s, const float *row, const float *a
     e->kept.answered[at] = answer != NULL;
     if (answer) memcpy(e->kept.answers + at * outputs, answer, outputs * sizeof *answer);
     s->rows_next++;
+    s->row_round = e->rounds;
     e->lagging = true;
 }
 
@@ -71,31 +74,38 @@ static void begin_other(oc_batcher *e, oc_session *s, bool late)
     count(&e->stats.restarts, late);
 }
 
-static bool other_has_all(const oc_session *s)
+static bool other_due(const oc_batcher *e, const oc_session *s)
 {
-    return s->follows && s->followed == s->rows_next;
+    return oc_slot_due(&e->slots[!s->slot], (uint32_t)(s - e->sessions));
 }
 
-/* One row of the session into the other slot; false where that has them all. */
+static bool other_has_all(const oc_batcher *e, const oc_session *s)
+{
+    return s->follows && s->followed == s->rows_next && !other_due(e, s);
+}
+
+/* A piece of the session's advance in the other slot where that has one to do, else one row; false where it has all. */
 static bool follow(oc_batcher *e, oc_session *s)
 {
     oc_slot *other = &e->slots[!s->slot];
     const uint32_t session = (uint32_t)(s - e->sessions);
     const bool late = s->rows_next - s->followed > steps_of(e); /* the next row is no longer kept */
     if (!s->follows || late) begin_other(e, s, s->follows && late);
-    if (s->followed == s->rows_next) return false;
+    const bool piece = other_due(e, s);
+    if (!piece && s->followed == s->rows_next) return false;
     const int64_t start = oc_clock_monotonic_ns();
     const size_t at = place_of(e, s, s->followed);
-    if (oc_slot_step(other, &session, e->kept.rows + at * (size_t)shape_of(e)->inputs, 1, e->answers, e->answers_cap,
-                     e->full) != OC_OK ||
-        oc_slot_advance(other, &session, 1) != OC_OK) {
+    const float *row = e->kept.rows + at * (size_t)shape_of(e)->inputs;
+    if ((piece ? oc_slot_advance_some(other, session)
+               : oc_slot_step(other, &session, row, 1, e->answers, e->answers_cap, e->full)) != OC_OK) {
         oc_batcher_failure_say(e);
         s->follows = false;
         return false;
     }
+    count(&e->stats.follow_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
+    if (piece) return true;
     s->followed++;
     count(&e->stats.followed, 1);
-    count(&e->stats.follow_ns, (uint64_t)(oc_clock_monotonic_ns() - start));
     if (e->full[0] && e->kept.answered[at]) compare(e, e->kept.answers + at * output_count(e), e->answers);
     return true;
 }
@@ -130,7 +140,7 @@ bool oc_swap_follow(oc_batcher *e)
     for (int i = 0; i < e->sessions_max; i++) {
         oc_session *s = &e->sessions[e->follow_at];
         e->follow_at = (e->follow_at + 1) % e->sessions_max;
-        if (s->id == 0 || other_has_all(s)) continue;
+        if (s->id == 0 || other_has_all(e, s)) continue;
         (void)follow(e, s);
         return true;
     }
@@ -163,6 +173,12 @@ static void moved_all(oc_batcher *e)
     if (other && OC_ORDER_GENERATION(e->seen) == other->generation) live_turn(e);
 }
 
+static void move_nearer(oc_batcher *e, oc_session *s)
+{
+    const bool pressed = s->row_round == e->rounds;
+    for (int n = 0; n < MOVE_ROWS && follow(e, s); n += !pressed || !other_due(e, s)) continue;
+}
+
 bool oc_swap_move(oc_batcher *e)
 {
     bool any = false;
@@ -171,12 +187,12 @@ bool oc_swap_move(oc_batcher *e)
         oc_session *s = &e->sessions[i];
         if (s->id == 0 || s->slot == oc_swap_slot(e, s->canary)) continue;
         any = true;
-        for (int k = 0; k < MOVE_ROWS && !other_has_all(s); k++) (void)follow(e, s);
+        move_nearer(e, s);
         if (busy(e, s)) continue; /* it moves behind its history, of which the other slot has every row by then */
-        if (!other_has_all(s)) return true;
-        const uint32_t session = (uint32_t)i;
-        if (s->due) oc_batcher_advance(e, s->slot, &session, 1);
-        s->slot = !s->slot; /* and what it leaves has every row too */
+        if (!other_has_all(e, s)) return true;
+        s->slot = !s->slot; /* and what it leaves has every row too, if not yet in all windows */
+        count(&e->stats.advances, s->due);
+        s->due = 0;
         count(&e->stats.moves, 1);
         return true;
     }

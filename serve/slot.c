@@ -1,8 +1,6 @@
 /* slot.c - opening, warming and measuring a version; its members side by side. */
 #include "serve/slot.h"
 
-#include <assert.h>
-
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -24,7 +22,7 @@ static OC_MUST slot_warm(oc_slot *s, float *rows, size_t windows)
     for (int i = 0; i < steps + WARM_UPS; i++) {
         OC_TRY(oc_slot_step(s, &first, rows, 1, answer, sizeof answer / sizeof answer[0], &full));
         const int64_t start = oc_clock_monotonic_ns();
-        OC_TRY(oc_slot_advance(s, &first, 1));
+        while (oc_slot_due(s, first)) OC_TRY(oc_slot_advance_some(s, first));
         const int64_t took = oc_clock_monotonic_ns() - start;
         if (i >= steps && took < s->advance_ns) s->advance_ns = took;
     }
@@ -103,10 +101,29 @@ oc_status oc_slot_step(oc_slot *s, const uint32_t *slots, const float *rows_raw,
     return OC_OK;
 }
 
-oc_status oc_slot_advance(oc_slot *s, const uint32_t *slots, size_t n)
+/* The first member with a piece to be done; count: none. */
+static int due_member(const oc_slot *s, uint32_t slot)
 {
-    for (int i = 0; i < s->version->ensemble->count; i++) OC_TRY(oc_sliding_advance(s->slidings[i], slots, n));
+    int i = 0;
+    while (i < s->version->ensemble->count && !oc_sliding_due(s->slidings[i], slot)) i++;
+    return i;
+}
+
+oc_status oc_slot_advance_some(oc_slot *s, uint32_t slot)
+{
+    const int member = due_member(s, slot); /* where none has anything due, the first one says so */
+    return oc_sliding_advance_some(s->slidings[member < s->version->ensemble->count ? member : 0], slot);
+}
+
+oc_status oc_slot_hasten(oc_slot *s, uint32_t slot)
+{
+    for (int i = 0; i < s->version->ensemble->count; i++) OC_TRY(oc_sliding_hasten(s->slidings[i], slot));
     return OC_OK;
+}
+
+bool oc_slot_due(const oc_slot *s, uint32_t slot)
+{
+    return due_member(s, slot) < s->version->ensemble->count;
 }
 
 void oc_slot_reset(oc_slot *s, uint32_t slot)

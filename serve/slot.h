@@ -13,7 +13,7 @@ typedef struct oc_slot {
     oc_sliding *slidings[OC_ENSEMBLE_MAX];
     float *scratch; /* answers of one member */
     size_t scratch_cap, bytes;
-    int64_t advance_ns; /* one advance of one session, the least of a few */
+    int64_t advance_ns; /* one advance of one session, all its pieces, the least of a few */
 } oc_slot;
 
 typedef struct oc_slot_config {
@@ -25,12 +25,14 @@ typedef struct oc_slot_config {
 OC_MUST oc_slot_open(oc_slot *s, const oc_version *version, const oc_slot_config *config);
 void oc_slot_close(oc_slot *s); /* empty afterwards; an empty one is fine */
 
-/* As oc_model_predict, oc_sliding_step, oc_sliding_advance and oc_sliding_reset. Of an ensemble: the sum of weight
- * times answer, member by member in f32, in the order of its file. */
+/* As oc_model_predict and oc_sliding_*. Of an ensemble: the sum of weight times answer, member by member in f32, in the
+ * order of its file; a piece of an advance is one of the first member that has one. */
 OC_MUST oc_slot_predict(oc_slot *s, const float *rows_raw, size_t windows, float *probabilities, size_t cap);
 OC_MUST oc_slot_step(oc_slot *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                      size_t cap, uint8_t *full);
-OC_MUST oc_slot_advance(oc_slot *s, const uint32_t *slots, size_t n);
+OC_MUST oc_slot_advance_some(oc_slot *s, uint32_t slot);
+OC_MUST oc_slot_hasten(oc_slot *s, uint32_t slot);
+bool oc_slot_due(const oc_slot *s, uint32_t slot);
 void oc_slot_reset(oc_slot *s, uint32_t slot);
 
 #endif

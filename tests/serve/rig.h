@@ -10,7 +10,8 @@
 #include "nn/sample_bundle.h"
 #include "serve/batcher.h"
 
-enum { RIG_T = 12, RIG_F = 5, RIG_OUTPUTS = 6, RIG_CHANNELS = 2, RIG_SESSIONS = 4, RIG_RING = 8192 };
+/* PIECES: of an advance of T - 1 windows (nn/model.h). */
+enum { RIG_T = 12, RIG_PIECES = 2, RIG_F = 5, RIG_OUTPUTS = 6, RIG_CHANNELS = 2, RIG_SESSIONS = 4, RIG_RING = 8192 };
 
 typedef struct rig {
     oc_bundle *bundle;

@@ -6,7 +6,7 @@
 #include "serve/batcher_parts.h"
 #include "serve/metrics.h"
 
-enum { T = RIG_T, F = RIG_F };
+enum { T = RIG_T, F = RIG_F, PIECES = RIG_PIECES };
 
 static int setup(void **state)
 {
@@ -56,7 +56,7 @@ static void flood(void **state)
     assert_true(flooded > 300 * 6); /* the batch is full all the same */
 }
 
-/* Idle rounds advance the session whose row came first. */
+/* Idle rounds advance the sessions in turn, a piece each, those first whose rows came first. */
 static void oldest_first(void **state)
 {
     rig *r = *state;
@@ -68,10 +68,15 @@ static void oldest_first(void **state)
             push(r, 0, sessions[order[i]], turn, (uint32_t)turn);
             (void)rig_await(r, 0);
         }
-        for (int i = 0; i < RIG_SESSIONS; i++) {
-            for (int k = 0; k < RIG_SESSIONS; k++) assert_true(r->batcher.sessions[order[k]].due == (k >= i));
+        for (int i = 0; i < PIECES * RIG_SESSIONS; i++) {
+            for (int k = 0; k < RIG_SESSIONS; k++)
+                assert_int_equal(r->batcher.sessions[order[k]].due, k + (PIECES - 1) * RIG_SESSIONS >= i);
+            assert_int_equal(r->batcher.stats.advances,
+                             (int)(turn - 1) * RIG_SESSIONS + (i > RIG_SESSIONS ? i - RIG_SESSIONS : 0));
             assert_true(oc_batcher_round(&r->batcher));
         }
+        assert_int_equal(r->batcher.stats.advances, turn * RIG_SESSIONS);
+        assert_false(oc_batcher_round(&r->batcher));
     }
     /* One that ends, and begins again, while it waits: its turn comes once. */
     push(r, 0, sessions[0], 60, 60);
@@ -84,6 +89,44 @@ static void oldest_first(void **state)
         (void)rig_await(r, 0);
         assert_true(r->batcher.due_count <= RIG_SESSIONS);
     }
+}
+
+/* An advance is left where a row comes, of another session or of its own, or a begin anew: the row is answered in the
+ * round that sees it, with the bits of the whole window. */
+static void advance_left_anywhere(void **state)
+{
+    rig *r = *state;
+    const uint32_t key = oc_random_key(41, OC_RANDOM_TEST, 1, 0);
+    uint32_t sessions[RIG_SESSIONS];
+    uint64_t rows[RIG_SESSIONS] = {0}, begun[RIG_SESSIONS] = {0}, draws = 0;
+    int full = 0, left = 0;
+    for (int i = 0; i < RIG_SESSIONS; i++) sessions[i] = rig_session(r, i % RIG_CHANNELS);
+    for (int turn = 0; turn < 20000; turn++) {
+        const uint64_t i = oc_random_below(key, draws++, RIG_SESSIONS), row = rows[i]++;
+        float x[F], want[RIG_OUTPUTS];
+        oc_wire_reply reply;
+        if (oc_random_below(key, draws++, 200) == 0) begun[i] = row; /* a gap */
+        left += r->batcher.due_count > 0;
+        rig_row(x, i, row);
+        const oc_wire_request q = {.kind = OC_REQUEST_PUSH,
+                                   .session = sessions[i],
+                                   .sequence = row + 1,
+                                   .run_length = (uint32_t)(row - begun[i]) + 1};
+        rig_send(r, (int)i % RIG_CHANNELS, q, x, sizeof x);
+        assert_true(oc_batcher_round(&r->batcher));
+        assert_true(rig_poll(r, (int)i % RIG_CHANNELS, &reply) && reply.sequence == row + 1);
+        const bool is_full = row - begun[i] + 1 >= T;
+        assert_int_equal(reply.state, is_full ? OC_REPLY_OK : OC_REPLY_HOLD_SHORT);
+        if (is_full) rig_oracle(r, i, row, want);
+        if (is_full) assert_memory_equal(want, reply.probabilities, sizeof want);
+        full += is_full;
+        for (uint64_t idle = oc_random_below(key, draws++, 6); idle > 0; idle--) (void)oc_batcher_round(&r->batcher);
+    }
+    assert_true(full > 10000 && left > 5000);
+    while (oc_batcher_round(&r->batcher)) continue;
+    uint64_t all = 0; /* rows of windows that began anew are in no advance */
+    for (int i = 0; i < RIG_SESSIONS; i++) all += rows[i];
+    assert_true(r->batcher.stats.advances <= all && r->batcher.stats.advances > all / 2);
 }
 
 static void overload(void **state)
@@ -275,8 +318,9 @@ static void advance_fails(void **state)
         const bool fails = row == 2 * T;
         if (fails) {
             while (oc_batcher_round(&r->batcher)) continue;
-            assert_false(r->batcher.sessions[0].due);
-            r->batcher.sessions[0].due = true;
+            assert_int_equal(r->batcher.sessions[0].due, 0);
+            oc_batcher_due(&r->batcher, &r->batcher.sessions[0]);
+            assert_true(oc_batcher_round(&r->batcher));
         }
         push(r, 0, session, row, (uint32_t)row);
         const oc_wire_reply reply = rig_await(r, 0);
@@ -318,6 +362,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(flood, setup, teardown),
         cmocka_unit_test_setup_teardown(oldest_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(advance_left_anywhere, setup, teardown),
         cmocka_unit_test_setup_teardown(overload, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry, setup, teardown),
         cmocka_unit_test_setup_teardown(counted, setup, teardown),
