@@ -37,11 +37,11 @@ void oc_sliding_close(oc_sliding *s);
  * lacks of the rows before is done first, and what is due of the oldest of 16 rows that are kept. */
 OC_MUST oc_sliding_step(oc_sliding *s, const uint32_t *slots, const float *rows_raw, size_t n, float *probabilities,
                         size_t probabilities_cap, uint8_t *full);
-/* Between ticks: all other windows of the slots, each once, consume what is due. A refused call, of any kind, changes no
- * slot; one is refused that has nothing due. */
+/* Between ticks: all other windows of the slots, each once, consume what is due. A refused call, of any kind, changes
+ * no slot; one is refused that has nothing due. */
 OC_MUST oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n);
-/* A piece of it: a row in a block of one slot, the window that the next row completes first. On the CPU 6 windows (of 99, 3 us
- * of 50 with 2 layers of 64 units), on a device all. */
+/* A piece of it: a row in a block of one slot, the window that the next row completes first. On the CPU 6 windows (of
+ * 99, 3 us of 50 with 2 layers of 64 units), on a device all. */
 OC_MUST oc_sliding_advance_some(oc_sliding *s, uint32_t slot);
 OC_MUST oc_sliding_hasten(oc_sliding *s, uint32_t slot);                      /* what the next step would do first */
 bool oc_sliding_due(const oc_sliding *s, uint32_t slot);                      /* whether there is a piece to be done */
