@@ -191,13 +191,14 @@ oc_status oc_cpu_attend_forward(oc_backend *b, const oc_attention_shape *s, oc_t
     return OC_OK;
 }
 
-void oc_cpu_attend_one(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *h,
-                       const float *columns, float *y, float *reserve)
+void oc_cpu_attend_windows(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *last,
+                           const oc_attend_window *windows, float *y, float *reserve)
 {
     const oc_attend_layout l = oc_attend_layout_make(s);
-    const size_t hidden = (size_t)s->hidden;
-    assert(s->batch == 1);
-    query_all(b, s, &l, packed, h + ((size_t)s->steps - 1) * hidden, reserve);
-    pool_one(b, s, h, hidden, columns, reserve + l.absorbed, reserve + l.map, reserve + l.pooled);
+    const size_t hidden = (size_t)s->hidden, each = (size_t)s->heads * hidden;
+    query_all(b, s, &l, packed, last, reserve);
+    for (size_t i = 0; i < (size_t)s->batch; i++)
+        pool_one(b, s, windows[i].h, hidden, windows[i].columns, reserve + l.absorbed + i * each, reserve + l.map,
+                 reserve + l.pooled + i * each);
     output_all(b, s, &l, packed, reserve, y);
 }

@@ -45,8 +45,12 @@ static inline oc_attend_layout oc_attend_layout_make(const oc_attention_shape *s
     return l;
 }
 
-/* attend_forward of one window, h [T][H], whose transpose is there already: columns [H][Tp]. reserve as for batch 1. */
-void oc_cpu_attend_one(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *h,
-                       const float *columns, float *y, float *reserve);
+/* A window's states and their transpose. */
+typedef struct oc_attend_window {
+    const float *h, *columns;
+} oc_attend_window; /* [T][H], [H][Tp] */
+/* attend_forward of s->batch windows that lie anywhere; last [B,H]: their last states side by side. -> y [B,H] */
+void oc_cpu_attend_windows(oc_backend *b, const oc_attention_shape *s, const float *packed, const float *last,
+                           const oc_attend_window *windows, float *y, float *reserve);
 
 #endif

@@ -1,8 +1,9 @@
 /* slide.c - staggered windows: T - 1 recurrences over one stream of rows, begun one row apart (DESIGN section 6).
  * A row completes the oldest window: that is the critical path (slide_step), made as short as it gets by what the
- * advance of that window prepared: its h.W_hh of every layer, and its states side by side and transposed. The others
- * take the row some places at a time (slide_advance), as a batch; they share x, so x.W_ih of the first layer is
- * computed once, by the step, and kept for as many rows as a place may lag behind.
+ * advance of that window prepared: its h.W_hh of every layer, and its states side by side and transposed. Slots of a
+ * call go together, since the weights come from L2: ten take 19 us, 23 one by one. The others take the row some places
+ * at a time (slide_advance), as a batch; they share x, so x.W_ih of the first layer is computed once, by the step, and
+ * kept for as many rows as a place may lag behind.
  *
  * State of a slot, in floats (every part at a multiple of 16), with W = T - 1 places:
  *   mark     slide_mark
@@ -12,9 +13,8 @@
  *            at row s lives until row s + T - 1, so for each t there is a ring of T - 1 - t rows of H, at s modulo its
  *            size: T (T - 1) / 2 rows in all, a triangle. What it overwrites is of the window that the row completed
  *   ready    [T][H], columns [H][Tp]      the oldest window's states, and transposed
- *   prepared [layers][columns]     its h.W_hh;   last [2][H], cell [H]
- *   first    [OC_SLIDE_KEPT][columns]     x.W_ih of the last rows, at row modulo OC_SLIDE_KEPT
- *   attend   reserve of oc_cpu_attend_one */
+ *   prepared [layers][columns]     its h.W_hh
+ *   first    [OC_SLIDE_KEPT][columns]     x.W_ih of the last rows, at row modulo OC_SLIDE_KEPT */
 #include <assert.h>
 #include <string.h>
 #include "kernels/cpu/attend_layout.h"
@@ -32,10 +32,16 @@ typedef struct slide {
     oc_lstm_layout packed;
     size_t steps, windows, hidden, columns, padded;
     size_t half, layer; /* distances: between the halves of h, between layers */
-    size_t h, c, trail, ready, turned, prepared, first, last, cell, attend, count;
+    size_t h, c, trail, ready, turned, prepared, first, count;
 } slide;
 
-enum { MARK_COUNT = 16 };
+/* The work of a step of n slots: what they bring, side by side [n][columns], [n][H], and the reserve of the attention.
+ */
+typedef struct slide_work {
+    size_t xw, hw, c, c_out, h[2], attend, count;
+} slide_work;
+
+enum { MARK_COUNT = 16, TOGETHER_MAX = 12 }; /* slots of a step that go together */
 _Static_assert(sizeof(slide_mark) <= MARK_COUNT * sizeof(float), "the mark has room");
 
 /* Where the ring of step t begins, in rows: t rings of T - 1, T - 2, … before it. */
@@ -64,11 +70,23 @@ static slide slide_make(const oc_slide_shape *s)
     m.turned = m.ready + (s->heads > 0 ? oc_round_up(m.steps * m.hidden, 16) : 0);
     m.prepared = m.turned + (s->heads > 0 ? m.hidden * m.padded : 0);
     m.first = m.prepared + layers * m.columns;
-    m.last = m.first + OC_SLIDE_KEPT * m.columns;
-    m.cell = m.last + 2 * oc_round_up(m.hidden, 16);
-    m.attend = m.cell + oc_round_up(m.hidden, 16);
-    m.count = m.attend + (s->heads > 0 ? oc_attend_layout_make(&m.attention).reserve_count : 0);
+    m.count = m.first + OC_SLIDE_KEPT * m.columns;
     return m;
+}
+
+static slide_work work_make(const slide *m, size_t n)
+{
+    const oc_attention_shape attention = {(int)n, m->attention.steps, m->attention.hidden, m->attention.heads};
+    const size_t state = oc_round_up(n * m->hidden, 16), wide = n * m->columns;
+    slide_work k = {.xw = 0};
+    k.hw = k.xw + wide;
+    k.c = k.hw + wide;
+    k.c_out = k.c + state;
+    k.h[0] = k.c_out + state;
+    k.h[1] = k.h[0] + state;
+    k.attend = k.h[1] + state;
+    k.count = k.attend + (attention.heads > 0 ? oc_attend_layout_make(&attention).reserve_count : 0);
+    return k;
 }
 
 static OC_MUST slide_check(const oc_slide_shape *s)
@@ -90,10 +108,9 @@ size_t oc_cpu_slide_bytes(oc_backend *b, const oc_slide_shape *s)
 
 size_t oc_cpu_slide_work_bytes(oc_backend *b, const oc_slide_shape *s, int n)
 {
+    const slide m = slide_make(s);
     (void)b;
-    (void)s;
-    (void)n;
-    return 0; /* a slot after the other, in its own state */
+    return work_make(&m, n < TOGETHER_MAX ? (size_t)n : TOGETHER_MAX).count * sizeof(float);
 }
 
 static slide_mark mark_of(const float *state)
@@ -151,33 +168,71 @@ static float *first_of(const slide *m, float *state, int64_t row)
     return state + m->first + (size_t)row % OC_SLIDE_KEPT * m->columns;
 }
 
-static void step_one(oc_backend *b, const slide *m, const oc_slide_weights *w, float *state, int64_t row,
-                     const float *x, float *seen)
+/* A part of n states, `count` numbers of each, side by side; of one it lies well where it is. */
+static const float *side_by_side(float *const *states, size_t n, size_t part, size_t count, float *to)
 {
+    if (n == 1) return states[0] + part;
+    for (size_t i = 0; i < n; i++) memcpy(to + i * count, states[i] + part, count * sizeof *to);
+    return to;
+}
+
+/* The cells of a layer of the windows that the rows complete, likewise. */
+static const float *cells_together(const slide *m, float *const *states, const int64_t *rows, size_t n, int layer,
+                                   float *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *from = states[i] + m->c + (size_t)layer * m->layer + (size_t)rows[i] % m->windows * m->hidden;
+        if (n == 1) return from;
+        memcpy(to + i * m->hidden, from, m->hidden * sizeof *to);
+    }
+    return to;
+}
+
+/* The windows' last states in their places, and the attention over all. */
+static void attend(oc_backend *b, const slide *m, const float *packed, float *const *states, size_t n,
+                   const float *last, float *seen, float *reserve)
+{
+    const oc_attention_shape s = {(int)n, m->attention.steps, m->attention.hidden, m->attention.heads};
+    oc_attend_window windows[TOGETHER_MAX];
+    for (size_t i = 0; i < n; i++) {
+        float *ready = states[i] + m->ready, *turned = states[i] + m->turned;
+        memcpy(ready + (m->steps - 1) * m->hidden, last + i * m->hidden, m->hidden * sizeof *last);
+        for (size_t k = 0; k < m->hidden; k++) turned[k * m->padded + m->steps - 1] = last[i * m->hidden + k];
+        windows[i] = (oc_attend_window){ready, turned};
+    }
+    oc_cpu_attend_windows(b, &s, packed, last, windows, seen, reserve);
+}
+
+/* Rows of n slots, x [n,F] -> seen [n,H]. */
+static void step_some(oc_backend *b, const slide *m, const oc_slide_weights *w, float *const *states,
+                      const int64_t *rows, size_t n, const float *x, float *seen, float *work)
+{
+    const slide_work k = work_make(m, n);
     const float *packed = w->lstm.data, *in = x;
-    const size_t place = (size_t)row % m->windows * m->hidden, last = (m->steps - 1) * m->hidden;
     const bool attention = m->attention.heads > 0;
-    const slide_mark mark = {row + 1, mark_of(state).prepared};
-    memcpy(state, &mark, sizeof mark);
-    oc_lstm_project(b, m->lstm.hidden, 1, x, m->lstm.inputs, packed + m->packed.w_ih[0], packed + m->packed.bias[0],
-                    first_of(m, state, row));
-    for (int i = 0; i < m->lstm.layers; i++) {
-        oc_cell c = oc_lstm_cell(&m->lstm, &m->packed, packed, i, 1);
-        c.x = i == 0 ? NULL : in;
-        c.xw = i == 0 ? first_of(m, state, row) : NULL;
-        c.hw = m->steps > 1 ? state + m->prepared + (size_t)i * m->columns : NULL;
-        c.c = m->steps > 1 ? state + m->c + (size_t)i * m->layer + place : NULL;
-        c.c_out = state + m->cell;
-        c.h_out = i < m->lstm.layers - 1 ? state + m->last + (size_t)(i % 2) * oc_round_up(m->hidden, 16)
-                  : attention            ? state + m->ready + last
-                                         : seen;
+    float *xw = n == 1 ? first_of(m, states[0], rows[0]) : work + k.xw;
+    oc_lstm_project(b, m->lstm.hidden, (int)n, x, m->lstm.inputs, packed + m->packed.w_ih[0],
+                    packed + m->packed.bias[0], xw);
+    for (size_t i = 0; i < n; i++) {
+        const slide_mark mark = {rows[i] + 1, mark_of(states[i]).prepared};
+        memcpy(states[i], &mark, sizeof mark);
+        if (n > 1) memcpy(first_of(m, states[i], rows[i]), xw + i * m->columns, m->columns * sizeof *xw);
+    }
+    for (int l = 0; l < m->lstm.layers; l++) {
+        oc_cell c = oc_lstm_cell(&m->lstm, &m->packed, packed, l, (int)n);
+        c.x = l == 0 ? NULL : in;
+        c.xw = l == 0 ? xw : NULL;
+        c.xw_row = c.hw_row = m->columns;
+        if (m->steps > 1) {
+            c.hw = side_by_side(states, n, m->prepared + (size_t)l * m->columns, m->columns, work + k.hw);
+            c.c = cells_together(m, states, rows, n, l, work + k.c);
+        }
+        c.c_out = work + k.c_out;
+        c.h_out = l < m->lstm.layers - 1 || attention ? work + k.h[l % 2] : seen;
         b->kernels->cell(&c);
         in = c.h_out;
     }
-    if (!attention) return;
-    for (size_t k = 0; k < m->hidden; k++) state[m->turned + k * m->padded + m->steps - 1] = in[k];
-    oc_cpu_attend_one(b, &m->attention, w->attention.data, state + m->ready, state + m->turned, seen,
-                      state + m->attend);
+    if (attention) attend(b, m, w->attention.data, states, n, in, seen, work + k.attend);
 }
 
 oc_status oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_slide_weights *w, oc_tensor states,
@@ -189,15 +244,19 @@ oc_status oc_cpu_slide_step(oc_backend *b, const oc_slide_shape *s, const oc_sli
     const int32_t *slot = slots.data;
     const float *in = x.data;
     float *out = seen.data;
-    (void)work;
+    float *states_of[TOGETHER_MAX];
     assert(oc_tensor_count(rows) == n && oc_tensor_count(x) >= n * s->inputs && oc_tensor_count(seen) >= n * s->hidden);
-    for (int64_t i = 0; i < n; i++)
-        if (row[i] >= 0) {
-            float *state = state_of(&m, states, (uint32_t)slot[i]);
-            if (m.steps > 1 && row[i] >= (int64_t)m.windows && mark_of(state).prepared != row[i])
-                prepare(b, &m, w->lstm.data, state, row[i]);
-            step_one(b, &m, w, state, row[i], in + i * s->inputs, out + i * s->hidden);
+    for (int64_t i = 0, together; i<n; i += together> 0 ? together : 1) {
+        for (together = 0; together < TOGETHER_MAX && i + together < n && row[i + together] >= 0; together++) {
+            float *state = state_of(&m, states, (uint32_t)slot[i + together]);
+            if (m.steps > 1 && row[i + together] >= (int64_t)m.windows && mark_of(state).prepared != row[i + together])
+                prepare(b, &m, w->lstm.data, state, row[i + together]);
+            states_of[together] = state;
         }
+        if (together > 0)
+            step_some(b, &m, w, states_of, row + i, (size_t)together, in + i * s->inputs, out + i * s->hidden,
+                      work.data);
+    }
     return OC_OK;
 }
 
