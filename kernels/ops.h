@@ -198,11 +198,11 @@ typedef struct oc_ops {
                                oc_tensor map, oc_tensor reserve, oc_tensor dy, const oc_attention_weights *dw,
                                oc_tensor dh);
 
-    /* Staggered windows (DESIGN section 6): a slot holds T - 1 windows that began one row apart, in as many places:
-     * the one that began at row s in place s mod (T - 1). states [slots, slide_bytes]. A call is for n slots: slots [n] i32,
-     * each once, and rows [n] i64, the number of the row (from 0, since the slot's reset), or -1: nobody, so that a
-     * call of n (a recording) serves fewer. Both lie in the backend's memory. work: slide_work_bytes for n or more, of
-     * no use between calls.
+    /* Staggered windows (DESIGN section 6): a slot holds T - 1 windows that began one row apart, each in a place of its
+     * own: the one that began at row s in place s mod (T - 1). states [slots, slide_bytes]. A call is for n slots:
+     * slots [n] i32, each once, and rows [n] i64, the number of the row (from 0, since the slot's reset), or -1:
+     * nobody, so that a call of n (a recording) serves fewer. Both lie in the backend's memory. work: slide_work_bytes
+     * for n or more, of no use between calls.
      * step: row x[i] (scaled, [n,F]) completes the oldest window, in place rows[i] mod (T - 1), which has consumed all
      * rows before -> seen [n,H], what the head reads: the bits of lstm_forward and attend_forward on the last T rows;
      * garbage while rows[i] < T - 1.

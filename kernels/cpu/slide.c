@@ -1,9 +1,9 @@
 /* slide.c - staggered windows: T - 1 recurrences over one stream of rows, begun one row apart (DESIGN section 6).
  * A row completes the oldest window: that is the critical path (slide_step), made as short as it gets by what the
  * advance of that window prepared: its h.W_hh of every layer, and its states side by side and transposed. Slots of a
- * call go together, since the weights come from L2: ten take 19 us, 23 one by one. The others take the row some places
- * at a time (slide_advance), as a batch; they share x, so x.W_ih of the first layer is computed once, by the step, and
- * kept for as many rows as a place may lag behind.
+ * call go together, since the weights come from L2. The others take the row some places at a time (slide_advance), as a
+ * batch; they share x, so x.W_ih of the first layer is computed once, by the step, and kept for as many rows as a place
+ * may lag behind.
  *
  * State of a slot, in floats (every part at a multiple of 16), with W = T - 1 places:
  *   mark     slide_mark
