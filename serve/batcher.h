@@ -139,7 +139,7 @@ typedef struct oc_batcher {
     int bell_fd;
     uint64_t record_max;
     oc_session *sessions;
-    int free_first;               /* no session below it is free */
+    int free_first, expire_next;  /* no session below it is free; whose idleness is looked at next */
     oc_pending *windows, *pushes; /* [batch_max], [sessions_max] */
     int window_count, push_count;
     oc_history history;

@@ -54,7 +54,7 @@ void oc_session_reckon(oc_batcher *e); /* the load of all, after another version
 void oc_session_end(oc_batcher *e, oc_session *s);
 void oc_session_begin_anew(oc_batcher *e, oc_session *s); /* its windows: none of the rows so far */
 oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_request *q, const float *row);
-void oc_session_expire(oc_batcher *e, int64_t now_ns); /* those that nobody asks of; once a second */
+void oc_session_expire(oc_batcher *e, int64_t now_ns); /* some of those that nobody asks of; in a second, all */
 /* A sequence number that does not rise, counted; whoever has rows on the way when it breaks off may send them again. */
 bool oc_session_old(oc_batcher *e, const oc_session *s, uint64_t sequence);
 void oc_batcher_leave(oc_batcher *e, oc_channel *c); /* the client's sessions end, its channel has LEFT */

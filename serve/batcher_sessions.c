@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "serve/batcher_parts.h"
 
-enum { INDEX_BITS = 12 };
+enum { INDEX_BITS = 12, EXPIRY_PIECE = 64 };
 
 /* Of the batcher's time, in 1e-9; whole numbers, so that what was added can be taken away. */
 static uint64_t load_ppb(const oc_batcher *e, int64_t period_ns)
@@ -97,11 +97,13 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
 
 void oc_session_expire(oc_batcher *e, int64_t now_ns)
 {
+    const int piece = e->sessions_max < EXPIRY_PIECE ? e->sessions_max : EXPIRY_PIECE;
     if (e->idle_max_ns <= 0 || now_ns < e->expire_at_ns) return;
-    e->expire_at_ns = now_ns + OC_SECOND_NS;
+    e->expire_at_ns = now_ns + OC_SECOND_NS * piece / e->sessions_max;
     oc_ticks_expire(e, now_ns);
-    for (int i = 0; i < e->sessions_max; i++) {
-        oc_session *s = &e->sessions[i];
+    for (int i = 0; i < piece; i++) {
+        oc_session *s = &e->sessions[e->expire_next];
+        e->expire_next = (e->expire_next + 1) % e->sessions_max;
         const int64_t most = 4 * s->period_ns > e->idle_max_ns ? 4 * s->period_ns : e->idle_max_ns;
         if (s->id == 0 || s->of_stream || now_ns - s->used_ns <= most ||
             (e->history.busy && e->history.pending.session == s))

@@ -174,6 +174,30 @@ static void expiry(void **state)
     assert_int_not_equal(rig_session(r, 0), idle);
 }
 
+/* Of many sessions, a few are looked at at a time, so that nobody waits for a walk over all of them; in a second, all.
+ */
+static void expiry_in_pieces(void **state)
+{
+    enum { MANY = 200 };
+    rig *r = *state;
+    static oc_batcher e;
+    const oc_batcher_config config = {
+        .batch_max = 2, .sessions_max = MANY, .memory_max_bytes = 64 << 20, .budget = 0.9, .idle_max_ns = OC_SECOND_NS};
+    const oc_pending p = {.channel = &r->channels[0], .taken_ns = OC_SECOND_NS};
+    if (oc_batcher_init(&e, 0, &r->version, &config, r->channels, 1) != OC_OK) fail_msg("%s", oc_status_message());
+    for (int i = 0; i < MANY; i++) assert_non_null(oc_session_take(&e, &p, "S", 1));
+    assert_null(oc_session_take(&e, &p, "S", 1));
+    int64_t now = 3 * OC_SECOND_NS;
+    uint64_t before = 0;
+    for (const int64_t end = now + OC_SECOND_NS; now <= end; now += OC_SECOND_NS / 1000) {
+        oc_session_expire(&e, now);
+        assert_true(e.stats.expired - before <= 64);
+        before = e.stats.expired;
+    }
+    assert_true(e.stats.expired == MANY && e.stats.sessions == 0);
+    oc_batcher_deinit(&e);
+}
+
 static void counted(void **state)
 {
     rig *r = *state;
@@ -365,6 +389,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(advance_left_anywhere, setup, teardown),
         cmocka_unit_test_setup_teardown(overload, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry, setup, teardown),
+        cmocka_unit_test_setup_teardown(expiry_in_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(counted, setup, teardown),
         cmocka_unit_test_setup_teardown(expired_window, setup, teardown),
         cmocka_unit_test_setup_teardown(seats, setup, teardown),
