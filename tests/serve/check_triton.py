@@ -143,6 +143,28 @@ def about_itself(client, about, asked):
     raise AssertionError("a version that is not there")
 
 
+def not_offered(client, about, windows):
+    """What the client can ask for and the server has not is refused, and not answered with something else."""
+    def tensor():
+        made = triton.InferInput("window", windows[:1].shape, "FP32")
+        made.set_data_from_numpy(windows[:1])
+        return made
+
+    shared, into = tensor(), triton.InferRequestedOutput("probabilities")
+    shared.set_shared_memory("region", windows[:1].nbytes)
+    into.set_shared_memory("region", 12)
+    classes = triton.InferRequestedOutput("probabilities", class_count=2)
+    for what, tensors, more in (("shared_memory", [shared], {}), ("shared_memory", [tensor()], {"outputs": [into]}),
+                                ("classification", [tensor()], {"outputs": [classes]}),
+                                ("Content-Encoding", [tensor()], {"request_compression_algorithm": "gzip"})):
+        try:
+            client.infer(about["name"], tensors, **more)
+        except InferenceServerException as refused:
+            assert what in refused.message(), (what, refused)
+        else:
+            raise AssertionError(what)
+
+
 def refusals(client, about, windows):
     bad = windows[:1].copy()
     bad[0, 0, 0] = numpy.nan
@@ -178,6 +200,7 @@ with tempfile.TemporaryDirectory() as work:
             about_itself(asking, description, 41)
             if steps > 1 and inputs > 1:
                 refusals(asking, description, x)
+                not_offered(asking, description, x)
         server.send_signal(signal.SIGTERM)
         assert server.wait(15) == 0
 print("tritonclient.http: readiness, metadata, JSON and binary inference, sequences, statistics, index, refusals")
