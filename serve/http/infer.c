@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "serve/client/wire.h"
 #include "serve/http/scan.h"
+#include "serve/metrics.h"
 
 enum { NUMBER_CHARS = 18, HEAD_BYTES = 2048 };
 
@@ -207,12 +208,6 @@ size_t oc_infer_answer_bytes(const oc_bundle *model, size_t batch_max)
            batch_max * (size_t)model->shape.horizons * OC_CLASSES * NUMBER_CHARS;
 }
 
-static const char *const state_names[] = {
-#define STATE_NAME(state, name, meaning) name,
-    OC_REPLY_STATES(STATE_NAME)
-#undef STATE_NAME
-};
-
 /* A text that came in as JSON goes out as it was. `out` has twice its room. */
 static const char *quoted(char *out, const char *text)
 {
@@ -231,7 +226,7 @@ static size_t head_print(const oc_infer *r, const oc_bundle *model, const oc_inf
     if (r->id[0]) n += snprintf(out + n, cap - (size_t)n, ",\"id\":\"%s\"", quoted(id, r->id));
     n += snprintf(out + n, cap - (size_t)n,
                   ",\"parameters\":{\"queue_ns\":%" PRId64 ",\"service_ns\":%" PRId64 ",\"state\":\"%s\"",
-                  a->times.queue_ns, a->times.service_ns, state_names[a->state]);
+                  a->times.queue_ns, a->times.service_ns, oc_reply_names[a->state]);
     if (r->sequence_id[0])
         n += snprintf(out + n, cap - (size_t)n, ",\"sequence_id\":\"%s\",\"sequence\":%" PRId64,
                       quoted(sequence, r->sequence_id), r->number);

@@ -10,6 +10,7 @@
 #include "market/event.h"
 #include "market/instrument.h"
 #include "serve/http/front.h"
+#include "serve/metrics.h"
 #include "serve/status.h"
 
 typedef struct opening {
@@ -119,16 +120,11 @@ typedef struct writing {
 
 static void row_write(void *context, const oc_wire_reply *reply)
 {
-    static const char *const names[] = {
-#define NAME(state, name, meaning) name,
-        OC_REPLY_STATES(NAME)
-#undef NAME
-    };
     writing *w = context;
     if (reply->state == OC_REPLY_HOLD_NO_ROW || reply->state >= OC_REPLY_STATE_COUNT) return;
-    oc_text_add(&w->text,
-                "%s{\"instrument\":%d,\"sequence\":%" PRIu64 ",\"time_ns\":%" PRId64 ",\"state\":\"%s\",\"version\":",
-                w->rows++ ? "," : "", reply->instrument, reply->sequence, reply->input_ns, names[reply->state]);
+    oc_text_add(
+        &w->text, "%s{\"instrument\":%d,\"sequence\":%" PRIu64 ",\"time_ns\":%" PRId64 ",\"state\":\"%s\",\"version\":",
+        w->rows++ ? "," : "", reply->instrument, reply->sequence, reply->input_ns, oc_reply_names[reply->state]);
     oc_status_string(&w->text, reply->version_text);
     oc_text_add(&w->text, ",\"probabilities\":[");
     for (int i = 0; i < reply->horizons; i++) {
