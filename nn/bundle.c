@@ -68,15 +68,15 @@ oc_hash oc_weights_hash(const oc_parameters *p, const float *flat)
     return hash;
 }
 
-/* The name becomes a folder and a part of an address. */
-static oc_status name_check(const char *where, const char *name)
+/* Name and version become folders, parts of an address, and labels. */
+static oc_status name_check(const char *where, const char *key, const char *name)
 {
     bool good = isalnum((unsigned char)name[0]);
     for (const char *c = name; *c; c++) good = good && (isalnum((unsigned char)*c) || strchr("._-", *c));
     if (!good)
         return OC_FAIL(OC_EDATA,
-                       "%s: name \"%s\" is not letters, digits, '.', '_' and '-', beginning with one of the first two",
-                       where, name);
+                       "%s: %s \"%s\" is not letters, digits, '.', '_' and '-', beginning with one of the first two",
+                       where, key, name);
     return OC_OK;
 }
 
@@ -97,7 +97,8 @@ static oc_status scaler_check(const char *where, const oc_bundle *b)
 
 static oc_status bundle_check(const char *where, const oc_bundle *b)
 {
-    OC_TRY(name_check(where, b->name));
+    OC_TRY(name_check(where, "name", b->name));
+    OC_TRY(name_check(where, "version", b->version));
     OC_TRY(scaler_check(where, b));
     for (int i = 0; i < b->shape.horizons; i++) {
         if (!(b->temperature[i] >= temperature_min && b->temperature[i] <= temperature_max))

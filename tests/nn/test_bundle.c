@@ -194,6 +194,11 @@ static const edit edits[] = {
     {"\"tiny-1\"", "\"../../x\""},
     {"\"tiny-1\"", "\"\""},
     {"\"tiny-1\"", "\"a\\u0000b\""},
+    {"\"version\": \"1\"", "\"version\": \"\""},
+    {"\"version\": \"1\"", "\"version\": \"1\\\",x=\\\"\""}, /* labels of a metric of the server */
+    {"\"version\": \"1\"", "\"version\": \"1/2\""},
+    {"\"version\": \"1\"", "\"version\": \"..\""},
+    {"\"version\": \"1\"", "\"version\": \"1\\n\""},
     {"\"ifgo\"", "\"iofc\""},
     {"\"return:1\"", "\"\""},
     {"\"return:1\"", "17"},
