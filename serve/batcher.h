@@ -177,6 +177,8 @@ oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batc
 OC_MUST oc_batcher_start(oc_batcher *e, int cpu); /* the thread "batcher-I", on that core alone; -1: on any */
 void oc_batcher_deinit(oc_batcher *e);  /* answers what is pending, at most two seconds, and joins the thread */
 void oc_batcher_welcome(oc_batcher *e); /* a channel of it has become LIVE; by any thread */
+/* How long nobody may ask of a session or stream before it ends: idle_ns, or four of its own periods. */
+int64_t oc_batcher_patience_ns(int64_t idle_ns, int64_t period_ns);
 /* One round, for tests and the thread: what is pending is answered; returns whether there was anything to do. */
 bool oc_batcher_round(oc_batcher *e);
 

@@ -95,6 +95,12 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
     refusal_say(e, p, open, state);
 }
 
+int64_t oc_batcher_patience_ns(int64_t idle_ns, int64_t period_ns)
+{
+    const int64_t periods = period_ns < INT64_MAX / 4 ? 4 * period_ns : INT64_MAX; /* a client's own number */
+    return periods > idle_ns ? periods : idle_ns;
+}
+
 void oc_session_expire(oc_batcher *e, int64_t now_ns)
 {
     const int piece = e->sessions_max < EXPIRY_PIECE ? e->sessions_max : EXPIRY_PIECE;
@@ -104,7 +110,7 @@ void oc_session_expire(oc_batcher *e, int64_t now_ns)
     for (int i = 0; i < piece; i++) {
         oc_session *s = &e->sessions[e->expire_next];
         e->expire_next = (e->expire_next + 1) % e->sessions_max;
-        const int64_t most = 4 * s->period_ns > e->idle_max_ns ? 4 * s->period_ns : e->idle_max_ns;
+        const int64_t most = oc_batcher_patience_ns(e->idle_max_ns, s->period_ns);
         if (s->id == 0 || s->of_stream || now_ns - s->used_ns <= most ||
             (e->history.busy && e->history.pending.session == s))
             continue;

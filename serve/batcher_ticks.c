@@ -171,7 +171,7 @@ void oc_ticks_expire(oc_batcher *e, int64_t now_ns)
 {
     for (int i = 0; i < e->stream_count; i++) {
         oc_batcher_stream *t = &e->streams[i];
-        const int64_t most = 4 * t->period_ns > e->idle_max_ns ? 4 * t->period_ns : e->idle_max_ns;
+        const int64_t most = oc_batcher_patience_ns(e->idle_max_ns, t->period_ns);
         if (t->work != OC_STREAM_IDLE || now_ns - t->used_ns <= most) continue;
         stream_end(e, t);
         count(&e->stats.expired, 1);

@@ -76,8 +76,9 @@ static const oc_config_key keys[] = {
     {"serve.http_batch_max", OC_CONFIG_INT, 1, 4096, "64", NULL, "windows", "largest batch of one HTTP request"},
     {"serve.http_timeout_s", OC_CONFIG_INT, 1, 3600, "10", NULL, "s", "of a request from first byte to answer"},
     {"serve.http_sequences", OC_CONFIG_INT, 1, 65536, "64", NULL, "",
-     "sequences of pushed rows over HTTP; each is a session"},
-    {"serve.http_sequence_idle_s", OC_CONFIG_INT, 1, 86400, "60", NULL, "s", "a sequence idle so long is closed"},
+     "sequences of pushed rows, each a session, and streams of events over HTTP"},
+    {"serve.http_sequence_idle_s", OC_CONFIG_INT, 1, 86400, "60", NULL, "s",
+     "a sequence idle so long, and four of its periods, is closed"},
     {"serve.http_period_ms", OC_CONFIG_INT, 1, 86400000, "1000", NULL, "ms",
      "shortest usual time between rows of a sequence that says none"},
 };

@@ -100,7 +100,7 @@ typedef struct oc_http_sequence { /* pushed rows: a session of an asker's ring; 
     oc_http_asker *asker; /* NULL: not yet */
     uint32_t session, run_length;
     uint64_t number;
-    int64_t used_ns, timeout_ns; /* timeout: of a stream's answers, 0: none */
+    int64_t period_ns, used_ns, timeout_ns; /* timeout: of a stream's answers, 0: none */
 } oc_http_sequence;
 typedef struct oc_http_connection oc_http_connection;
 struct oc_http {

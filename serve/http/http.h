@@ -21,7 +21,8 @@ typedef struct oc_http_config {
     int batch_max;            /* windows of a request */
     int64_t timeout_ns;       /* of a request, from its first byte to its answer, and of idle connections */
     int sequences_max;        /* of pushed rows; each is a session of the server */
-    int64_t sequence_idle_ns, sequence_period_ns; /* closed when idle so long; time between rows where none is said */
+    int64_t sequence_idle_ns,
+        sequence_period_ns; /* closed when idle so long (and four periods); time between rows where none is said */
 } oc_http_config;
 
 typedef struct oc_http oc_http;

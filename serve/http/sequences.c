@@ -1,7 +1,7 @@
 /* sequences.c - pushes over HTTP: a sequence of the Open Inference Protocol is a session of an asker's ring, found by
  * its id; streams of events (streams.c) lie in the same table. Their number is bounded, and those that nobody asks of
- * for config.sequence_idle_ns are closed by a thread of its own, so that a client that is gone gives its share of the
- * advance budget back. */
+ * for config.sequence_idle_ns and four of their periods are closed by a thread of its own, so that a client that is
+ * gone gives its share of the advance budget back. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "serve/batcher.h"
 #include "serve/http/front.h"
 
 /* All three under the lock of the table. A new one is busy from the start. */
@@ -56,14 +57,14 @@ void oc_http_sequence_close(const oc_http_sequence *q)
 }
 
 /* The session on whichever asker's batcher still has room for it; the asker stays locked. */
-static oc_http_asker *session_open(oc_http *h, const oc_http_slot *s, const oc_infer *r, uint32_t *session)
+static oc_http_asker *session_open(oc_http *h, const oc_http_slot *s, const oc_infer *r, oc_http_sequence *q)
 {
-    const int64_t period_ns = r->period_ns > 0 ? r->period_ns : h->config.sequence_period_ns;
+    q->period_ns = r->period_ns > 0 ? r->period_ns : h->config.sequence_period_ns;
     for (int i = 0; i < h->asker_count; i++) {
         oc_http_asker *a = oc_http_asker_take(h);
         const int64_t left = s->begun_ns + h->config.timeout_ns - oc_clock_monotonic_ns();
         if (oc_client_session_open(a->client, h->model->name, r->symbol, h->model->schema.low, h->model->schema.high,
-                                   period_ns, left, session) == OC_OK)
+                                   q->period_ns, left, &q->session) == OC_OK)
             return a;
         oc_http_asker_give(a);
     }
@@ -121,7 +122,7 @@ static oc_http_asker *asker_of(oc_http *h, const oc_http_slot *s, const oc_infer
         oc_http_asker_give(q->asker);
     }
     q->number = q->run_length = 0;
-    return q->asker = session_open(h, s, r, &q->session);
+    return q->asker = session_open(h, s, r, q);
 }
 
 static oc_status row_push(oc_http *h, oc_http_asker *a, oc_http_slot *s, oc_infer *r, oc_http_sequence *q,
@@ -176,7 +177,8 @@ static oc_http_sequence *idle_find(oc_http *h, int64_t now)
 {
     for (int i = 0; i < h->config.sequences_max; i++) {
         oc_http_sequence *q = &h->sequences[i];
-        if (q->id[0] && !q->busy && now - q->used_ns > h->config.sequence_idle_ns) return q;
+        const int64_t most = oc_batcher_patience_ns(h->config.sequence_idle_ns, q->period_ns);
+        if (q->id[0] && !q->busy && now - q->used_ns > most) return q;
     }
     return NULL;
 }

@@ -55,7 +55,7 @@ static OC_MUST opening_read(const json_t *body, int64_t period_ns, opening *o)
     o->begins = json_is_true(begins);
     o->period_ns = period_ns;
     if (json_object_get(body, "period_ns"))
-        OC_TRY(oc_json_int(body, "period_ns", "request", 1, INT64_MAX, &o->period_ns));
+        OC_TRY(oc_json_int(body, "period_ns", "request", 1, INT64_C(1000000000000000), &o->period_ns));
     o->timeout_us = 0;
     if (json_object_get(body, "timeout"))
         OC_TRY(oc_json_int(body, "timeout", "request", 0, INT64_MAX / 4000, &o->timeout_us));
@@ -74,7 +74,8 @@ static oc_status stream_begin(oc_http *h, const oc_http_slot *s, const opening *
         const int64_t left = s->begun_ns + h->config.timeout_ns - oc_clock_monotonic_ns();
         status = oc_client_stream_open(a->client, h->model->name, o->universe, o->instruments, o->period_ns, o->begins,
                                        left, stream);
-        if (status == OC_OK) q->asker = a, q->session = stream->id, q->timeout_ns = 1000 * o->timeout_us;
+        if (status == OC_OK)
+            q->asker = a, q->session = stream->id, q->period_ns = o->period_ns, q->timeout_ns = 1000 * o->timeout_us;
         oc_http_asker_give(a);
     }
     return status;

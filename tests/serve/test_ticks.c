@@ -381,6 +381,14 @@ static void openings(void **state)
     assert_int_equal(r->batcher.stats.streams, 2);
     rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_STREAM_CLOSE, .session = one}, NULL, 0);
     assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+    bad[0] = good; /* a client's own number, four of which are no number any more */
+    bad[0].head.period_ns = INT64_MAX;
+    const uint32_t rare = ticks_open_send(r, 0, &bad[0]).session;
+    r->batcher.idle_max_ns = 1;
+    oc_session_expire(&r->batcher, oc_clock_monotonic_ns());
+    rig_send(r, 0, (oc_wire_request){.kind = OC_REQUEST_STREAM_CLOSE, .session = rare}, NULL, 0);
+    assert_int_equal(rig_await(r, 0).state, OC_REPLY_OK);
+    r->batcher.idle_max_ns = 0;
     oc_session_expire(&r->batcher, oc_clock_monotonic_ns()); /* never, as idle_max_ns is 0 */
     assert_int_equal(r->batcher.stats.streams, 1);
     r->batcher.idle_max_ns = OC_SECOND_NS;
