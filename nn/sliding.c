@@ -200,20 +200,20 @@ static OC_MUST step_enqueue(oc_sliding *s, const call *c, size_t n)
     return OC_OK;
 }
 
-/* A block of each slot consumes a row. */
-static OC_MUST block_enqueue(oc_sliding *s, const call *c, size_t n, int block)
+/* Some blocks of each slot, side by side, consume a row. */
+static OC_MUST blocks_enqueue(oc_sliding *s, const call *c, size_t n, int block, int count)
 {
     const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
-    const int place = block * s->block, left = s->places - place;
+    const int place = block * s->block, left = s->places - place, most = count * s->block;
     OC_TRY(call_upload(s, c, n));
     OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, s->work, first(s->slot, 0, n),
-                                 first(s->row, 0, n), place, left < s->block ? left : s->block));
+                                 first(s->row, 0, n), place, left < most ? left : most));
     return OC_OK;
 }
 
-static OC_MUST advance_enqueue(oc_sliding *s, const call *c, size_t n) /* where one block is all */
+static OC_MUST advance_enqueue(oc_sliding *s, const call *c, size_t n)
 {
-    return block_enqueue(s, c, n, 0);
+    return blocks_enqueue(s, c, n, 0, s->blocks);
 }
 
 /* ---------------------------------------------------------------- recordings */
@@ -385,14 +385,15 @@ static int oldest_block(const oc_sliding *s, uint32_t slot)
     return s->places > 0 ? (int)(s->slots[slot].rows % s->places) / s->block : 0;
 }
 
-/* A block of n slots, at most a piece, consumes its next row, which is there. */
-static OC_MUST block_advance(oc_sliding *s, const uint32_t *slots, size_t n, int block)
+/* Some blocks of n slots, at most a piece, consume their next row, in a slot the same for all, which is there. */
+static OC_MUST blocks_advance(oc_sliding *s, const uint32_t *slots, size_t n, int block, int count)
 {
     int64_t rows[PIECE];
     int32_t numbers[PIECE];
     for (size_t i = 0; i < n; i++) {
-        rows[i] = consumed_of(s, slots[i])[block]++;
-        s->slots[slots[i]].due--;
+        rows[i] = consumed_of(s, slots[i])[block];
+        for (int k = 0; k < count; k++) consumed_of(s, slots[i])[block + k]++;
+        s->slots[slots[i]].due -= count;
     }
     if (s->places == 0) return OC_OK;
     if (s->recorded) {
@@ -400,7 +401,7 @@ static OC_MUST block_advance(oc_sliding *s, const uint32_t *slots, size_t n, int
         return OC_OK;
     }
     slots_narrow(numbers, slots, n);
-    OC_TRY(block_enqueue(s, &(call){numbers, rows, NULL, NULL}, n, block));
+    OC_TRY(blocks_enqueue(s, &(call){numbers, rows, NULL, NULL}, n, block, count));
     OC_TRY(oc_backend_wait(s->backend));
     return OC_OK;
 }
@@ -413,7 +414,7 @@ oc_status oc_sliding_hasten(oc_sliding *s, uint32_t slot)
     const int64_t rows = s->slots[slot].rows;
     for (int block = 0; block < s->blocks && s->slots[slot].due > 0; block++)
         while (consumed_of(s, slot)[block] < (block == oldest ? rows : rows + 1 - OC_SLIDE_KEPT))
-            OC_TRY(block_advance(s, &slot, 1, block));
+            OC_TRY(blocks_advance(s, &slot, 1, block, 1));
     return OC_OK;
 }
 
@@ -444,7 +445,28 @@ static OC_MUST lacking_advance(oc_sliding *s, const uint32_t *slots, size_t n, i
     *count = 0;
     for (size_t i = 0; i < n; i++)
         if (consumed_of(s, slots[i])[block] < s->slots[slots[i]].rows) chosen[(*count)++] = slots[i];
-    if (*count > 0) OC_TRY(block_advance(s, chosen, *count, block));
+    if (*count > 0) OC_TRY(blocks_advance(s, chosen, *count, block, 1));
+    return OC_OK;
+}
+
+/* Whether every block lacks the last row and no other, so that they can take it together. */
+static bool blocks_level(const oc_sliding *s, const uint32_t *slots, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int block = 0; block < s->blocks; block++)
+            if (consumed_of(s, slots[i])[block] + 1 != s->slots[slots[i]].rows) return false;
+    return true;
+}
+
+/* All that is due in n slots, at most a piece. */
+static OC_MUST piece_advance(oc_sliding *s, const uint32_t *slots, size_t n)
+{
+    if (blocks_level(s, slots, n)) {
+        OC_TRY(blocks_advance(s, slots, n, 0, s->blocks)); /* weights are read once */
+        return OC_OK;
+    }
+    for (int block = 0; block < s->blocks; block++)
+        for (size_t count = 1; count > 0;) OC_TRY(lacking_advance(s, slots, n, block, &count));
     return OC_OK;
 }
 
@@ -453,10 +475,7 @@ oc_status oc_sliding_advance(oc_sliding *s, const uint32_t *slots, size_t n)
     const size_t ready = slots_check(s, slots, n, true);
     if (ready < n)
         return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slots[ready]);
-    for (size_t i = 0; i < n; i += s->piece)
-        for (int block = 0; block < s->blocks; block++)
-            for (size_t count = 1; count > 0;)
-                OC_TRY(lacking_advance(s, slots + i, n - i < s->piece ? n - i : s->piece, block, &count));
+    for (size_t i = 0; i < n; i += s->piece) OC_TRY(piece_advance(s, slots + i, n - i < s->piece ? n - i : s->piece));
     return OC_OK;
 }
 
@@ -467,7 +486,7 @@ oc_status oc_sliding_advance_some(oc_sliding *s, uint32_t slot)
         return OC_FAIL(OC_EUSAGE, "sliding windows: slot %lu has no row to advance by", (unsigned long)slot);
     int block = oldest_block(s, slot);
     while (consumed_of(s, slot)[block] == s->slots[slot].rows) block = (block + 1) % s->blocks;
-    OC_TRY(block_advance(s, &slot, 1, block));
+    OC_TRY(blocks_advance(s, &slot, 1, block, 1));
     return OC_OK;
 }
 

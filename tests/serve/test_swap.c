@@ -386,6 +386,32 @@ static void under_load(void **state)
     assert_true(rounds > RIG_SESSIONS);
 }
 
+/* A session that is to move, and has no row itself, holds nobody up by more than a row and a piece a round. */
+static void moves_in_pieces(void **state)
+{
+    stage *g = *state;
+    const uint32_t mine = rig_session(&g->r, 0), other = rig_session(&g->r, 1);
+    const oc_session *moving = &g->r.batcher.sessions[0];
+    float row[F];
+    uint64_t rows = 0, rounds = 0;
+    for (; rows < 3 * T; rows++) (void)push(g, mine, 0, rows);
+    load(g, 2);
+    order(g, 2, false, 0);
+    for (const uint8_t before = moving->slot; moving->slot == before; rounds++) {
+        const uint64_t followed = g->r.batcher.stats.followed;
+        const oc_wire_request q = {
+            .kind = OC_REQUEST_PUSH, .session = other, .sequence = rounds + 1, .run_length = (uint32_t)rounds + 1};
+        oc_wire_reply reply;
+        rig_row(row, 1, rounds);
+        rig_send(&g->r, 1, q, row, sizeof row);
+        assert_true(oc_batcher_round(&g->r.batcher));
+        assert_true(rig_poll(&g->r, 1, &reply) && reply.sequence == rounds + 1);
+        assert_true(g->r.batcher.stats.followed - followed <= 1 && rounds < 10 * T);
+    }
+    assert_true(rounds >= (T - 1) * (1 + RIG_PIECES) / 2); /* T - 1 rows in pieces, two of either a round */
+    assert_int_equal(push(g, mine, 0, rows).model_version, 2);
+}
+
 /* A share of the symbols, the same ones each time; the rest stays; without the share all are back. */
 static void canary(void **state)
 {
@@ -516,6 +542,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(shadow_of_windows, setup, teardown),
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(under_histories, setup, teardown),
+        cmocka_unit_test_setup_teardown(moves_in_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(canary, setup, teardown),
         cmocka_unit_test_setup_teardown(no_probabilities, setup, teardown),
         cmocka_unit_test_setup_teardown(planted, setup, teardown),
