@@ -78,7 +78,7 @@ static OC_MUST number_read(const json_t *parameters, const char *name, int64_t m
     return OC_OK;
 }
 
-static OC_MUST parameters_read(oc_infer *r, const json_t *root)
+static OC_MUST parameters_read(oc_infer *r, const json_t *root, const char *large_id)
 {
     const json_t *p = json_object_get(root, "parameters"), *id = json_object_get(p, "sequence_id"),
                  *symbol = json_object_get(p, "symbol"), *schema = json_object_get(p, "schema");
@@ -93,6 +93,7 @@ static OC_MUST parameters_read(oc_infer *r, const json_t *root)
         return OC_FAIL(OC_EDATA, "parameters.sequence_id is not a number, or a text below %zu bytes",
                        sizeof r->sequence_id);
     if (json_is_integer(id) && json_integer_value(id) == 0) r->sequence_id[0] = 0; /* the protocol's "none" */
+    if (json_is_integer(id) && large_id[0]) snprintf(r->sequence_id, sizeof r->sequence_id, "%s", large_id);
     if (symbol && !text_read(symbol, r->symbol, sizeof r->symbol))
         return OC_FAIL(OC_EDATA, "parameters.symbol is not a text below %zu bytes", sizeof r->symbol);
     if (!r->symbol[0]) snprintf(r->symbol, sizeof r->symbol, "%.31s", r->sequence_id);
@@ -138,6 +139,7 @@ typedef struct parts {
     const char *raw;
     size_t raw_bytes, number_count;
     bool json_numbers;
+    char large_id[OC_INFER_SEQUENCE];
 } parts;
 
 static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, const json_t *root, const parts *p)
@@ -153,7 +155,7 @@ static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, 
         return OC_FAIL(OC_EDATA, "id is not a text below %zu bytes without control characters", sizeof r->id);
     OC_TRY(tensor_parameters_check(input, "inputs", "binary_data_size"));
     OC_TRY(outputs_read(r, root));
-    OC_TRY(parameters_read(r, root));
+    OC_TRY(parameters_read(r, root, p->large_id));
     OC_TRY(shape_read(r, model, batch_max, input));
     const size_t cells = r->batch * r->rows * (size_t)model->shape.inputs;
     if (cells > r->values_cap)
@@ -165,6 +167,31 @@ static OC_MUST root_read(oc_infer *r, const oc_bundle *model, size_t batch_max, 
         return OC_FAIL(OC_EDATA, "inputs[0].data holds %zu numbers; its shape needs %zu, and no bytes behind the JSON",
                        p->number_count, cells);
     return OC_OK;
+}
+
+/* A sequence_id may be any number of 64 bits, and the JSON library takes signed ones: one beyond is taken out of the
+ * text, where the key stands once, and 1 is left in its place. `id` [OC_INFER_SEQUENCE] is "" where there is none. */
+static void large_id_take(char *text, size_t bytes, char *id)
+{
+    static const char key[] = "\"sequence_id\"", limit[] = "9223372036854775807", most[] = "18446744073709551615";
+    char *found = NULL;
+    id[0] = 0;
+    const char *end = text + bytes;
+    for (char *at = text; (at = memchr(at, '"', (size_t)(end - at))) != NULL; at++) {
+        if ((size_t)(end - at) < sizeof key || memcmp(at, key, sizeof key - 1) != 0) continue;
+        if (found) return;
+        found = at + sizeof key - 1;
+    }
+    if (!found) return;
+    found += strspn(found, " \t\r\n:");
+    const size_t n = strspn(found, "0123456789");
+    const bool large = n == sizeof most - 1 ? *found == '1' && strncmp(found, most, n) <= 0
+                                            : n == sizeof limit - 1 && strncmp(found, limit, n) > 0;
+    if (!large || (size_t)(found - text) + n >= bytes || strchr(".eE", found[n])) return;
+    memcpy(id, found, n);
+    id[n] = 0;
+    memset(found, ' ', n);
+    *found = '1';
 }
 
 oc_status oc_infer_parse(oc_infer *r, const oc_bundle *model, size_t batch_max, char *body, size_t bytes,
@@ -183,6 +210,7 @@ oc_status oc_infer_parse(oc_infer *r, const oc_bundle *model, size_t batch_max, 
     }
     body[bytes] = 0;
     r->id[0] = 0;
+    large_id_take(body, json_length, p.large_id);
     OC_TRY(oc_scan_data(body, &json_length, r->values, r->values_cap, &p.number_count, &p.json_numbers));
     if (json_length > OC_INFER_JSON_MAX)
         return OC_FAIL(OC_ELIMIT, "the request's JSON without its numbers is over %d bytes", OC_INFER_JSON_MAX);

@@ -79,7 +79,7 @@ def equality(client, about, windows, answers):
 
 def sequence(client, about, windows, answers):
     """Rows one by one by the client's own arguments: the last of them completes the window."""
-    for identity, binary in ((9, True), ("text", False)):
+    for identity, binary in ((9, True), (2**64 - 9, False), ("text", False)):
         for i, row in enumerate(windows[3]):
             tensor = triton.InferInput("window", [1, 1, len(row)], "FP32")
             tensor.set_data_from_numpy(row.reshape(1, 1, -1), binary_data=binary)
@@ -196,7 +196,7 @@ with tempfile.TemporaryDirectory() as work:
             metadata(asking, description)
             equality(asking, description, x, y)
             sequence(asking, description, x, y)
-            figures(asking, description, 41 + 2 * steps)
+            figures(asking, description, 41 + 3 * steps)
             about_itself(asking, description, 41)
             if steps > 1 and inputs > 1:
                 refusals(asking, description, x)

@@ -272,9 +272,48 @@ static void names(void **state)
     assert_int_not_equal(parse(&r, body, strlen(body), -1), OC_OK);
 }
 
+/* Numbers of sequences are of 64 bits without a sign; what is none, or is not the request's own, is left alone. */
+static void large_ids(void **state)
+{
+    static const struct {
+        const char *parameters, *id; /* NULL: refused */
+    } rows[] = {
+        {"\"sequence_id\":9223372036854775807", "9223372036854775807"},
+        {"\"sequence_id\" : 9223372036854775808", "9223372036854775808"},
+        {"\"sequence_id\":18446744073709551615", "18446744073709551615"},
+        {"\"sequence_id\":18446744073709551616", NULL},
+        {"\"sequence_id\":99999999999999999999", NULL},
+        {"\"sequence_id\":184467440737095516150", NULL},
+        {"\"sequence_id\":9999999999999999999.5", NULL},
+        {"\"sequence_id\":9999999999999999999e1", NULL},
+        {"\"sequence_id\":-9999999999999999999", NULL},
+        {"\"sequence_id\":\"9999999999999999999\"", "9999999999999999999"},
+        {"\"own\":{\"sequence_id\":9999999999999999999}", ""},
+        {"\"own\":{\"sequence_id\":9999999999999999999},\"sequence_id\":5", NULL},
+        {"\"own\":\"\\\"sequence_id\\\":9999999999999999999\",\"sequence_id\":5", "5"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char body[512];
+        float values[CAP];
+        oc_infer r = {.values = values, .values_cap = CAP};
+        snprintf(body, sizeof body, MORE("\"parameters\":{%s}"), rows[i].parameters);
+        const oc_status status = parse(&r, body, strlen(body), -1);
+        if ((status == OC_OK) != (rows[i].id != NULL)) fail_msg("row %zu: %d", i, status);
+        if (rows[i].id) assert_string_equal(r.sequence_id, rows[i].id);
+    }
+    for (size_t bytes = 0; bytes < 60; bytes++) { /* an end anywhere */
+        float values[CAP];
+        oc_infer r = {.values = values, .values_cap = CAP};
+        assert_int_not_equal(parse(&r, "{\"parameters\":{\"sequence_id\":9999999999999999999 } }", bytes % 54, -1),
+                             OC_OK);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bodies),  cmocka_unit_test(binary),  cmocka_unit_test(bits),
-                                       cmocka_unit_test(middles), cmocka_unit_test(answers), cmocka_unit_test(names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bodies),   cmocka_unit_test(binary),  cmocka_unit_test(bits),
+                                       cmocka_unit_test(middles),  cmocka_unit_test(answers), cmocka_unit_test(names),
+                                       cmocka_unit_test(large_ids)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
