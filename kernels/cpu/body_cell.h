@@ -290,7 +290,7 @@ static void recurrence_alone(const oc_recurrence *r, const recur_step *s)
     const oc_product p = {.m = 1,
                           .n = (int)columns,
                           .k = s->h ? r->hidden : 0,
-                          .a = s->h,
+                          .a = s->h ? s->h : s->xw, /* of none, but no null pointer is moved */
                           .a_k = 1,
                           .b = r->w_hh + whole * (size_t)r->hidden,
                           .b_k = columns,

@@ -58,7 +58,7 @@ static void batcher_make(void)
     must(oc_batcher_init(&batcher, 0, &version, &config, &channel, 1) == OC_OK);
     second = version;
     second.generation = 2;
-    const oc_slot_config slot = oc_batcher_slot_config(&shape, &config);
+    const oc_slot_config slot = oc_batcher_slot_config(&shape, &config, 0);
     must(oc_slot_open(&box, &second, &slot) == OC_OK);
     batcher.offer = &box;
     must(oc_channel_make(&channel, RING, &fd) == OC_OK);
