@@ -158,6 +158,11 @@ void oc_backend_close(oc_backend *b)
     oc_memory_free(b);
 }
 
+bool oc_backend_lost(const oc_backend *b)
+{
+    return b->driver->lost && b->driver->lost(b);
+}
+
 const oc_backend_info *oc_backend_describe(const oc_backend *b)
 {
     return &b->info;

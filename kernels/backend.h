@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 /* Both sides compare it first. Goes up with every change of this header or of ops.h. */
-enum { OC_BACKEND_ABI = 6 };
+enum { OC_BACKEND_ABI = 7 };
 
 /* One failing call = one call through here: the message is complete, `place` is the source file of the module. */
 typedef struct oc_backend_host {
@@ -49,6 +49,7 @@ typedef struct oc_backend_driver {
     oc_status (*download)(oc_backend *b, void *host, const void *from, size_t bytes);
     oc_status (*copy)(oc_backend *b, void *to, const void *from, size_t bytes);
     oc_status (*wait)(oc_backend *b);
+    bool (*lost)(const oc_backend *b); /* NULL: never */
     oc_status (*pin)(oc_backend *b, size_t bytes, void **out);
     void (*unpin)(oc_backend *b, void *pinned);
     oc_status (*record_begin)(oc_backend *b); /* NULL, as the four below, where info.records is false for the kind */
@@ -57,7 +58,8 @@ typedef struct oc_backend_driver {
     oc_status (*replay)(oc_backend *b, oc_recording *recording);
     void (*recording_free)(oc_backend *b, oc_recording *recording);
     int (*libraries)(oc_library *out, int cap); /* a module's; NULL: none */
-    const oc_link_driver *link; /* NULL: its ranks move their vectors through the host */
+    const struct oc_resident_driver *resident;  /* resident_mail.h; NULL: none */
+    const oc_link_driver *link;                 /* NULL: its ranks move their vectors through the host */
     oc_ops ops;
 } oc_backend_driver;
 

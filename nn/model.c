@@ -174,6 +174,11 @@ const oc_bundle *oc_model_bundle(const oc_model *m)
     return m->bundle;
 }
 
+bool oc_model_lost(const oc_model *m)
+{
+    return oc_backend_lost(m->backend);
+}
+
 const oc_backend_info *oc_model_backend(const oc_model *m)
 {
     return oc_backend_describe(m->backend);

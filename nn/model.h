@@ -9,9 +9,10 @@
 typedef struct oc_model oc_model;
 /* The bundle outlives the model. */
 OC_MUST oc_model_open(oc_model **out, const oc_bundle *bundle, const oc_backend_config *config, int batch_max);
-void oc_model_close(oc_model *m);              /* no sliding windows may be open on it (asserted) */
+void oc_model_close(oc_model *m); /* no sliding windows may be open on it (asserted) */
 const oc_bundle *oc_model_bundle(const oc_model *m);
 const oc_backend_info *oc_model_backend(const oc_model *m);
+bool oc_model_lost(const oc_model *m);         /* oc_backend_lost: nothing it is asked succeeds any more */
 /* rows_raw [windows,T,F] raw: the scaler is inside -> probabilities [windows,horizons,3] buy, sell, hold.
  * windows of any number: done in pieces of batch_max. */
 OC_MUST oc_model_predict(oc_model *m, const float *rows_raw, size_t windows, float *probabilities,
@@ -31,6 +32,13 @@ OC_MUST oc_model_explain(oc_model *m, const float *rows_raw, float *attention, s
 typedef struct oc_sliding oc_sliding;
 size_t oc_sliding_bytes(const oc_model *m, size_t slot_max);
 OC_MUST oc_sliding_open(oc_sliding **out, oc_model *m, size_t slot_max);
+/* CUDA, f32, before the first row: steps of up to OC_RESIDENT_ROWS slots go by a kernel that stays on the device
+ * (kernels/resident.h), with the same bits; more at once, and all where it is away, by recordings. One that does not
+ * answer within bound_ns is not asked again, said once in the log; states are unharmed. OC_ELIMIT where it does not
+ * fit. An experiment: not run on a GPU. */
+OC_MUST oc_sliding_reside(oc_sliding *s, int64_t bound_ns);
+bool oc_sliding_resides(const oc_sliding *s); /* and it answers, as far as is known */
+bool oc_sliding_ping(oc_sliding *s);          /* the bare way to that kernel and back; false: it did not answer */
 void oc_sliding_close(oc_sliding *s);
 /* Critical path: one new raw row for each of n slots, each once -> the answer of the window that this row completes.
  * Where fewer than T rows are there, full[i] = 0 and the three probabilities are 0, 0, 1 (hold). What this window still
@@ -47,6 +55,6 @@ OC_MUST oc_sliding_hasten(oc_sliding *s, uint32_t slot);                      /*
 bool oc_sliding_due(const oc_sliding *s, uint32_t slot);                      /* whether there is a piece to be done */
 /* From stored rows; where one of them is refused, the slot is left as after a reset. */
 OC_MUST oc_sliding_rebuild(oc_sliding *s, uint32_t slot, const float *rows_raw, size_t rows);
-void oc_sliding_reset(oc_sliding *s, uint32_t slot);                          /* gap or invalid row */
+void oc_sliding_reset(oc_sliding *s, uint32_t slot); /* gap or invalid row */
 
 #endif

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 #include "nn/model_parts.h"
+#include "nn/sliding_resident.h"
 
 /* Slots of one call of an operation; windows of one on a device apart; places of a block elsewhere: a multiple of the
  * rows that the kernels compute together, and some 3 us of an advance with 2 layers of 64 units. */
@@ -40,7 +41,8 @@ struct oc_sliding {
     uint64_t calls;
     oc_tensor states, work, slot, row, raw, x, index, seen, hidden, logits, answer;
     bool recorded;
-    void *pinned; /* a call's worth of what recordings bring and take */
+    oc_reside *resident; /* NULL: steps are operations */
+    void *pinned;        /* a call's worth of what recordings bring and take */
     int32_t *held_slots;
     int64_t *held_rows;
     float *held_raw, *held_answer;
@@ -206,6 +208,11 @@ static OC_MUST blocks_enqueue(oc_sliding *s, const call *c, size_t n, int block,
     const oc_slide_weights w = {s->parts.lstm, s->parts.attention};
     const int place = block * s->block, left = s->places - place, most = count * s->block;
     OC_TRY(call_upload(s, c, n));
+    if (s->resident) {
+        const oc_tensor raw = first(s->raw, 0, n);
+        OC_TRY(oc_backend_upload(s->backend, raw, c->raw, n * (size_t)s->shape.inputs * sizeof *c->raw));
+        OC_TRY(oc_reside_keep(s->resident, first(s->slot, 0, n), first(s->row, 0, n), raw));
+    }
     OC_TRY(s->ops->slide_advance(s->backend, &s->shape, &w, s->states, s->work, first(s->slot, 0, n),
                                  first(s->row, 0, n), place, left < most ? left : most));
     return OC_OK;
@@ -266,8 +273,12 @@ static OC_MUST sliding_fill(oc_sliding *s)
     plan p;
     plan_all(s, &p);
     const oc_backend_info *info = oc_backend_describe(s->model->backend);
-    const oc_backend_config config = {
-        .kind = info->kind, .isa = info->isa, .device = info->device_index, .math = info->math, .arena_bytes = p.bytes};
+    const oc_backend_config config = {.kind = info->kind,
+                                      .isa = info->isa,
+                                      .device = info->device_index,
+                                      .math = info->math,
+                                      .arena_bytes = p.bytes,
+                                      .wait_max_ns = info->wait_max_ns};
     OC_TRY(oc_memory_new_array(&s->slots, s->slot_max, sizeof *s->slots, "slots of sliding windows"));
     OC_TRY(oc_memory_new_array(&s->consumed, s->slot_max * (size_t)s->blocks, sizeof *s->consumed,
                                "slots of sliding windows"));
@@ -304,10 +315,55 @@ oc_status oc_sliding_open(oc_sliding **out, oc_model *m, size_t slot_max)
     return OC_OK;
 }
 
+static OC_MUST advances_record_anew(oc_sliding *s)
+{
+    for (size_t place = 0, size = 1; size <= s->piece; place++, size *= 2) {
+        oc_backend_recording_free(s->backend, s->advance[place]);
+        s->advance[place] = NULL;
+        for (size_t i = 0; i < s->piece; i++) s->held_rows[i] = -1;
+        OC_TRY(record(s, advance_enqueue, size, &s->advance[place]));
+    }
+    return OC_OK;
+}
+
+oc_status oc_sliding_reside(oc_sliding *s, int64_t bound_ns)
+{
+    const oc_graph_parts *p = &s->parts;
+    oc_resident_model m = {.shape = s->shape,
+                           .horizons = s->model->bundle->shape.horizons,
+                           .lstm = p->lstm,
+                           .attention = p->attention,
+                           .head = {p->head[0], p->head[1]},
+                           .head_bias = {p->head_bias[0], p->head_bias[1]},
+                           .mean = p->mean,
+                           .scale = p->scale,
+                           .states = s->states,
+                           .clip = p->clip};
+    assert(!s->resident);
+    memcpy(m.temperature, s->model->temperature, sizeof m.temperature);
+    if (!s->recorded)
+        return OC_FAIL(OC_ECONFIG, "model %s: gpu_path resident is for an LSTM on a GPU, beside its recordings%s",
+                       s->model->bundle->name, s->model->apart ? "" : "; this backend is the CPU");
+    OC_TRY(oc_reside_open(&s->resident, s->backend, &m, s->model->bundle->name, s->slot_max, bound_ns));
+    OC_TRY(advances_record_anew(s));
+    return OC_OK;
+}
+
+bool oc_sliding_resides(const oc_sliding *s)
+{
+    return s->resident && oc_reside_answers(s->resident);
+}
+
+bool oc_sliding_ping(oc_sliding *s)
+{
+    return s->resident && oc_reside_ping(s->resident);
+}
+
 void oc_sliding_close(oc_sliding *s)
 {
     if (!s) return;
     s->model->sliding_open--;
+    oc_reside_close(s->resident);
     for (int i = 0; i < OC_RECORDINGS && s->backend; i++) {
         oc_backend_recording_free(s->backend, s->step[i]);
         oc_backend_recording_free(s->backend, s->advance[i]);
@@ -330,6 +386,7 @@ static OC_MUST piece_run(oc_sliding *s, const uint32_t *slots, const int64_t *ro
                          float *probabilities)
 {
     const size_t inputs = (size_t)s->shape.inputs, outputs = (size_t)s->model->bundle->shape.horizons * OC_CLASSES;
+    if (s->resident && oc_reside_step(s->resident, slots, rows, rows_raw, n, probabilities)) return OC_OK;
     if (s->recorded) {
         memcpy(s->held_raw, rows_raw, n * inputs * sizeof *rows_raw);
         OC_TRY(replay(s, s->step, slots, rows, n));
@@ -396,6 +453,7 @@ static OC_MUST blocks_advance(oc_sliding *s, const uint32_t *slots, size_t n, in
         s->slots[slots[i]].due -= count;
     }
     if (s->places == 0) return OC_OK;
+    if (s->resident) oc_reside_rows(s->resident, slots, n, s->held_raw); /* one block: the row is the last one */
     if (s->recorded) {
         OC_TRY(replay(s, s->advance, slots, rows, n));
         return OC_OK;
@@ -527,4 +585,6 @@ void oc_sliding_reset(oc_sliding *s, uint32_t slot)
     oc_status status = s->ops->slide_reset(s->backend, &s->shape, s->states, slot);
     assert(status == OC_OK); /* the shape was good in open */
     (void)status;
+    if (s->resident)
+        (void)!oc_backend_wait(s->backend); /* the kernel reads states; a failure comes with the next call */
 }

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "kernels/cuda/choice.cuh"
 #include "kernels/cuda/library.cuh"
 #include "kernels/cuda/ops_cuda.cuh"
+#include "kernels/cuda/resident.cuh"
 
 static constexpr size_t ALIGNMENT = 64, OWN_BYTES = OC_CUDA_PARTS * 8 + 256;
 static constexpr int MAJOR_MIN = 8;
@@ -143,6 +145,7 @@ static OC_MUST fill_state(oc_backend *b, const oc_backend_config *config)
     const char *wait = getenv("OUTCRY_CUDA_WAIT"), *record = getenv("OUTCRY_CUDA_RECORD");
     OC_TRY(device_take(b, c, config->device));
     b->info.math = config->math;
+    b->info.wait_max_ns = config->wait_max_ns;
     c->wait_always = wait && strcmp(wait, "1") == 0;
     OC_TRY(oc_cuda_lstm_insist(b, getenv("OUTCRY_CUDA_LSTM")));
     b->info.records = !c->wait_always && !(record && strcmp(record, "0") == 0);
@@ -159,6 +162,11 @@ static void cuda_close(oc_backend *b)
 {
     oc_cuda *c = oc_cuda_of(b);
     if (!c) return;
+    const oc_cuda_quiet quiet;
+    if (quiet.stuck) {
+        oc_cuda_leave(c); /* whatever frees would wait for ever */
+        return;
+    }
     oc_cuda_record_drop(b);
     if (c->block) {
         (void)cudaStreamSynchronize(c->lanes[0]);
@@ -174,6 +182,8 @@ static void cuda_close(oc_backend *b)
 
 static oc_status cuda_open(oc_backend *b, const oc_backend_config *config)
 {
+    const oc_cuda_quiet quiet;
+    if (quiet.stuck) return OC_FAIL(OC_EFAILED, "backend cuda: " OC_CUDA_STUCK);
     b->state = calloc(1, sizeof(oc_cuda));
     if (!b->state) return OC_FAIL(OC_EMEMORY, "backend cuda: no memory for %zu bytes", sizeof(oc_cuda));
     ((oc_cuda *)b->state)->device = config->device;
@@ -206,6 +216,8 @@ static void cuda_seal(oc_backend *b)
 
 static oc_status cuda_pin(oc_backend *b, size_t bytes, void **out)
 {
+    const oc_cuda_quiet quiet;
+    if (quiet.stuck) return OC_FAIL(OC_EFAILED, "backend cuda: " OC_CUDA_STUCK);
     (void)oc_cuda_of(b);
     OC_TRY(oc_cuda_result(b, cudaMallocHost(out, bytes), "pinning host memory"));
     memset(*out, 0, bytes);
@@ -214,12 +226,61 @@ static oc_status cuda_pin(oc_backend *b, size_t bytes, void **out)
 
 static void cuda_unpin(oc_backend *b, void *pinned)
 {
+    const oc_cuda_quiet quiet;
     (void)oc_cuda_of(b);
-    (void)cudaFreeHost(pinned);
+    if (!quiet.stuck) (void)cudaFreeHost(pinned);
+}
+
+/* A device that once did not answer is asked no more: its queues would fill, and then the call itself would not come
+ * back. */
+static uint32_t lost; /* by __atomic */
+
+bool oc_cuda_lost()
+{
+    return __atomic_load_n(&lost, __ATOMIC_RELAXED);
+}
+
+static bool cuda_lost(const oc_backend *b)
+{
+    (void)b;
+    return oc_cuda_lost();
+}
+
+static int64_t now_ns()
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static OC_MUST answer_await(oc_backend *b)
+{
+    const oc_cuda *c = oc_cuda_of(b);
+    const int64_t bound = b->info.wait_max_ns, start = now_ns();
+    if (bound <= 0) {
+        OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting for the GPU"));
+        return OC_OK;
+    }
+    for (cudaError_t error; (error = cudaStreamQuery(c->stream)) != cudaErrorNotReady || now_ns() - start < bound;)
+        if (error != cudaErrorNotReady) {
+            OC_TRY(oc_cuda_result(b, error, "waiting for the GPU"));
+            return OC_OK;
+        }
+    __atomic_store_n(&lost, 1u, __ATOMIC_RELAXED);
+    return OC_FAIL(OC_EFAILED,
+                   "backend cuda: %s has not answered within %.3f ms (the last kernel started was %s) and is asked no "
+                   "more: this process must be started anew",
+                   b->info.device, (double)bound * 1e-6, c->launched ? c->launched : "none");
+}
+
+static OC_MUST lost_check(void)
+{
+    return oc_cuda_lost() ? OC_FAIL(OC_EFAILED, "backend cuda: " OC_CUDA_STUCK) : OC_OK;
 }
 
 static oc_status cuda_upload(oc_backend *b, void *to, const void *from, size_t bytes)
 {
+    OC_TRY(lost_check());
     OC_TRY(oc_cuda_result(b, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, oc_cuda_of(b)->stream),
                           "an upload"));
     return OC_OK;
@@ -248,10 +309,11 @@ static oc_status cuda_wait(oc_backend *b)
     };
     oc_cuda *c = oc_cuda_of(b);
     assert(!c->recording);
+    OC_TRY(lost_check());
     c->stream = c->lanes[0]; /* an operation that failed may have left another */
     OC_TRY(oc_cuda_result(
         b, cudaMemcpyAsync(c->fault_host, c->fault, sizeof *c->fault, cudaMemcpyDeviceToHost, c->stream), "a copy"));
-    OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting for the GPU"));
+    OC_TRY(answer_await(b));
     const oc_cuda_fault found = *c->fault_host;
     if (found.code == OC_FAULT_NONE) return OC_OK;
     OC_TRY(fault_clear(b));
@@ -273,6 +335,7 @@ static void driver_fill(oc_backend_driver &d)
     d.download = cuda_download;
     d.copy = cuda_copy;
     d.wait = cuda_wait;
+    d.lost = cuda_lost;
     d.pin = cuda_pin;
     d.unpin = cuda_unpin;
     d.record_begin = oc_cuda_record_begin;
@@ -281,6 +344,7 @@ static void driver_fill(oc_backend_driver &d)
     d.replay = oc_cuda_replay;
     d.recording_free = oc_cuda_recording_free;
     d.libraries = oc_cuda_libraries;
+    d.resident = &oc_cuda_resident;
     d.link = &oc_cuda_link;
     d.ops.gather_scale = oc_cuda_gather_scale;
     d.ops.lstm_packed_bytes = oc_cuda_lstm_packed_bytes;

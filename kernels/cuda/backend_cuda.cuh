@@ -133,6 +133,21 @@ static cudaError_t oc_launch(const char *name, bool cooperative, void (*kernel)(
 #endif
 }
 
+/* Cooperative, so that all its blocks are there at once; it runs on beside everything else (resident.cu). */
+template <class... P, class... A>
+static cudaError_t oc_launch_resident(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
+                                      size_t shared_bytes, const oc_cuda *c, const A &...arguments)
+{
+#ifdef OC_EMULATION
+    const cudaError_t error = oc_shared_permit(reinterpret_cast<const void *>(kernel), shared_bytes, c->shared_max);
+    if (error != cudaSuccess) return error;
+    return (cudaError_t)emulation::launch_kernel({name, grid, block, shared_bytes, true, c->stream, nullptr, true},
+                                                 kernel, arguments...);
+#else
+    return oc_launch(name, true, kernel, grid, block, shared_bytes, c, arguments...);
+#endif
+}
+
 /* Starts kernel(arguments...) on the backend's stream, or returns from the operation with an error that names it. An
  * empty grid starts nothing. A template with a comma goes in parentheses. */
 #define OC_LAUNCH_AS(cooperative, b, kernel, grid, block, shared_bytes, ...)                                           \

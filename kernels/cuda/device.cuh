@@ -21,15 +21,17 @@
 #define OC_SHARED_DYNAMIC(type, name) type *name = static_cast<type *>(emulation::shared_dynamic())
 #define oc_grid_sync()                emulation::grid_barrier(__FILE__, __LINE__)
 #define OC_UNROLL
+#define OC_UNROLL_4
 #define oc_in_order()          ((void)0)
 #define oc_host_read(at)       emulation::host_read(at)
 #define oc_host_write(at, x)   emulation::host_write(at, x)
 #define oc_host_pause()        emulation::host_pause(__FILE__, __LINE__)
 #define oc_host_acquire()      ((void)0)
-#define oc_grid_meet(count, n) emulation::grid_barrier(__FILE__, __LINE__)
+#define oc_grid_meet(count, n) ((void)(count), (void)(n), emulation::grid_barrier(__FILE__, __LINE__))
 #else
 #include <cooperative_groups.h>
 #define OC_UNROLL                   _Pragma("unroll")
+#define OC_UNROLL_4                 _Pragma("unroll 4")
 #define oc_in_order()               asm volatile("" ::: "memory") /* the compiler moves no load across it */
 #define OC_SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define OC_SHARED_DYNAMIC(type, name)                                                                                  \

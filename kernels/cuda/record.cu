@@ -3,6 +3,7 @@
  * were led from it, were given between begin and end: a CUDA graph, enqueued by one call. Not run on a GPU. */
 #include <stdlib.h>
 #include "kernels/cuda/ops_cuda.cuh"
+#include "kernels/cuda/resident.cuh"
 
 struct oc_recording {
     cudaGraphExec_t work;
@@ -90,6 +91,8 @@ oc_status oc_cuda_record_end(oc_backend *b, oc_recording **out)
     cudaGraph_t graph;
     assert(oc_cuda_of(b)->recording);
     OC_TRY(oc_cuda_result(b, capture_end(oc_cuda_of(b), &graph), "ending a recording"));
+    const oc_cuda_quiet quiet;
+    if (quiet.stuck) return OC_FAIL(OC_EFAILED, "backend cuda: " OC_CUDA_STUCK);
     oc_recording *made = (oc_recording *)calloc(1, sizeof *made);
     const cudaError_t error = made ? cudaGraphInstantiate(&made->work, graph, 0) : cudaErrorMemoryAllocation;
     (void)cudaGraphDestroy(graph);
@@ -103,6 +106,7 @@ oc_status oc_cuda_replay(oc_backend *b, oc_recording *recording)
 {
     oc_cuda *c = oc_cuda_of(b);
     assert(!c->recording && c->stream == c->lanes[0]);
+    if (oc_cuda_lost()) return OC_FAIL(OC_EFAILED, "backend cuda: " OC_CUDA_STUCK);
     c->launched = "one of a recording";
     OC_TRY(oc_cuda_result(b, cudaGraphLaunch(recording->work, c->stream), "the launch"));
     return OC_OK;
@@ -110,7 +114,12 @@ oc_status oc_cuda_replay(oc_backend *b, oc_recording *recording)
 
 void oc_cuda_recording_free(oc_backend *b, oc_recording *recording)
 {
+    const oc_cuda_quiet quiet;
     (void)b;
+    if (quiet.stuck) {
+        oc_cuda_leave(recording);
+        return;
+    }
     (void)cudaGraphExecDestroy(recording->work);
     free(recording);
 }

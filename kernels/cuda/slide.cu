@@ -7,6 +7,7 @@
  * Bound: launches, 4 + layers of a step, some 2 us each, less in a recording. Bytes of an advance: h and c of a slot
  * read and written three times (a step's own twin included). Not run on a GPU. */
 #include "kernels/cuda/attend_layout.cuh"
+#include "kernels/cuda/resident.cuh"
 #include "kernels/cuda/slide_layout.cuh"
 
 /* The work of a call of n slots: a step, or an advance of some places. */
@@ -60,6 +61,7 @@ oc_status oc_cuda_slide_reset(oc_backend *b, const oc_slide_shape *s, oc_tensor 
     OC_TRY(slide_check(s));
     const oc_slide_layout m = oc_slide_layout_make(s);
     assert((int64_t)slot < states.dims[0]);
+    if (oc_cuda_lost()) return OC_OK; /* and the states with it */
     OC_TRY(oc_cuda_result(b,
                           cudaMemsetAsync((float *)states.data + (size_t)slot * m.count, 0, m.count * sizeof(float),
                                           oc_cuda_of(b)->stream),

@@ -20,6 +20,7 @@ set(OUTCRY_CUDA_SOURCES
     cuda/product_lt.cu
     cuda/product_mma.cu
     cuda/record.cu
+    cuda/resident.cu
     cuda/slide.cu
     cuda/step.cu
     cuda/update.cu)

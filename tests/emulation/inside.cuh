@@ -56,9 +56,10 @@ extern const char *kernel_name;
  * recording's branches. */
 extern uint32_t era;
 extern std::recursive_mutex one_at_a_time; /* the device: launches, replays, copies, memory */
+void host_waited(); /* what was copied and set so far lies before what a resident grid does from now on */
 /* A finding where a resident grid runs: on a device the call may wait for it, and so for ever. */
 void quiet_check(const char *call);
-bool is_given(uintptr_t at, size_t bytes); /* parameters of the grid, identity of the running thread */
+bool is_given(uintptr_t at, size_t bytes); /* parameters, the thread's identity, a warp's words */
 uint32_t random_below(uint32_t bound);
 void random_seed();                  /* anew for every launch and replay */
 void count_kernel(const char *name); /* it runs: counts.h */

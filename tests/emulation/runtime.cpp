@@ -226,6 +226,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     if (emulation::captured(stream)) return cudaErrorStreamCaptureUnsupported;
     while (emulation::outside_busy(stream)) std::this_thread::yield();
     emulation::work_waited(stream);
+    emulation::host_waited();
     return cudaSuccess;
 }
 
@@ -235,7 +236,9 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     const char *text = getenv("OUTCRY_EMULATION_BUSY");
     asked++;
     if (emulation::outside_busy(stream)) return cudaErrorNotReady;
-    return text && asked >= strtol(text, nullptr, 10) ? cudaErrorNotReady : cudaSuccess;
+    if (text && asked >= strtol(text, nullptr, 10)) return cudaErrorNotReady;
+    emulation::host_waited();
+    return cudaSuccess;
 }
 
 /* ---------------------------------------------------------------- what kernels were told */

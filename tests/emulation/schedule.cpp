@@ -43,8 +43,12 @@ std::recursive_mutex one_at_a_time;
 
 bool is_given(uintptr_t at, size_t bytes)
 {
-    const uintptr_t packet = reinterpret_cast<uintptr_t>(now->parameters), who = reinterpret_cast<uintptr_t>(self);
-    return (at >= packet && at + bytes <= packet + PARAMETER_BYTES) || (at >= who && at + bytes <= who + sizeof *self);
+    const auto within = [&](const void *first, size_t count) {
+        const uintptr_t begin = reinterpret_cast<uintptr_t>(first);
+        return at >= begin && at + bytes <= begin + count;
+    };
+    return within(now->parameters, PARAMETER_BYTES) || within(self, sizeof *self) ||
+           within(now->blocks, static_cast<size_t>(now->block_count) * sizeof *now->blocks);
 }
 
 uint32_t random_below(uint32_t bound)
@@ -170,6 +174,12 @@ void host_pause(const char *file, int line)
     if (!now->resident) finding(nullptr, "polls the host at %s:%d, but its launch is not resident", file, line);
     now->polling++;
     wait(POLLING, file, line);
+}
+
+void host_waited()
+{
+    const std::lock_guard<std::recursive_mutex> hold(one_at_a_time);
+    era++;
 }
 
 void quiet_check(const char *call)
