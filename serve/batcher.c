@@ -65,7 +65,8 @@ oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batc
     oc_slot_config slot = {.batch_max = c->batch_max,
                            .sessions_max = c->sessions_max,
                            .memory_max_bytes = c->two_slots ? left / 2 : left,
-                           .backend = c->backend};
+                           .backend = c->backend,
+                           .resident = c->resident};
     slot.backend.device = gpu;
     return slot;
 }

@@ -31,7 +31,8 @@ typedef struct oc_batcher_stats { /* written by the batcher alone; read at any t
     uint64_t moves;   /* sessions that went from one slot to the other */
     uint64_t expired; /* sessions that nobody had asked of for too long */
     uint64_t duplicates, stale,
-        gaps; /* rows: of the last sequence number again, of an older one, behind a missing one */
+        gaps;      /* rows: of the last sequence number again, of an older one, behind a missing one */
+    uint64_t lost; /* 1: its device answers no more */
     uint64_t streams, ticks, ticks_dropped; /* open; events taken in; events refused, or behind one in its request */
 } oc_batcher_stats;
 
@@ -167,6 +168,7 @@ typedef struct oc_batcher_config {
     bool two_slots;                    /* rows are kept, and half of the memory is for another version */
     oc_stream_config ticks;
     oc_backend_config backend;
+    bool resident; /* oc_slot_config */
 } oc_batcher_config;
 OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,
                         oc_channel *channels, int channel_count);

@@ -62,8 +62,24 @@ static bool failure_due(oc_batcher *e)
     return true;
 }
 
+/* Said once; readiness is off from then on, and every call fails at once. */
+static bool lost(oc_batcher *e)
+{
+    const bool before = e->stats.lost;
+    if (!before && !oc_model_lost(e->slots[e->live].models[0])) return false;
+    __atomic_store_n(&e->stats.lost, 1, __ATOMIC_RELAXED);
+    if (before) return true;
+    oc_log_failure(OC_LOG_ERROR);
+    oc_log(OC_LOG_ERROR,
+           "serve: batcher %d: the GPU answers no more: not ready; every request is FAILED, HOLD, until this "
+           "server is started anew",
+           e->index);
+    return true;
+}
+
 void oc_batcher_failure_say(oc_batcher *e)
 {
+    if (lost(e)) return;
     if (failure_due(e)) oc_log_failure(OC_LOG_ERROR);
 }
 

@@ -81,6 +81,7 @@ static void write_rows(oc_text *out, const oc_figures *f)
         {"outcry_streams", "gauge", "Open streams.", (double)f->stats.streams},
         {"outcry_advance_load", "gauge", "Share of the batchers' time that open sessions may need, summed.",
          1e-9 * (double)f->stats.load_ppb},
+        {"outcry_batchers_lost", "gauge", "Batchers whose GPU answers no more.", (double)f->stats.lost},
         {"outcry_sessions", "gauge", "Open sessions.", (double)f->stats.sessions},
         {"outcry_queue_requests", "gauge", "Requests that the last batches found waiting.", (double)f->in_queue},
         {"outcry_advance_budget_used", "gauge",

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -284,7 +285,6 @@ static OC_MUST loader_make(oc_server *s, const oc_batcher_config *batcher)
                                      .name = c->model,
                                      .status_path = repository ? s->status_path : NULL,
                                      .verify_ns = c->verify_ns > 0 ? c->verify_ns : INT64_MAX / 2,
-                                     .accuracy = c->accuracy,
                                      .batcher = *batcher};
     snprintf(s->status_path, sizeof s->status_path, "%.120s.json", c->socket);
     OC_TRY(oc_loader_open(&s->loader, &loader));
@@ -296,10 +296,10 @@ static void backend_name(oc_server *s)
 {
     const oc_backend_info *info = oc_model_backend(s->batchers[0].slots[0].models[0]);
     if (info->kind == OC_BACKEND_CUDA)
-        snprintf(s->backend_text, sizeof s->backend_text, "cuda %s", info->device);
+        snprintf(s->backend_text, sizeof s->backend_text, "cuda %.60s%s", info->device,
+                 s->config.resident ? ", gpu_path resident" : "");
     else
-        snprintf(s->backend_text, sizeof s->backend_text, "cpu %s%s", oc_isa_name(info->isa),
-                 info->math == OC_MATH_BF16 ? " in bf16" : "");
+        snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
 }
 
 static OC_MUST server_fill(oc_server *s)
@@ -315,7 +315,8 @@ static OC_MUST server_fill(oc_server *s)
                                  .memory_max_bytes = c->memory_max_bytes / (size_t)c->threads,
                                  .two_slots = c->repository && c->repository[0],
                                  .ticks = c->ticks,
-                                 .backend = c->backend};
+                                 .backend = c->backend,
+                                 .resident = c->resident};
     int cpus[THREADS_MAX], gpus[THREADS_MAX];
     batcher.ticks.memory_max_bytes /= (size_t)c->threads;
     OC_TRY(loader_make(s, &batcher));
@@ -345,6 +346,12 @@ oc_status oc_server_open(oc_server **out, const oc_server_config *config)
     oc_server *s;
     assert(out && config);
     *out = NULL;
+    if (config->backend.kind != OC_BACKEND_CPU) {
+        /* Before CUDA begins. A kernel that is loaded when it is first wanted may wait for a resident one, and with the
+         * usual eight queues streams share them. */
+        (void)setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+        (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+    }
     OC_TRY(oc_memory_new(&s, sizeof *s, "server"));
     s->config = *config;
     s->listener = -1;
@@ -398,6 +405,13 @@ bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]
 void oc_server_models(const oc_server *s, oc_text *out)
 {
     oc_loader_write(s->loader, out);
+}
+
+bool oc_server_answers(const oc_server *s)
+{
+    for (int i = 0; i < s->batcher_count; i++)
+        if (__atomic_load_n(&s->batchers[i].stats.lost, __ATOMIC_RELAXED)) return false;
+    return true;
 }
 
 const char *oc_server_backend(const oc_server *s)

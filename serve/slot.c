@@ -49,6 +49,7 @@ static OC_MUST slot_fill(oc_slot *s, const oc_slot_config *c)
                 "%zu: lower serve.sessions or raise serve.memory_mb",
                 s->version->name, s->version->text, sessions, s->bytes, c->memory_max_bytes);
         OC_TRY(oc_sliding_open(&s->slidings[i], s->models[i], sessions));
+        if (c->resident) OC_TRY(oc_sliding_reside(s->slidings[i], c->backend.wait_max_ns));
     }
     s->scratch_cap = (sessions > batch ? sessions : batch) * output_count(s);
     if (s->version->ensemble->count > 1)

@@ -20,6 +20,7 @@ typedef struct oc_slot_config {
     int batch_max, sessions_max;
     size_t memory_max_bytes; /* of the windows in this slot */
     oc_backend_config backend;
+    bool resident; /* serve.gpu_path: oc_sliding_reside */
 } oc_slot_config;
 
 OC_MUST oc_slot_open(oc_slot *s, const oc_version *version, const oc_slot_config *config);

@@ -249,7 +249,7 @@ static int batcher_exchange(bool planted)
     oc_slot box;
     oc_version second = r.version;
     second.generation = 2;
-    const oc_slot_config slot = {7, RIG_SESSIONS, 32 << 20, {.kind = OC_BACKEND_CPU}};
+    const oc_slot_config slot = {7, RIG_SESSIONS, 32 << 20, {.kind = OC_BACKEND_CPU}, false};
     if (oc_slot_open(&box, &second, &slot) != OC_OK) return LOST;
     const size_t before = oc_memory_count();
     if (rings_present() != RIG_CHANNELS) return ABSENT;

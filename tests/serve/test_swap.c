@@ -57,7 +57,7 @@ static int teardown(void **state)
 /* What the loader does: a version into the other slot. The rounds that it takes are the caller's. */
 static void offer(stage *g, oc_slot *box, int generation)
 {
-    const oc_slot_config config = {7, RIG_SESSIONS, 32 << 20, cpu};
+    const oc_slot_config config = {7, RIG_SESSIONS, 32 << 20, cpu, false};
     assert_int_equal(oc_slot_open(box, &g->versions[generation], &config), OC_OK);
     __atomic_store_n(&g->r.batcher.offer, box, __ATOMIC_RELEASE);
 }

@@ -120,7 +120,7 @@ static void versions_change(void **state)
     static rig other; /* of which the oracle takes the model */
     static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 2, 24, 2, 2};
     static const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
-    const oc_slot_config slot = {7, RIG_SESSIONS, 32 << 20, cpu};
+    const oc_slot_config slot = {7, RIG_SESSIONS, 32 << 20, cpu, false};
     oc_version second;
     oc_ensemble ensemble;
     oc_slot box;

@@ -48,6 +48,12 @@ def figures(value, ratio):
     return json.dumps({"figures": [row, {**row, "figure": "g", "peer": "", "peer_value": None, "ratio": None}]})
 
 
+def latencies(p99):
+    row = {"value": 1.0, "unit": "us", "peer": "", "peer_value": None, "ratio": None, "note": ""}
+    names = {"l": 1.0, "l_p99": p99, "l_max_over_median": 2.0}
+    return json.dumps({"figures": [{**row, "figure": name, "value": value} for name, value in names.items()]})
+
+
 def program(path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
@@ -68,6 +74,7 @@ def machine(work, failing=None, bench="exit 0", train=None):
         f"{build}/outcry",
         f"""case "$1 $2" in
 "bench lstm-layer") echo '{figures(5.0, 1.0)}'; {bench} ;;
+"bench latency"*) echo '{latencies(4.0)}'; {bench} ;;
 bench*) echo '{figures(3e6, 3.0)}'; {bench} ;;
 simulate*|build*) echo '{{}}' ;;
 train*) while [ "$1" != --out ]; do shift; done; mkdir -p $2/model
@@ -98,7 +105,8 @@ def whole(work):
     check("tests first", [line.split("/tests/")[-1] for line in lines[: len(TESTS)]] == TESTS, r.stdout)
     shapes = [f"train-rate --math bf16 --inputs 64 --steps 100 --layers 2 --hidden {h} --batch {b}"
               for h in (64, 128, 256, 512) for b in (256, 1024, 4096)]
-    shapes += ["lstm-layer --math bf16 --hidden 768 --batch 16 --steps 1024", "latency-window", "latency-push"]
+    shapes += ["lstm-layer --math bf16 --hidden 768 --batch 16 --steps 1024", "latency-window", "latency-push",
+               "latency-push --gpu-path resident --layers 3 --hidden 200 --steps 100 --inputs 250 --heads 0"]
     shapes += [f"lstm-layer --math bf16 --hidden {h} " for h in (64, 128, 256, 512)]
     check("every shape", all(any(shape in line for line in lines) for shape in shapes), r.stdout)
     r, text = report(work)
@@ -106,7 +114,8 @@ def whole(work):
     row = "| f | 3e+06 | u | p | 1 | 3 | n | `outcry bench train"
     check("machine and row", "A GPU, 999.1" in text and row in text, r)
     benches = sum("outcry bench" in line for line in lines)
-    check("each bench", text.count("| f | 3e+06 |") + text.count("| f | 5 |") == benches, text)
+    rows = sum(text.count(first) for first in ("| f | 3e+06 |", "| f | 5 |", "| l | 1 |"))
+    check("each bench", rows == benches, text)
     check("what tests measured", "- test_a_one: worst 1e-7" in text, text)
     check("jobs", text.count("| yes |") >= 3, text)
 
@@ -140,6 +149,11 @@ def missed(work):
     r, text = report(work)
     check("missed bounds", r.returncode == 1 and top(text).count("wanted value>=") == 8, top(text))
     check("slower than the peer", top(text).count("ratio 0.9, wanted ratio>=1") == 10, top(text))
+    machine(work)
+    late = text_of(f"{build}/outcry").replace(latencies(4.0), latencies(9.0))
+    program(f"{build}/outcry", late.split("\n", 1)[1])
+    r, text = report(work)
+    check("a late tail", r.returncode == 1 and top(text).count("p99 9, wanted p99<=") == 2, top(text))
     unlike = '{\\"weights_hash\\": \\"$$\\", \\"steps\\": 5, \\"windows_per_second\\": 9, \\"valid_loss\\": 1}'
     machine(work, train=unlike)
     r, text = report(work)

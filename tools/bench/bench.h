@@ -32,6 +32,7 @@ typedef struct oc_bench_options {
     bool tiny;                                 /* CI: a fraction of the work, to keep it from rotting */
     oc_backend_kind backend;                   /* CPU or CUDA: benches that do not know CUDA are not called with it */
     oc_math math;                              /* CUDA */
+    bool resident;                             /* CUDA, latency-push: gpu_path resident */
     oc_bench_load load;
 } oc_bench_options;
 
