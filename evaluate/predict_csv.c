@@ -96,10 +96,13 @@ static oc_status rows_print(answerer *a, const oc_dataset *d, const oc_dataset_s
 static oc_status models_answer(answerer *a, const oc_dataset *d, const oc_dataset_symbol *symbol,
                                const oc_predict_csv_request *request, FILE *out, oc_predict_csv_result *result)
 {
-    const oc_backend_config config = {.kind = OC_BACKEND_CPU};
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU, .math = request->math};
     oc_status status = OC_OK;
     for (int i = 0; i < a->ensemble->count && status == OC_OK; i++)
         status = oc_model_open(&a->models[i], a->ensemble->members[i], &config, BATCH);
+    if (status == OC_OK && config.math == OC_MATH_BF16)
+        oc_log(OC_LOG_INFO, "predict: products of the LSTM in bf16 by %s",
+               oc_isa_name(oc_model_backend(a->models[0])->isa));
     if (status == OC_OK) status = rows_print(a, d, symbol, request, out, result);
     for (int i = 0; i < a->ensemble->count; i++) oc_model_close(a->models[i]);
     return status;

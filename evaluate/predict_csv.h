@@ -12,6 +12,7 @@
 typedef struct oc_predict_csv_request {
     const char *symbol;
     uint64_t first, last; /* [first, last) */
+    oc_math math;         /* F32, or BF16: the bits of a server with serve.dtype bf16 */
 } oc_predict_csv_request;
 
 typedef struct oc_predict_csv_result {

@@ -27,12 +27,16 @@ enum { OC_LAYERS_MAX = 8, OC_STEPS_MAX = 4096, OC_HIDDEN_MAX = 4096, OC_HEADS_MA
 typedef enum { OC_DTYPE_F32, OC_DTYPE_I32, OC_DTYPE_I64, OC_DTYPE_BYTES, OC_DTYPE_F64, OC_DTYPE_BF16 } oc_dtype;
 typedef enum { OC_GATE_I, OC_GATE_F, OC_GATE_G, OC_GATE_O, OC_GATES } oc_gate;
 typedef enum { OC_BACKEND_AUTO, OC_BACKEND_CPU, OC_BACKEND_CUDA } oc_backend_kind;
-/* How products are taken; sums are f32 in all of them, master weights and gradients stay f32. The CPU knows F32. */
+/* How products are taken; sums are f32 in all of them, master weights and gradients stay f32. The CPU knows F32 and, in
+ * inference, BF16: weights of the LSTM and what they meet (rows, states) rounded to bf16, chains of f32 over ascending
+ * k as ever, subnormal sums as 0; gates, attention and head in f32. The same bits on every instruction set and for any
+ * batch. */
 typedef enum { OC_MATH_F32, OC_MATH_TF32, OC_MATH_BF16 } oc_math;
 /* Who computes the LSTM in training. CUDNN: the vendor's library on a GPU, or an error; AUTO: HAND unless CUDNN was
  * measured faster for the shape. Inference is HAND in all of them. */
 typedef enum { OC_LSTM_HAND, OC_LSTM_CUDNN, OC_LSTM_AUTO } oc_lstm_by;
-typedef enum { OC_ISA_BEST, OC_ISA_SCALAR, OC_ISA_AVX2, OC_ISA_AVX512 } oc_isa;
+/* AVX512_BF16: products of bf16 by instructions for them; elsewhere two fma each, slower than f32. In f32: AVX512. */
+typedef enum { OC_ISA_BEST, OC_ISA_SCALAR, OC_ISA_AVX2, OC_ISA_AVX512, OC_ISA_AVX512_BF16 } oc_isa;
 
 typedef struct oc_tensor {
     void *data;                                /* row-major, in the backend's memory */
@@ -46,11 +50,11 @@ typedef struct oc_tensor {
 typedef struct oc_backend oc_backend;
 typedef struct oc_backend_config {
     oc_backend_kind kind;
-    oc_isa isa;                                /* CPU; BEST unless OUTCRY_ISA=scalar|avx2|avx512 or a test says other */
+    oc_isa isa;                                /* CPU; BEST unless OUTCRY_ISA or a test says other */
     int device;
     size_t arena_bytes;
     int64_t wait_max_ns;                       /* CUDA: oc_backend_wait fails where it takes longer; 0: never */
-    oc_math math;                              /* CUDA */
+    oc_math math;                              /* TF32: CUDA */
     oc_lstm_by lstm;                           /* CUDA */
     bool partial;                              /* tests: a table with rows that are still missing is good enough */
 } oc_backend_config;

@@ -103,6 +103,7 @@ oc_status oc_loader_open(oc_loader **out, const oc_loader_config *config)
     pthread_mutex_init(&l->lock, NULL);
     oc_status status = oc_memory_new_array(&l->texts, GENERATIONS_MAX, sizeof *l->texts, "versions");
     if (status == OC_OK) status = first_load(l);
+    if (status == OC_OK) status = oc_accuracy_pass(l->first, &config->batcher.backend, &config->accuracy);
     if (status != OC_OK) {
         oc_loader_close(l);
         return oc_status_trail(status, __FILE__, __LINE__);
@@ -211,6 +212,7 @@ static OC_MUST other_load(oc_loader *l, const char *text)
     orders(l, l->live->generation, false, 0); /* sessions of a canary go back */
     OC_TRY(version_load(l, text, &v));
     oc_status status = oc_version_fits(v, l->live);
+    if (status == OC_OK) status = oc_accuracy_pass(v, &l->config.batcher.backend, &l->config.accuracy);
     if (status == OC_OK) status = boxes_open(l, v);
     if (status != OC_OK) {
         boxes_close(l);

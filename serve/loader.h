@@ -7,12 +7,14 @@
 
 #include "base/text.h"
 #include "serve/batcher.h"
+#include "serve/accuracy.h"
 
 typedef struct oc_loader_config {
     const char *bundle;            /* folder, where there is no repository */
     const char *repository, *name; /* repository: NULL or "" for none; name: NULL or "" where it holds one model */
     const char *status_path;       /* rewritten when something changes; NULL: nowhere */
     int64_t verify_ns;             /* files of loaded versions are hashed again so often */
+    oc_accuracy accuracy;          /* where batcher.backend.math is BF16 */
     oc_batcher_config batcher;
 } oc_loader_config;
 
@@ -32,6 +34,6 @@ bool oc_loader_version(oc_loader *l, uint32_t generation, char version[32]);
  */
 void oc_loader_write(oc_loader *l, oc_text *out);
 
-void oc_loader_metrics(const oc_loader *l, oc_text *out); /* Prometheus text */
+void oc_loader_metrics(oc_loader *l, oc_text *out); /* Prometheus text */
 
 #endif

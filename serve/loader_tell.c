@@ -44,9 +44,10 @@ static json_t *version_json(const oc_version *v)
 {
     char weights[OC_HASH_TEXT];
     if (!v) return json_null();
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:b}", "version", v->text, "generation", (json_int_t)v->generation,
-                     "folder", v->ensemble->folder, "weights_hash", oc_hash_text(v->first->weights, weights), "members",
-                     v->ensemble->count, "changed_on_disk", v->changed);
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:b, s:f, s:f}", "version", v->text, "generation",
+                     (json_int_t)v->generation, "folder", v->ensemble->folder, "weights_hash",
+                     oc_hash_text(v->first->weights, weights), "members", v->ensemble->count, "changed_on_disk",
+                     v->changed, "bf16_difference", v->agreement.difference, "bf16_decisions", v->agreement.decisions);
 }
 
 /* The difference between what was answered and what the other version said to the same rows. */
@@ -102,14 +103,23 @@ static void row_write(oc_text *out, const char *name, const char *type, const ch
     oc_text_add(out, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
 }
 
-void oc_loader_metrics(const oc_loader *l, oc_text *out)
+static double live_difference(oc_loader *l)
+{
+    pthread_mutex_lock(&l->lock);
+    const double difference = l->live->agreement.difference;
+    pthread_mutex_unlock(&l->lock);
+    return difference;
+}
+
+void oc_loader_metrics(oc_loader *l, oc_text *out)
 {
     static const struct {
         const char *name, *help;
         size_t offset;
     } own[] = {
         {"outcry_model_loads_total", "Versions loaded.", offsetof(oc_loader_stats, loads)},
-        {"outcry_model_refusals_total", "Versions refused: damaged, of another schema or shape, or over a budget.",
+        {"outcry_model_refusals_total",
+         "Versions refused: damaged, of another schema or shape, over a budget, or too far from f32 in bf16.",
          offsetof(oc_loader_stats, refusals)},
         {"outcry_model_turns_total", "Times that another version became live.", offsetof(oc_loader_stats, turns)},
         {"outcry_bundle_changed_total", "Loaded versions whose files were found changed on disk.",
@@ -134,6 +144,9 @@ void oc_loader_metrics(const oc_loader *l, oc_text *out)
         {"outcry_shadow_difference_sum", "gauge", "Sum of the largest difference of a probability in each.",
          offsetof(oc_batcher_stats, difference_ppb), 1e-9},
     };
+    row_write(out, "outcry_bf16_difference", "gauge",
+              "Largest difference of a probability from f32's when the live version was let in; 0 in f32.",
+              live_difference(l));
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         row_write(out, own[i].name, "counter", own[i].help, (double)read_at(&l->stats, own[i].offset));
     for (size_t i = 0; i < sizeof summed / sizeof summed[0]; i++) {

@@ -285,6 +285,7 @@ static OC_MUST loader_make(oc_server *s, const oc_batcher_config *batcher)
                                      .name = c->model,
                                      .status_path = repository ? s->status_path : NULL,
                                      .verify_ns = c->verify_ns > 0 ? c->verify_ns : INT64_MAX / 2,
+                                     .accuracy = c->accuracy,
                                      .batcher = *batcher};
     snprintf(s->status_path, sizeof s->status_path, "%.120s.json", c->socket);
     OC_TRY(oc_loader_open(&s->loader, &loader));
@@ -299,7 +300,8 @@ static void backend_name(oc_server *s)
         snprintf(s->backend_text, sizeof s->backend_text, "cuda %.60s%s", info->device,
                  s->config.resident ? ", gpu_path resident" : "");
     else
-        snprintf(s->backend_text, sizeof s->backend_text, "cpu %s", oc_isa_name(info->isa));
+        snprintf(s->backend_text, sizeof s->backend_text, "cpu %s%s", oc_isa_name(info->isa),
+                 info->math == OC_MATH_BF16 ? " in bf16" : "");
 }
 
 static OC_MUST server_fill(oc_server *s)

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "nn/model.h"
 #include "serve/batcher.h"
+#include "serve/accuracy.h"
 
 typedef struct oc_server_config {
     const char *bundle, *socket; /* folder; path of the Unix socket, replaced where it is left over */
@@ -14,8 +15,9 @@ typedef struct oc_server_config {
     /* NULL or "": bundle alone; else versions of one model, changed while it runs (models_state.h), and `bundle` is
      * not looked at. model: NULL or "" where the repository holds one. */
     const char *repository, *model;
-    int64_t verify_ns;             /* files of loaded versions are hashed again so often; 0: never */
-    oc_backend_config backend;     /* wait_max_ns: serve.gpu_watchdog_ms */
+    int64_t verify_ns;         /* files of loaded versions are hashed again so often; 0: never */
+    oc_backend_config backend; /* math BF16: the CPU's, behind `accuracy`; wait_max_ns: serve.gpu_watchdog_ms */
+    oc_accuracy accuracy;
     bool resident;                 /* serve.gpu_path */
     int threads;                   /* batchers; clients are spread over them */
     int batch_max;                 /* windows of one batch */
@@ -44,7 +46,7 @@ void oc_server_live(const oc_server *s, char version[32], uint32_t *generation);
 bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]);
 void oc_server_models(const oc_server *s, oc_text *out); /* oc_loader_write */
 bool oc_server_answers(const oc_server *s);              /* false: a batcher's GPU answers no more */
-const char *oc_server_backend(const oc_server *s);       /* "cpu avx512", "cuda NVIDIA H200" */
+const char *oc_server_backend(const oc_server *s); /* "cpu avx512", "cpu avx512_bf16 in bf16", "cuda NVIDIA H200" */
 size_t oc_server_planned_bytes(const oc_server *s);
 void oc_server_metrics(const oc_server *s, oc_text *out); /* Prometheus text format 0.0.4 */
 void oc_server_status(const oc_server *s, oc_text *out);  /* serve/status.h */

@@ -4,6 +4,7 @@
 #define OC_SERVE_VERSION_H
 
 #include "base/file.h"
+#include "nn/agreement.h"
 #include "nn/ensemble.h"
 
 typedef struct oc_version {
@@ -12,6 +13,7 @@ typedef struct oc_version {
     oc_ensemble *ensemble;  /* of one, where it is a bundle */
     const oc_bundle *first; /* member: its name, schema, T, F and horizons are those of all */
     bool changed;           /* seen on disk */
+    oc_agreement agreement; /* of its answers in bf16 with those in f32 (accuracy.h); zeros in f32 */
 } oc_version;
 
 /* OC_EDATA names the file: damaged, or changed while it was read. */

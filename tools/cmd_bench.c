@@ -33,7 +33,9 @@ static const oc_cli_option options[] = {
     {"backend", "cpu|cuda", "cpu", false, "where train-rate, latency-window, latency-push and lstm-layer run"},
     {"gpu-path", "graph|resident", "graph", false,
      "latency-push on cuda: steps by recordings, or by a kernel that stays there, its bare doorbell beside"},
-    {"math", "f32|tf32|bf16", "f32", false, "how a GPU takes products; sums and weights stay f32"},
+    {"math", "f32|tf32|bf16", "f32", false,
+     "how products are taken, sums stay f32; the CPU: f32, and bf16 of latency-window, latency-push and\n"
+     "throughput-window"},
     {"peers", "FOLDER", NULL, false,
      "folder of the peer scripts; without it no peer is run (environment: OUTCRY_PEERS)"},
     {"python", "FILE", NULL, false, "Python with the peers' packages (environment: OUTCRY_PYTHON)"},
@@ -89,18 +91,30 @@ static oc_status device_read(const oc_cli *cli, oc_bench_options *o)
     o->resident = path == 1;
     if (o->resident && (o->backend != OC_BACKEND_CUDA || strcmp(cli->arguments[0], "latency-push") != 0))
         return OC_FAIL(OC_EUSAGE, "--gpu-path resident is for latency-push --backend cuda");
-    if (o->backend == OC_BACKEND_CPU && o->math != OC_MATH_F32)
-        return OC_FAIL(OC_EUSAGE, "--math %s: the CPU computes f32 alone; add --backend cuda", maths[math]);
+    if (o->backend == OC_BACKEND_CPU && o->math == OC_MATH_TF32)
+        return OC_FAIL(OC_EUSAGE, "--math tf32: the CPU computes f32 and bf16; add --backend cuda");
     return OC_OK;
+}
+
+static bool one_of(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
 }
 
 /* Those that can run on a GPU. */
 static bool knows_cuda(const char *name)
 {
     static const char *const names[] = {"train-rate", "latency-window", "latency-push", "lstm-layer"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) return true;
-    return false;
+    return one_of(name, names, sizeof names / sizeof *names);
+}
+
+/* Those that can run in bf16 on the CPU: inference. */
+static bool knows_bf16(const char *name)
+{
+    static const char *const names[] = {"latency-window", "latency-push", "throughput-window"};
+    return one_of(name, names, sizeof names / sizeof *names);
 }
 
 static oc_status load_read(const oc_cli *cli, oc_bench_load *l)
@@ -213,6 +227,8 @@ static oc_status run(oc_cli *cli)
         if (strcmp(b->name, cli->arguments[0]) != 0) continue;
         if (o.backend == OC_BACKEND_CUDA && !knows_cuda(b->name))
             return OC_FAIL(OC_EUSAGE, "bench %s runs on the CPU alone", b->name);
+        if (o.backend == OC_BACKEND_CPU && o.math == OC_MATH_BF16 && !knows_bf16(b->name))
+            return OC_FAIL(OC_EUSAGE, "bench %s on the CPU runs in f32 alone", b->name);
         OC_TRY(b->run(&o, &report));
         return report_print(cli, &report);
     }

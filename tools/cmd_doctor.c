@@ -26,7 +26,7 @@ static const oc_cli_option options[] = {
 static json_t *isas(void)
 {
     json_t *list = json_array();
-    for (int isa = OC_ISA_SCALAR; isa <= OC_ISA_AVX512; isa++) {
+    for (int isa = OC_ISA_SCALAR; isa <= OC_ISA_AVX512_BF16; isa++) {
         if (oc_isa_available((oc_isa)isa)) (void)json_array_append_new(list, json_string(oc_isa_name((oc_isa)isa)));
     }
     return list;

@@ -22,6 +22,12 @@ static const oc_config_key keys[] = {
     {"serve.verify_s", OC_CONFIG_INT, 0, 86400, "60", NULL, "s",
      "files of loaded versions are hashed again so often; 0: never"},
     {"backend", OC_CONFIG_CHOICE, 0, 0, "auto", "auto|cpu|cuda", "", "where it computes"},
+    {"serve.dtype", OC_CONFIG_CHOICE, 0, 0, "f32", "f32|bf16", "",
+     "of the LSTM's products; bf16: on CPUs with avx512_bf16 (backend cpu), and where the two bounds below hold"},
+    {"serve.bf16_difference_max", OC_CONFIG_REAL, 0, 1, "0.01", NULL, "probability",
+     "a version whose answers in bf16 differ more from f32's, on 256 drawn windows, is refused"},
+    {"serve.bf16_decisions_max", OC_CONFIG_REAL, 0, 1, "0.02", NULL, "share",
+     "of these windows whose most probable class may be another one than in f32"},
     {"serve.gpu_path", OC_CONFIG_CHOICE, 0, 0, "graph", "graph|resident", "",
      "on a GPU, last steps of pushed rows: by CUDA graphs, or by a kernel that stays there (an experiment)"},
     {"serve.gpu_watchdog_ms", OC_CONFIG_INT, 1, 3600000, "100", NULL, "ms",
@@ -158,6 +164,8 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                .ring_bytes = (size_t)oc_config_int(c, "serve.ring_kb") << 10,
                                .memory_max_bytes = (size_t)oc_config_int(c, "serve.memory_mb") << 20,
                                .advance_budget = oc_config_real(c, "serve.advance_budget"),
+                               .accuracy = {.difference_max = oc_config_real(c, "serve.bf16_difference_max"),
+                                        .decisions_max = oc_config_real(c, "serve.bf16_decisions_max")},
                                .ticks = {.sample = oc_config_text(c, "serve.sample"),
                                          .bar_spread = oc_config_real(c, "serve.bar_spread"),
                                          .row_ns = oc_config_int(c, "serve.row_ns"),
@@ -192,6 +200,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
         if (strcmp(waits[i], oc_config_text(c, "serve.wait")) == 0) server.wait = (oc_batcher_wait)i;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
+    if (strcmp(oc_config_text(c, "serve.dtype"), "bf16") == 0) server.backend.math = OC_MATH_BF16;
     OC_TRY(path_check(c, &server));
     if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)
         return oc_config_refuse(c, "serve.ring_kb", "a ring is a power of two");

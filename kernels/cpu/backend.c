@@ -27,24 +27,32 @@ static bool avx512_available(void)
     return avx2_available() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
+
+static bool avx512_bf16_available(void)
+{
+    return avx512_available() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 typedef struct isa_row {
     const char *name;
     bool (*available)(void);
-    const oc_cpu_kernels *kernels;
+    const oc_cpu_kernels *kernels, *pairs; /* for f32, for bf16 */
 } isa_row;
 
 static const isa_row isa_rows[] = {
     /* the best last */
-    [OC_ISA_BEST] = {"best", NULL, NULL},
-    [OC_ISA_SCALAR] = {"scalar", scalar_available, &oc_cpu_kernels_scalar},
+    [OC_ISA_BEST] = {"best", NULL, NULL, NULL},
+    [OC_ISA_SCALAR] = {"scalar", scalar_available, &oc_cpu_kernels_scalar, &oc_cpu_kernels_scalar_pairs},
 #if defined(__x86_64__)
-    [OC_ISA_AVX2] = {"avx2", avx2_available, &oc_cpu_kernels_avx2},
-    [OC_ISA_AVX512] = {"avx512", avx512_available, &oc_cpu_kernels_avx512},
+    [OC_ISA_AVX2] = {"avx2", avx2_available, &oc_cpu_kernels_avx2, &oc_cpu_kernels_avx2_pairs},
+    [OC_ISA_AVX512] = {"avx512", avx512_available, &oc_cpu_kernels_avx512, &oc_cpu_kernels_avx512_pairs},
+    [OC_ISA_AVX512_BF16] = {"avx512_bf16", avx512_bf16_available, &oc_cpu_kernels_avx512,
+                            &oc_cpu_kernels_avx512_native},
 #else
-    [OC_ISA_AVX2] = {"avx2", NULL, NULL},
-    [OC_ISA_AVX512] = {"avx512", NULL, NULL},
+    [OC_ISA_AVX2] = {"avx2", NULL, NULL, NULL},
+    [OC_ISA_AVX512] = {"avx512", NULL, NULL, NULL},
+    [OC_ISA_AVX512_BF16] = {"avx512_bf16", NULL, NULL, NULL},
 #endif
 };
 
@@ -60,33 +68,34 @@ const char *oc_isa_name(oc_isa isa)
     return (unsigned)isa < ISA_COUNT ? isa_rows[isa].name : "unknown";
 }
 
-static oc_isa isa_best(void)
+/* In f32 the last row has nothing that the one before it has not. */
+static oc_isa isa_best(oc_math math)
 {
-    for (unsigned i = ISA_COUNT - 1; i > OC_ISA_SCALAR; i--)
+    for (unsigned i = math == OC_MATH_BF16 ? OC_ISA_AVX512_BF16 : OC_ISA_AVX512; i > OC_ISA_SCALAR; i--)
         if (oc_isa_available((oc_isa)i)) return (oc_isa)i;
     return OC_ISA_SCALAR;
 }
 
 /* The config's own wish, else the environment's, else the best there is. A wish that cannot be met is an error. */
-static OC_MUST isa_choose(oc_isa wish, oc_isa *chosen)
+static OC_MUST isa_choose(oc_isa wish, oc_math math, oc_isa *chosen)
 {
     const char *text = getenv("OUTCRY_ISA"), *from = "the configuration asks for";
     if (wish == OC_ISA_BEST && text && *text) {
         for (unsigned i = OC_ISA_SCALAR; i < ISA_COUNT; i++)
             if (strcmp(text, isa_rows[i].name) == 0) wish = (oc_isa)i;
         if (wish == OC_ISA_BEST)
-            return OC_FAIL(OC_ECONFIG, "OUTCRY_ISA is \"%.32s\", not scalar, avx2 or avx512", text);
+            return OC_FAIL(OC_ECONFIG, "OUTCRY_ISA is \"%.32s\", not scalar, avx2, avx512 or avx512_bf16", text);
         from = "OUTCRY_ISA asks for";
     }
     if (!oc_isa_available(wish))
         return OC_FAIL(OC_ECONFIG, "%s %s, which this machine does not have", from, oc_isa_name(wish));
-    *chosen = wish == OC_ISA_BEST ? isa_best() : wish;
+    *chosen = wish == OC_ISA_BEST ? isa_best(math) : wish;
     return OC_OK;
 }
 
 double oc_cpu_fma_peak(oc_isa isa, double seconds)
 {
-    const oc_cpu_kernels *kernels = isa_rows[isa == OC_ISA_BEST ? isa_best() : isa].kernels;
+    const oc_cpu_kernels *kernels = isa_rows[isa == OC_ISA_BEST ? isa_best(OC_MATH_F32) : isa].kernels;
     const int64_t start = oc_clock_monotonic_ns(), end = start + (int64_t)(seconds * 1e9);
     double best = 0;
     volatile float sink = 0;
@@ -120,15 +129,17 @@ static void device_name(char *text, size_t cap)
 static oc_status cpu_open(oc_backend *b, const oc_backend_config *config)
 {
     oc_isa isa = OC_ISA_SCALAR;
-    OC_TRY(isa_choose(config->isa, &isa));
+    const oc_math math = config->math == OC_MATH_BF16 ? OC_MATH_BF16 : OC_MATH_F32;
+    OC_TRY(isa_choose(config->isa, math, &isa));
     OC_TRY(oc_arena_init(&b->arena, config->arena_bytes, "backend arena"));
-    b->kernels = isa_rows[isa].kernels;
+    b->kernels = math == OC_MATH_BF16 ? isa_rows[isa].pairs : isa_rows[isa].kernels;
     b->info.kind = OC_BACKEND_CPU;
     b->info.isa = isa;
+    b->info.math = math;
     b->info.shares_host_memory = true;
     device_name(b->info.device, sizeof b->info.device);
     snprintf(b->info.reason, sizeof b->info.reason, "the CPU was asked for; %s%s", oc_isa_name(isa),
-             isa == isa_best() ? "" : ", by wish");
+             isa == isa_best(math) ? "" : ", by wish");
     return OC_OK;
 }
 

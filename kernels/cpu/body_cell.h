@@ -7,8 +7,10 @@
 #define OC_KERNELS_CPU_BODY_CELL_H
 
 #include "kernels/cpu/body_math.h"
+#include "kernels/cpu/body_pairs.h"
 #include "kernels/cpu/body_product.h"
 #include "kernels/cpu/kernels_cpu.h"
+#include "kernels/ops.h"
 #include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
 
 enum { TOGETHER = 3 }; /* rows whose gates are computed together */
@@ -21,17 +23,7 @@ typedef struct cell_tile {
 OC_INLINE void cell_chain(vf (*sum)[4], const float *x, size_t x_row, const float *w, int count, const int R)
 {
 #pragma GCC unroll 4
-    for (int k = 0; k < count; k++, x++, w += OC_PANEL) {
-        vf in[ROWS_MAX];
-#pragma GCC unroll 8
-        for (int r = 0; r < R; r++) in[r] = vf_set1(x[(size_t)r * x_row]);
-#pragma GCC unroll 4
-        for (int g = 0; g < 4; g++) {
-            vf weight = vf_load(w + g * OC_BLOCK);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++) sum[r][g] = vf_fma(in[r], weight, sum[r][g]);
-        }
-    }
+    for (int k = 0; k < count; k++, x++, w += OC_PANEL) tile_step(sum, x, x_row, w, OC_BLOCK, VW, R, 4, PAIRS);
 }
 
 /* Gates of VW units (pre[0 … 3] in, gates out) and their new cell; the new state is gate o times tanh of it. */
@@ -93,10 +85,10 @@ OC_INLINE void cell_tile_run(const oc_cell *cell, const cell_tile *t, const int 
         }
     if (cell->x)
         cell_chain(pre, cell->x + row * cell->x_row, cell->x_row,
-                   cell->w_ih + block * (size_t)cell->inputs * OC_PANEL + t->lane, cell->inputs, R);
+                   cell->w_ih + block * (size_t)words_of(cell->inputs) * OC_PANEL + t->lane, words_of(cell->inputs), R);
     if (cell->h)
         cell_chain(sum, cell->h + row * cell->h_row, cell->h_row,
-                   cell->w_hh + block * (size_t)cell->hidden * OC_PANEL + t->lane, cell->hidden, R);
+                   cell->w_hh + block * (size_t)words_of(cell->hidden) * OC_PANEL + t->lane, words_of(cell->hidden), R);
     else if (cell->hw)
         for (int r = 0; r < R; r++)
             for (int g = 0; g < 4; g++)
@@ -140,11 +132,20 @@ static void cell_rows(const oc_cell *cell, const cell_tile *t, int rows)
     }
 }
 
+static void words_product(const oc_product *p)
+{
+#if OC_PAIRS
+    product_pairs(p);
+#else
+    product(p);
+#endif
+}
+
 /* The tail's columns of one product of R rows: to [R][OC_PANEL]. */
 static void tail_product(const oc_cell *cell, size_t row, int rows, bool input, float *to)
 {
     const size_t whole = oc_whole_columns(cell->hidden), columns = oc_tail_columns(cell->hidden);
-    const int count = input ? cell->inputs : cell->hidden;
+    const int count = words_of(input ? cell->inputs : cell->hidden);
     const oc_product p = {.m = rows,
                           .n = (int)columns,
                           .k = count,
@@ -156,7 +157,7 @@ static void tail_product(const oc_cell *cell, size_t row, int rows, bool input, 
                           .c = to,
                           .c_row = OC_PANEL,
                           .start = input ? cell->bias + whole : NULL};
-    product(&p);
+    words_product(&p);
 }
 
 /* Units past the last whole block: their four gates lie side by side, so a tile of the columns is stored, and the gates
@@ -185,7 +186,7 @@ static void cell_tail(const oc_cell *cell, int first, int rows)
         }
 }
 
-static void cell(const oc_cell *cell)
+static void cell_blocks(const oc_cell *cell)
 {
     for (int i = 0; i < cell->hidden / OC_BLOCK; i++)
         for (int lane = 0; lane < OC_BLOCK; lane += VW) {
@@ -197,13 +198,98 @@ static void cell(const oc_cell *cell)
         cell_tail(cell, row, cell->rows - row < ROWS_MAX ? cell->rows - row : ROWS_MAX);
 }
 
+/* Rows first … first + rows - 1 of a cell. */
+static oc_cell cell_part(const oc_cell *cell, size_t first, int rows)
+{
+    oc_cell part = *cell;
+    part.rows = rows;
+    if (cell->x) part.x += first * cell->x_row;
+    if (cell->xw) part.xw += first * cell->xw_row;
+    if (cell->h) part.h += first * cell->h_row;
+    if (cell->hw) part.hw += first * cell->hw_row;
+    if (cell->c) part.c += first * cell->c_row;
+    part.c_out += first * cell->c_out_row;
+    part.h_out += first * cell->h_out_row;
+    if (cell->gates) part.gates += first * cell->gates_row;
+    return part;
+}
+
+/* In bf16: as many rows at a time as there is room for their words. */
+static void cell_words(const oc_cell *cell)
+{
+    const int in = cell->x ? words_of(cell->inputs) : 0, before = cell->h ? words_of(cell->hidden) : 0;
+    const int group = in + before > 0 ? PAIRS_ROOM / (in + before) : cell->rows;
+    float room[PAIRS_ROOM];
+    for (int first = 0; first < cell->rows; first += group) {
+        const int rows = cell->rows - first < group ? cell->rows - first : group;
+        oc_cell part = cell_part(cell, (size_t)first, rows);
+        float *states = room + rows * in;
+        if (cell->x) rows_pairs(part.x, part.x_row, rows, cell->inputs, room);
+        if (cell->h) rows_pairs(part.h, part.h_row, rows, cell->hidden, states);
+        if (cell->x) part.x = room;
+        if (cell->h) part.h = states;
+        part.x_row = (size_t)in;
+        part.h_row = (size_t)before;
+        cell_blocks(&part);
+    }
+}
+
+static void cell(const oc_cell *cell)
+{
+    if (PAIRS)
+        cell_words(cell);
+    else
+        cell_blocks(cell);
+}
+
+static void project_rows(const oc_projection *q, const float *x, int rows, float *to)
+{
+    const size_t whole = oc_whole_columns(q->hidden), tail = oc_tail_columns(q->hidden);
+    const size_t count = (size_t)words_of(q->count);
+    oc_product p = {.m = rows,
+                    .n = (int)whole,
+                    .k = (int)count,
+                    .a = x,
+                    .a_row = count,
+                    .a_k = 1,
+                    .b = q->w,
+                    .b_k = OC_PANEL,
+                    .b_panel = count * OC_PANEL,
+                    .c = to,
+                    .c_row = whole + tail,
+                    .start = q->start};
+    words_product(&p);
+    p.n = (int)tail;
+    p.b += whole * count;
+    p.b_k = tail;
+    p.c += whole;
+    p.start = q->start ? q->start + whole : NULL;
+    words_product(&p);
+}
+
+static void project(const oc_projection *q)
+{
+    const size_t columns = oc_whole_columns(q->hidden) + oc_tail_columns(q->hidden), count = (size_t)q->count;
+    if (!PAIRS) {
+        project_rows(q, q->x, q->rows, q->to);
+        return;
+    }
+    const int group = PAIRS_ROOM / words_of(q->count);
+    float room[PAIRS_ROOM];
+    for (int first = 0; first < q->rows; first += group) {
+        const int rows = q->rows - first < group ? q->rows - first : group;
+        rows_pairs(q->x + (size_t)first * count, count, rows, q->count, room);
+        project_rows(q, room, rows, q->to + (size_t)first * columns);
+    }
+}
+
 /* Units of one row that are computed together: a block, or one unit where a block would need too many registers. 8 sums
  * of 8 lanes keep two multiply-adders busy, 4 sums of 16 lanes what L2 gives. */
 enum { RECUR_PARTS = VW == 1 ? 1 : OC_BLOCK / VW, RECUR_UNITS = RECUR_PARTS * VW };
 
 /* One step's place in a recurrence. */
 typedef struct recur_step {
-    const float *xw, *h; /* x.W of the step; the state before it, NULL at the first */
+    const float *xw, *h; /* x.W of the step; the state before it (in bf16 its words), NULL at the first */
     float *h_out;
 } recur_step;
 
@@ -226,10 +312,11 @@ static void recurrence_tail(const oc_recurrence *r, const recur_step *s, const f
 /* RECUR_UNITS units, and `tail` vectors of the tail's columns with them (see recurrence_joined). */
 OC_INLINE void recurrence_units(const oc_recurrence *r, const recur_step *s, int unit, const int tail)
 {
-    const int before = s->h ? r->hidden : 0;
+    const int before = s->h ? words_of(r->hidden) : 0;
+    const size_t row = (size_t)words_of(r->hidden);
     const size_t block = (size_t)(unit / OC_BLOCK), lane = (size_t)(unit % OC_BLOCK);
-    const float *w = r->w_hh + block * (size_t)r->hidden * OC_PANEL + lane, *xw = s->xw + block * OC_PANEL + lane;
-    const float *tail_w = r->w_hh + oc_whole_columns(r->hidden) * (size_t)r->hidden;
+    const float *w = r->w_hh + block * row * OC_PANEL + lane, *xw = s->xw + block * OC_PANEL + lane;
+    const float *tail_w = r->w_hh + oc_whole_columns(r->hidden) * row;
     vf sum[RECUR_PARTS][4], tail_sum[4];
 #pragma GCC unroll 2
     for (int p = 0; p < RECUR_PARTS; p++)
@@ -244,10 +331,10 @@ OC_INLINE void recurrence_units(const oc_recurrence *r, const recur_step *s, int
         for (int p = 0; p < RECUR_PARTS; p++)
 #pragma GCC unroll 4
             for (int g = 0; g < 4; g++)
-                sum[p][g] = vf_fma(in, vf_load(w + (size_t)k * OC_PANEL + p * VW + g * OC_BLOCK), sum[p][g]);
+                sum[p][g] = vf_step(in, vf_load(w + (size_t)k * OC_PANEL + p * VW + g * OC_BLOCK), sum[p][g], PAIRS);
 #pragma GCC unroll 4
         for (int v = 0; v < tail; v++)
-            tail_sum[v] = vf_fma(in, vf_load(tail_w + (size_t)(k * tail + v) * VW), tail_sum[v]);
+            tail_sum[v] = vf_step(in, vf_load(tail_w + (size_t)(k * tail + v) * VW), tail_sum[v], PAIRS);
     }
 #pragma GCC unroll 2
     for (int p = 0; p < RECUR_PARTS; p++) {
@@ -289,14 +376,14 @@ static void recurrence_alone(const oc_recurrence *r, const recur_step *s)
     float sum[OC_PANEL];
     const oc_product p = {.m = 1,
                           .n = (int)columns,
-                          .k = s->h ? r->hidden : 0,
+                          .k = s->h ? words_of(r->hidden) : 0,
                           .a = s->h ? s->h : s->xw, /* of none, but no null pointer is moved */
                           .a_k = 1,
-                          .b = r->w_hh + whole * (size_t)r->hidden,
+                          .b = r->w_hh + whole * (size_t)words_of(r->hidden),
                           .b_k = columns,
                           .c = sum,
                           .c_row = columns};
-    product(&p);
+    words_product(&p);
     recurrence_tail(r, s, sum);
 }
 
@@ -308,8 +395,11 @@ static void recurrence(const oc_recurrence *r)
     const int blocks = r->hidden / OC_BLOCK;
     const bool tail = r->hidden % OC_BLOCK != 0, joined = tail && (int)VW == (int)OC_BLOCK && blocks > 0;
     const size_t columns = oc_whole_columns(r->hidden) + oc_tail_columns(r->hidden), hidden = (size_t)r->hidden;
+    float words[PAIRS ? OC_HIDDEN_MAX / 2 : 1];
     for (size_t t = 0; t < (size_t)r->steps; t++) {
-        const recur_step s = {r->xw + t * columns, t == 0 ? NULL : r->y + (t - 1) * hidden, r->y + t * hidden};
+        const float *before = t == 0 ? NULL : r->y + (t - 1) * hidden;
+        if (PAIRS && before) row_pairs(before, r->hidden, words);
+        const recur_step s = {r->xw + t * columns, PAIRS && before ? words : before, r->y + t * hidden};
         for (int i = 0; i < blocks; i++) {
             const int block = t % 2 ? blocks - 1 - i : i, unit = block * OC_BLOCK;
             if (joined && block == blocks - 1)

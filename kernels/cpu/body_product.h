@@ -5,8 +5,11 @@
 #ifndef OC_KERNELS_CPU_BODY_PRODUCT_H
 #define OC_KERNELS_CPU_BODY_PRODUCT_H
 
+#include "kernels/cpu/body_pairs.h"
 #include "kernels/cpu/kernels_cpu.h"
 #include "kernels/cpu/vec_scalar.h" /* nothing where another vector layer came first: they share a guard */
+
+enum { ROW_BY_ROW = VW == 16 && PAIRS };
 
 typedef struct product_tile {
     const float *a, *b;
@@ -15,8 +18,38 @@ typedef struct product_tile {
     int part;
 } product_tile;
 
-/* R rows x V vectors; of the last vector only the first `part` columns exist where `cut`. */
-OC_INLINE void product_tile_run(const oc_product *p, const product_tile *at, const int R, const int V, const int cut)
+/* One k of a tile: sum[r][v] goes on with x[r * x_row] and vector v of w; of the last one only `part` lanes are read.
+ * With 32 registers the weights stay and rows pass: vdpbf16ps is not given a broadcast from memory by the compiler, and
+ * six broadcasts beside 24 sums and a weight cost a sum its register. */
+OC_INLINE void tile_step(vf (*sum)[4], const float *x, size_t x_row, const float *w, size_t w_step, const int part,
+                         const int R, const int V, const int pairs)
+{
+    vf in[ROWS_MAX], weight[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < V && ROW_BY_ROW; v++)
+        weight[v] =
+            part < VW && v == V - 1 ? vf_load_part(w + (size_t)v * w_step, part) : vf_load(w + (size_t)v * w_step);
+#pragma GCC unroll 8
+    for (int r = 0; r < R && ROW_BY_ROW; r++) {
+        const vf one = vf_set1(x[(size_t)r * x_row]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) sum[r][v] = vf_step(one, weight[v], sum[r][v], pairs);
+    }
+    if (ROW_BY_ROW) return;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) in[r] = vf_set1(x[(size_t)r * x_row]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) {
+        weight[0] =
+            part < VW && v == V - 1 ? vf_load_part(w + (size_t)v * w_step, part) : vf_load(w + (size_t)v * w_step);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) sum[r][v] = vf_step(in[r], weight[0], sum[r][v], pairs);
+    }
+}
+
+/* R rows x V vectors; of the last vector only the first `part` columns exist where `cut`. pairs: a and b are words. */
+OC_INLINE void product_tile_run(const oc_product *p, const product_tile *at, const int R, const int V, const int cut,
+                                const int pairs)
 {
     vf sum[ROWS_MAX][4];
     const float *a = at->a, *b = at->b;
@@ -30,15 +63,7 @@ OC_INLINE void product_tile_run(const oc_product *p, const product_tile *at, con
         }
     }
     for (int k = 0; k < p->k; k++, a += a_k, b += b_k) {
-        vf x[ROWS_MAX];
-#pragma GCC unroll 8
-        for (int r = 0; r < R; r++) x[r] = vf_set1(a[(size_t)r * a_row]);
-#pragma GCC unroll 8
-        for (int v = 0; v < V; v++) {
-            vf w = cut && v == V - 1 ? vf_load_part(b + v * VW, at->part) : vf_load(b + v * VW);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++) sum[r][v] = vf_fma(x[r], w, sum[r][v]);
-        }
+        tile_step(sum, a, a_row, b, VW, cut ? at->part : VW, R, V, pairs);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
@@ -53,60 +78,60 @@ OC_INLINE void product_tile_run(const oc_product *p, const product_tile *at, con
     }
 }
 
-OC_INLINE void product_columns(const oc_product *p, const product_tile *at, const int R, int vectors)
+OC_INLINE void product_columns(const oc_product *p, const product_tile *at, const int R, int vectors, const int pairs)
 {
     const int cut = at->part < VW;
     switch (vectors * 2 + cut) {
     case 2:
-        product_tile_run(p, at, R, 1, 0);
+        product_tile_run(p, at, R, 1, 0, pairs);
         break;
     case 3:
-        product_tile_run(p, at, R, 1, 1);
+        product_tile_run(p, at, R, 1, 1, pairs);
         break;
     case 4:
-        product_tile_run(p, at, R, 2, 0);
+        product_tile_run(p, at, R, 2, 0, pairs);
         break;
     case 5:
-        product_tile_run(p, at, R, 2, 1);
+        product_tile_run(p, at, R, 2, 1, pairs);
         break;
     case 6:
-        product_tile_run(p, at, R, 3, 0);
+        product_tile_run(p, at, R, 3, 0, pairs);
         break;
     case 7:
-        product_tile_run(p, at, R, 3, 1);
+        product_tile_run(p, at, R, 3, 1, pairs);
         break;
     case 8:
-        product_tile_run(p, at, R, 4, 0);
+        product_tile_run(p, at, R, 4, 0, pairs);
         break;
     default:
-        product_tile_run(p, at, R, 4, 1);
+        product_tile_run(p, at, R, 4, 1, pairs);
         break;
     }
 }
 
-static void product_rows(const oc_product *p, const product_tile *at, int rows, int vectors)
+OC_INLINE void product_rows(const oc_product *p, const product_tile *at, int rows, int vectors, const int pairs)
 {
     switch (rows) {
     case 1:
-        product_columns(p, at, 1, vectors);
+        product_columns(p, at, 1, vectors, pairs);
         break;
     case 2:
-        product_columns(p, at, 2, vectors);
+        product_columns(p, at, 2, vectors, pairs);
         break;
 #if OC_ROWS_MAX > 2
     case 3:
-        product_columns(p, at, 3, vectors);
+        product_columns(p, at, 3, vectors, pairs);
         break;
 #endif
 #if OC_ROWS_MAX > 3
     case 4:
-        product_columns(p, at, 4, vectors);
+        product_columns(p, at, 4, vectors, pairs);
         break;
     case 5:
-        product_columns(p, at, 5, vectors);
+        product_columns(p, at, 5, vectors, pairs);
         break;
     case 6:
-        product_columns(p, at, 6, vectors);
+        product_columns(p, at, 6, vectors, pairs);
         break;
 #endif
     default:
@@ -114,7 +139,7 @@ static void product_rows(const oc_product *p, const product_tile *at, int rows, 
     }
 }
 
-static void product(const oc_product *p)
+OC_INLINE void product_of(const oc_product *p, const int pairs)
 {
     for (int j = 0; j < p->n; j += 4 * VW) {
         int columns = p->n - j < 4 * VW ? p->n - j : 4 * VW, vectors = (columns + VW - 1) / VW;
@@ -124,10 +149,23 @@ static void product(const oc_product *p)
         for (int i = 0; i < p->m; i += ROWS_MAX) {
             at.a = p->a + (size_t)i * p->a_row;
             at.c = p->c + (size_t)i * p->c_row + j;
-            product_rows(p, &at, p->m - i < ROWS_MAX ? p->m - i : ROWS_MAX, vectors);
+            product_rows(p, &at, p->m - i < ROWS_MAX ? p->m - i : ROWS_MAX, vectors, pairs);
         }
     }
 }
+
+static void product(const oc_product *p)
+{
+    product_of(p, 0);
+}
+
+#if OC_PAIRS
+/* The same over words: a, b, k and the distances in a and b count them. */
+static void product_pairs(const oc_product *p)
+{
+    product_of(p, 1);
+}
+#endif
 
 enum { APART_ROWS = 4 };
 

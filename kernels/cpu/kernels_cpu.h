@@ -13,7 +13,8 @@ enum { OC_PANEL = 64, OC_BLOCK = 16 }; /* columns of a packed panel; hidden unit
 
 /* Packed columns of one LSTM layer: whole blocks [gate][16], then the hidden % 16 units of the tail [gate][units], side
  * by side, up to a multiple of 16: H = 100 has 400 columns and not 448, H = 200 has 800. A matrix is [block][k][columns
- * of the block], so row k of a block has OC_PANEL numbers, of the tail oc_tail_columns. */
+ * of the block], so row k of a block has OC_PANEL numbers, of the tail oc_tail_columns. In bf16 k counts words of two
+ * (bf16.h): half as many. */
 static inline size_t oc_tail_columns(int hidden)
 {
     return ((size_t)hidden % OC_BLOCK * 4 + 15) / 16 * 16;
@@ -40,6 +41,14 @@ typedef struct oc_product {
     bool add;
     size_t apart; /* of product_apart alone: row i has its own b + i * apart, start + i * apart */
 } oc_product;
+
+/* x [rows][count] against a packed matrix of a layer: to [rows][packed columns] = chains over k from start [columns],
+ * or from 0 where it is NULL. */
+typedef struct oc_projection {
+    int rows, count, hidden;
+    const float *x, *w, *start;
+    float *to;
+} oc_projection;
 
 /* One layer, one step, `rows` rows. Pre-activation = X + H, X = x.W_ih chain from the bias, H = h.W_hh chain from 0;
  * each is either computed or read from memory in the order of the packed columns. */
@@ -84,6 +93,7 @@ typedef struct oc_cell_gradient {
 #define OC_CPU_KERNELS(X)                                                                                              \
     X(product, void, (const oc_product *p))                                                                            \
     X(product_apart, void, (const oc_product *p)) /* few rows, n <= 64, no add */                                      \
+    X(project, void, (const oc_projection *p))                                                                         \
     X(cell, void, (const oc_cell *cell))                                                                               \
     X(recurrence, void, (const oc_recurrence *r))                                                                      \
     X(transpose, void, (const float *from, size_t from_row, int rows, int columns, float *to, size_t to_row))          \
@@ -106,9 +116,12 @@ typedef struct oc_cpu_kernels {
 #undef OC_CPU_KERNELS_FIELD
 } oc_cpu_kernels;
 
-extern const oc_cpu_kernels oc_cpu_kernels_scalar;
+/* _pairs: project, cell and recurrence read weights packed as words of two bf16 and round what the weights meet; all
+ * else is the same. _native: by instructions for it; the others compute the same bits with two fma a word. */
+extern const oc_cpu_kernels oc_cpu_kernels_scalar, oc_cpu_kernels_scalar_pairs;
 #if defined(__x86_64__)
-extern const oc_cpu_kernels oc_cpu_kernels_avx2, oc_cpu_kernels_avx512;
+extern const oc_cpu_kernels oc_cpu_kernels_avx2, oc_cpu_kernels_avx2_pairs;
+extern const oc_cpu_kernels oc_cpu_kernels_avx512, oc_cpu_kernels_avx512_pairs, oc_cpu_kernels_avx512_native;
 #endif
 
 #endif

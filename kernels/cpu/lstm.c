@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 #include "kernels/cpu/backend_cpu.h"
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/lstm_layout.h"
 #include "kernels/cpu/ops_cpu.h"
 
@@ -44,15 +45,17 @@ static place place_of(int hidden, int unit, int gate)
                    g * (whole ? OC_BLOCK : (size_t)(hidden % OC_BLOCK)) + at};
 }
 
-/* [4H][in] as PyTorch has it -> packed. */
-static void pack_matrix(const float *w, int hidden, int inputs, float *packed)
+/* [4H][in] as PyTorch has it -> packed; `pairs`: as words of two bf16, which fill the first half of the place. */
+static void pack_matrix(const float *w, int hidden, int inputs, bool pairs, float *packed)
 {
     for (int unit = 0; unit < hidden; unit++)
         for (int gate = 0; gate < OC_GATES; gate++) {
             const float *row = w + ((size_t)gate * (size_t)hidden + (size_t)unit) * (size_t)inputs;
             const place p = place_of(hidden, unit, gate);
-            float *to = packed + p.before * (size_t)inputs + p.column;
-            for (int k = 0; k < inputs; k++) to[(size_t)k * p.columns] = row[k];
+            float *to = packed + p.before * (size_t)(pairs ? (inputs + 1) / 2 : inputs) + p.column;
+            for (int k = 0; k < inputs && !pairs; k++) to[(size_t)k * p.columns] = row[k];
+            for (int k = 0; k < inputs && pairs; k += 2)
+                to[(size_t)(k / 2) * p.columns] = oc_bf16_pair(row[k], k + 1 < inputs ? row[k + 1] : 0.0f);
         }
 }
 
@@ -61,8 +64,8 @@ oc_status oc_cpu_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_
     OC_TRY(shape_check(s, "lstm_pack"));
     const oc_lstm_layout l = oc_lstm_layout_make(s);
     const size_t hidden = (size_t)s->hidden;
+    const bool pairs = b->info.math == OC_MATH_BF16;
     float *base = packed.data;
-    (void)b;
     assert((size_t)oc_tensor_count(packed) * oc_dtype_bytes(packed.dtype) >= l.packed_count * sizeof(float));
     memset(base, 0, l.packed_count * sizeof(float));
     for (int i = 0; i < s->layers; i++) {
@@ -70,8 +73,8 @@ oc_status oc_cpu_lstm_pack(oc_backend *b, const oc_lstm_shape *s, const oc_lstm_
         const float *b_ih = w->b_ih[i].data, *b_hh = w->b_hh[i].data;
         assert(w->w_ih[i].dims[0] == OC_GATES * s->hidden && w->w_ih[i].dims[1] == inputs &&
                w->w_hh[i].dims[1] == s->hidden);
-        pack_matrix(w->w_ih[i].data, s->hidden, inputs, base + l.w_ih[i]);
-        pack_matrix(w->w_hh[i].data, s->hidden, s->hidden, base + l.w_hh[i]);
+        pack_matrix(w->w_ih[i].data, s->hidden, inputs, pairs, base + l.w_ih[i]);
+        pack_matrix(w->w_hh[i].data, s->hidden, s->hidden, pairs, base + l.w_hh[i]);
         for (size_t j = 0; j < OC_GATES * hidden; j++) {
             const place p = place_of(s->hidden, (int)(j % hidden), (int)(j / hidden));
             base[l.bias[i] + p.before + p.column] = b_ih[j] + b_hh[j];
@@ -125,26 +128,8 @@ oc_cell oc_lstm_cell(const oc_lstm_shape *s, const oc_lstm_layout *l, const floa
 void oc_lstm_project(oc_backend *b, int hidden, int rows, const float *x, int count, const float *w, const float *start,
                      float *to)
 {
-    const size_t whole = oc_whole_columns(hidden), tail = oc_tail_columns(hidden), inputs = (size_t)count;
-    oc_product p = {.m = rows,
-                    .n = (int)whole,
-                    .k = count,
-                    .a = x,
-                    .a_row = inputs,
-                    .a_k = 1,
-                    .b = w,
-                    .b_k = OC_PANEL,
-                    .b_panel = inputs * OC_PANEL,
-                    .c = to,
-                    .c_row = whole + tail,
-                    .start = start};
-    b->kernels->product(&p);
-    p.n = (int)tail;
-    p.b += whole * inputs;
-    p.b_k = tail;
-    p.c += whole;
-    p.start = start ? start + whole : NULL;
-    b->kernels->product(&p);
+    const oc_projection p = {.rows = rows, .count = count, .hidden = hidden, .x = x, .w = w, .start = start, .to = to};
+    b->kernels->project(&p);
 }
 
 static OC_MUST forward_training(oc_backend *b, const oc_lstm_shape *s, const float *packed, const float *x,
@@ -230,6 +215,7 @@ oc_status oc_cpu_lstm_forward(oc_backend *b, const oc_lstm_shape *s, oc_tensor p
     assert(oc_tensor_count(y) == (int64_t)s->steps * s->batch * s->hidden);
     if (s->batch == 0) return OC_OK;
     if (training) {
+        if (b->info.math == OC_MATH_BF16) return OC_FAIL(OC_ECONFIG, "lstm_forward: the CPU trains in f32 alone");
         OC_TRY(forward_training(b, s, packed.data, x.data, dropout, y.data, reserve.data));
         return OC_OK;
     }

@@ -69,6 +69,24 @@ static inline vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 static inline vi vi_shift_left(vi a, int count) { return _mm512_slli_epi32(a, (unsigned)count); }
 static inline vi vi_shift_right(vi a, int count) { return _mm512_srai_epi32(a, (unsigned)count); }
 
+#ifdef __AVX512BF16__
+#define OC_PAIRS_NATIVE
+/* As body_pairs.h says. The instructions want the first of a pair in the lower half: hence the rotation. */
+static inline vf vf_dot(vf x, vf w, vf sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
+}
+
+static inline void row_pairs(const float *x, int count, float *to)
+{
+    for (int k = 0; k < count; k += 16) {
+        const __m256i numbers = (__m256i)_mm512_cvtneps_pbh(vf_load_part(x + k, count - k));
+        const __mmask8 words = (__mmask8)vm_lanes((count - k + 1) / 2);
+        _mm256_mask_storeu_epi32(to + k / 2, words, _mm256_rol_epi32(numbers, 16));
+    }
+}
+#endif
+
 static inline vf vf_scale_down(vf p, vf n, vf t)
 {
     (void)t;

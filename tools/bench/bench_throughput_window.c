@@ -69,12 +69,13 @@ static OC_MUST threads_run(const oc_bench_options *o, int threads, int batch, be
 {
     static job j;
     const oc_model_shape shape = bench_shape(o);
+    const oc_backend_config config = {.kind = OC_BACKEND_CPU, .math = o->math};
     j = (job){.threads = threads};
     oc_status status = oc_team_open(&j.team, threads);
     for (int w = 0; w < threads && status == OC_OK; w++) {
         size_t first, last;
         oc_team_split((size_t)batch, w, threads, &first, &last);
-        status = bench_model_open(&j.model[w], &shape, last - first);
+        status = bench_model_open_on(&j.model[w], &config, &shape, last - first);
     }
     if (status == OC_OK) status = measure(&j, o, &shape, batch, times, report);
     for (int w = 0; w < threads; w++) bench_model_close(&j.model[w]);
