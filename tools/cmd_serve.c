@@ -136,20 +136,11 @@ static oc_status serve(const oc_cli *cli, const oc_server_config *server_config,
     return status;
 }
 
-static OC_MUST path_check(const oc_config *c, const oc_server_config *server)
+static oc_server_config server_read(const oc_config *c)
 {
-    if (server->resident && server->backend.kind == OC_BACKEND_CPU)
-        return oc_config_refuse(c, "serve.gpu_path", "resident is a kernel of a GPU, and backend is cpu");
-    return OC_OK;
-}
-
-static oc_status serve_config(const oc_cli *cli, const oc_config *c)
-{
-    static const struct {
-        const char *name;
-        oc_backend_kind kind;
-    } kinds[] = {{"auto", OC_BACKEND_AUTO}, {"cpu", OC_BACKEND_CPU}, {"cuda", OC_BACKEND_CUDA}};
-    oc_log_level level;
+    static const char *const kinds[] = {
+        [OC_BACKEND_AUTO] = "auto", [OC_BACKEND_CPU] = "cpu", [OC_BACKEND_CUDA] = "cuda"};
+    static const char *const waits[] = {[OC_WAIT_BLOCK] = "block", [OC_WAIT_SPIN] = "spin", [OC_WAIT_YIELD] = "yield"};
     oc_server_config server = {.bundle = oc_config_text(c, "model.bundle"),
                                .repository = oc_config_text(c, "serve.repository"),
                                .model = oc_config_text(c, "serve.model"),
@@ -165,7 +156,7 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                .memory_max_bytes = (size_t)oc_config_int(c, "serve.memory_mb") << 20,
                                .advance_budget = oc_config_real(c, "serve.advance_budget"),
                                .accuracy = {.difference_max = oc_config_real(c, "serve.bf16_difference_max"),
-                                        .decisions_max = oc_config_real(c, "serve.bf16_decisions_max")},
+                                            .decisions_max = oc_config_real(c, "serve.bf16_decisions_max")},
                                .ticks = {.sample = oc_config_text(c, "serve.sample"),
                                          .bar_spread = oc_config_real(c, "serve.bar_spread"),
                                          .row_ns = oc_config_int(c, "serve.row_ns"),
@@ -177,43 +168,62 @@ static oc_status serve_config(const oc_cli *cli, const oc_config *c)
                                .queue_max_ns = oc_config_int(c, "serve.queue_max_us") * 1000,
                                .session_idle_ns = oc_config_int(c, "serve.session_idle_s") * INT64_C(1000000000),
                                .spin_ns = oc_config_int(c, "serve.spin_us") * 1000};
-    const oc_http_config http = {.address = oc_config_text(c, "serve.http"),
-                                 .socket = server.socket,
-                                 .repository = server.repository[0] ? server.repository : NULL,
-                                 .secrets = {.token_file = oc_config_text(c, "serve.token_file"),
-                                             .control_token_file = oc_config_text(c, "serve.control_token_file"),
-                                             .tls_cert = oc_config_text(c, "serve.tls_cert"),
-                                             .tls_key = oc_config_text(c, "serve.tls_key")},
-                                 .proxy = strcmp(oc_config_text(c, "serve.proxy"), "declared") == 0,
-                                 .threads = (int)oc_config_int(c, "serve.http_threads"),
-                                 .connections_max = (int)oc_config_int(c, "serve.http_connections"),
-                                 .peer_connections_max = (int)oc_config_int(c, "serve.http_peer_connections"),
-                                 .body_max = (size_t)oc_config_int(c, "serve.http_body_kb") << 10,
-                                 .batch_max = (int)oc_config_int(c, "serve.http_batch_max"),
-                                 .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000),
-                                 .sequences_max = (int)oc_config_int(c, "serve.http_sequences"),
-                                 .sequence_idle_ns =
-                                     oc_config_int(c, "serve.http_sequence_idle_s") * INT64_C(1000000000),
-                                 .sequence_period_ns = oc_config_int(c, "serve.http_period_ms") * INT64_C(1000000)};
-    static const char *const waits[] = {[OC_WAIT_BLOCK] = "block", [OC_WAIT_SPIN] = "spin", [OC_WAIT_YIELD] = "yield"};
     for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++)
         if (strcmp(waits[i], oc_config_text(c, "serve.wait")) == 0) server.wait = (oc_batcher_wait)i;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (strcmp(kinds[i].name, oc_config_text(c, "backend")) == 0) server.backend.kind = kinds[i].kind;
+        if (strcmp(kinds[i], oc_config_text(c, "backend")) == 0) server.backend.kind = (oc_backend_kind)i;
     if (strcmp(oc_config_text(c, "serve.dtype"), "bf16") == 0) server.backend.math = OC_MATH_BF16;
-    OC_TRY(path_check(c, &server));
-    if ((server.ring_bytes & (server.ring_bytes - 1)) != 0)
+    return server;
+}
+
+static oc_http_config http_read(const oc_config *c, const oc_server_config *server)
+{
+    return (oc_http_config){.address = oc_config_text(c, "serve.http"),
+                            .socket = server->socket,
+                            .repository = server->repository[0] ? server->repository : NULL,
+                            .secrets = {.token_file = oc_config_text(c, "serve.token_file"),
+                                        .control_token_file = oc_config_text(c, "serve.control_token_file"),
+                                        .tls_cert = oc_config_text(c, "serve.tls_cert"),
+                                        .tls_key = oc_config_text(c, "serve.tls_key")},
+                            .proxy = strcmp(oc_config_text(c, "serve.proxy"), "declared") == 0,
+                            .threads = (int)oc_config_int(c, "serve.http_threads"),
+                            .connections_max = (int)oc_config_int(c, "serve.http_connections"),
+                            .peer_connections_max = (int)oc_config_int(c, "serve.http_peer_connections"),
+                            .body_max = (size_t)oc_config_int(c, "serve.http_body_kb") << 10,
+                            .batch_max = (int)oc_config_int(c, "serve.http_batch_max"),
+                            .timeout_ns = oc_config_int(c, "serve.http_timeout_s") * INT64_C(1000000000),
+                            .sequences_max = (int)oc_config_int(c, "serve.http_sequences"),
+                            .sequence_idle_ns = oc_config_int(c, "serve.http_sequence_idle_s") * INT64_C(1000000000),
+                            .sequence_period_ns = oc_config_int(c, "serve.http_period_ms") * INT64_C(1000000)};
+}
+
+/* What one key alone cannot say. */
+static OC_MUST together_check(const oc_config *c, const oc_server_config *server, const oc_http_config *http)
+{
+    const size_t files = (size_t)server->clients_max + (size_t)http->connections_max + FILES_ELSEWHERE;
+    const bool cpu = server->backend.kind == OC_BACKEND_CPU;
+    if ((server->ring_bytes & (server->ring_bytes - 1)) != 0)
         return oc_config_refuse(c, "serve.ring_kb", "a ring is a power of two");
-    if (server.gpus[0] && server.backend.kind == OC_BACKEND_CPU)
+    if (server->resident && cpu)
+        return oc_config_refuse(c, "serve.gpu_path", "resident is a kernel of a GPU, and backend is cpu");
+    if (server->gpus[0] && cpu)
         return oc_config_refuse(c, "serve.gpus", "backend is cpu: leave it empty, or set backend to cuda");
-    if (http.threads >= server.clients_max)
-        return oc_config_refuse(c, "serve.clients", "HTTP's %d threads are clients too", http.threads);
-    if (http.threads > http.connections_max)
+    if (http->threads >= server->clients_max)
+        return oc_config_refuse(c, "serve.clients", "HTTP's %d threads are clients too", http->threads);
+    if (http->threads > http->connections_max)
         return oc_config_refuse(c, "serve.http_connections", "fewer than serve.http_threads");
-    const size_t files = (size_t)server.clients_max + (size_t)http.connections_max + FILES_ELSEWHERE;
     if (oc_file_allow_open(files, "clients and connections") != OC_OK)
-        return oc_status_prefix(OC_ECONFIG, "serve.clients=%d, serve.http_connections=%d", server.clients_max,
-                                http.connections_max);
+        return oc_status_prefix(OC_ECONFIG, "serve.clients=%d, serve.http_connections=%d", server->clients_max,
+                                http->connections_max);
+    return OC_OK;
+}
+
+static oc_status serve_config(const oc_cli *cli, const oc_config *c)
+{
+    const oc_server_config server = server_read(c);
+    const oc_http_config http = http_read(c, &server);
+    oc_log_level level;
+    OC_TRY(together_check(c, &server, &http));
     if (oc_config_given(c, "log.level") && oc_log_level_parse(oc_config_text(c, "log.level"), &level))
         oc_log_set_level(level);
     oc_log_set_json(strcmp(oc_config_text(c, "log.format"), "json") == 0);
