@@ -285,7 +285,7 @@ static void project(const oc_projection *q)
 
 /* Units of one row that are computed together: a block, or one unit where a block would need too many registers. 8 sums
  * of 8 lanes keep two multiply-adders busy, 4 sums of 16 lanes what L2 gives. */
-enum { RECUR_PARTS = VW == 1 ? 1 : OC_BLOCK / VW, RECUR_UNITS = RECUR_PARTS * VW };
+enum { RECUR_PARTS = VW == 1 ? 1 : OC_BLOCK / VW, RECUR_UNITS = RECUR_PARTS * VW, RECUR_PARTS_MAX = 2 };
 
 /* One step's place in a recurrence. */
 typedef struct recur_step {
@@ -309,17 +309,22 @@ static void recurrence_tail(const oc_recurrence *r, const recur_step *s, const f
     }
 }
 
-/* RECUR_UNITS units, and `tail` vectors of the tail's columns with them (see recurrence_joined). */
-OC_INLINE void recurrence_units(const oc_recurrence *r, const recur_step *s, int unit, const int tail)
+/* parts * VW units, and `tail` vectors of the tail's columns with them (see recurrence_joined). */
+OC_INLINE void recurrence_units(const oc_recurrence *r, const recur_step *s, int unit, const int parts, const int tail)
 {
     const int before = s->h ? words_of(r->hidden) : 0;
     const size_t row = (size_t)words_of(r->hidden);
-    const size_t block = (size_t)(unit / OC_BLOCK), lane = (size_t)(unit % OC_BLOCK);
-    const float *w = r->w_hh + block * row * OC_PANEL + lane, *xw = s->xw + block * OC_PANEL + lane;
-    const float *tail_w = r->w_hh + oc_whole_columns(r->hidden) * row;
-    vf sum[RECUR_PARTS][4], tail_sum[4];
+    const float *w[RECUR_PARTS_MAX], *xw[RECUR_PARTS_MAX];
 #pragma GCC unroll 2
-    for (int p = 0; p < RECUR_PARTS; p++)
+    for (int p = 0; p < parts; p++) {
+        const size_t block = (size_t)((unit + p * VW) / OC_BLOCK), lane = (size_t)((unit + p * VW) % OC_BLOCK);
+        w[p] = r->w_hh + block * row * OC_PANEL + lane;
+        xw[p] = s->xw + block * OC_PANEL + lane;
+    }
+    const float *tail_w = r->w_hh + oc_whole_columns(r->hidden) * row;
+    vf sum[RECUR_PARTS_MAX][4], tail_sum[4];
+#pragma GCC unroll 2
+    for (int p = 0; p < parts; p++)
 #pragma GCC unroll 4
         for (int g = 0; g < 4; g++) sum[p][g] = vf_set1(0.0f);
 #pragma GCC unroll 4
@@ -328,18 +333,18 @@ OC_INLINE void recurrence_units(const oc_recurrence *r, const recur_step *s, int
     for (int k = 0; k < before; k++) {
         const vf in = vf_set1(s->h[k]);
 #pragma GCC unroll 2
-        for (int p = 0; p < RECUR_PARTS; p++)
+        for (int p = 0; p < parts; p++)
 #pragma GCC unroll 4
             for (int g = 0; g < 4; g++)
-                sum[p][g] = vf_step(in, vf_load(w + (size_t)k * OC_PANEL + p * VW + g * OC_BLOCK), sum[p][g], PAIRS);
+                sum[p][g] = vf_step(in, vf_load(w[p] + (size_t)k * OC_PANEL + g * OC_BLOCK), sum[p][g], PAIRS);
 #pragma GCC unroll 4
         for (int v = 0; v < tail; v++)
             tail_sum[v] = vf_step(in, vf_load(tail_w + (size_t)(k * tail + v) * VW), tail_sum[v], PAIRS);
     }
 #pragma GCC unroll 2
-    for (int p = 0; p < RECUR_PARTS; p++) {
+    for (int p = 0; p < parts; p++) {
         const int at = unit + p * VW;
-        for (int g = 0; g < 4; g++) sum[p][g] = vf_add(vf_load(xw + p * VW + g * OC_BLOCK), sum[p][g]);
+        for (int g = 0; g < 4; g++) sum[p][g] = vf_add(vf_load(xw[p] + g * OC_BLOCK), sum[p][g]);
         const vf c = cell_gates(sum[p], s->h ? vf_load(r->c + at) : vf_set1(0.0f));
         vf_store(r->c + at, c);
         vf_store(s->h_out + at, vf_mul(sum[p][3], vf_tanh(c)));
@@ -356,16 +361,16 @@ static void recurrence_joined(const oc_recurrence *r, const recur_step *s, int u
 {
     switch (oc_tail_columns(r->hidden) / VW) {
     case 1:
-        recurrence_units(r, s, unit, 1);
+        recurrence_units(r, s, unit, RECUR_PARTS, 1);
         break;
     case 2:
-        recurrence_units(r, s, unit, 2);
+        recurrence_units(r, s, unit, RECUR_PARTS, 2);
         break;
     case 3:
-        recurrence_units(r, s, unit, 3);
+        recurrence_units(r, s, unit, RECUR_PARTS, 3);
         break;
     default:
-        recurrence_units(r, s, unit, 4);
+        recurrence_units(r, s, unit, RECUR_PARTS, 4);
         break;
     }
 }
@@ -387,11 +392,23 @@ static void recurrence_alone(const oc_recurrence *r, const recur_step *s)
     recurrence_tail(r, s, sum);
 }
 
+/* Two blocks at once, where W_hh is small: L1 then gives more than 4 sums of 16 lanes can take, each waiting for
+ * itself. Larger ones come from L2, and there two streams are slower than one (H = 64: 33 to 30 us of 100 steps, 128:
+ * 138 to 158). */
+enum { COUPLED_WORDS = 16384 };
+
+static bool recurrence_coupled(const oc_recurrence *r)
+{
+    return (int)VW == (int)OC_BLOCK && r->hidden % (2 * OC_BLOCK) == 0 &&
+           (size_t)r->hidden * 4 * (size_t)words_of(r->hidden) <= COUPLED_WORDS;
+}
+
 /* All steps of one row whose x.W_ih is there. W_hh of 64 units is 64 KiB and streams from L2 again each step, which is
  * the bound; blocks are visited in alternating direction from step to step, so that what is still in L1 is used first.
  * */
 static void recurrence(const oc_recurrence *r)
 {
+    const bool coupled = recurrence_coupled(r);
     const int blocks = r->hidden / OC_BLOCK;
     const bool tail = r->hidden % OC_BLOCK != 0, joined = tail && (int)VW == (int)OC_BLOCK && blocks > 0;
     const size_t columns = oc_whole_columns(r->hidden) + oc_tail_columns(r->hidden), hidden = (size_t)r->hidden;
@@ -400,12 +417,15 @@ static void recurrence(const oc_recurrence *r)
         const float *before = t == 0 ? NULL : r->y + (t - 1) * hidden;
         if (PAIRS && before) row_pairs(before, r->hidden, words);
         const recur_step s = {r->xw + t * columns, PAIRS && before ? words : before, r->y + t * hidden};
-        for (int i = 0; i < blocks; i++) {
-            const int block = t % 2 ? blocks - 1 - i : i, unit = block * OC_BLOCK;
-            if (joined && block == blocks - 1)
+        for (int i = 0; i < blocks; i += coupled ? 2 : 1) {
+            const int block = t % 2 ? blocks - 1 - i - coupled : i, unit = block * OC_BLOCK;
+            if (coupled)
+                recurrence_units(r, &s, unit, RECUR_PARTS_MAX, 0);
+            else if (joined && block == blocks - 1)
                 recurrence_joined(r, &s, unit);
             else
-                for (int lane = 0; lane < OC_BLOCK; lane += RECUR_UNITS) recurrence_units(r, &s, unit + lane, 0);
+                for (int lane = 0; lane < OC_BLOCK; lane += RECUR_UNITS)
+                    recurrence_units(r, &s, unit + lane, RECUR_PARTS, 0);
         }
         if (tail && !joined) recurrence_alone(r, &s);
     }
