@@ -134,7 +134,7 @@ typedef struct oc_batcher {
     int gpu;                     /* that its slots are opened on, where the backend is one */
     int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
     int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns, failed_at_ns;
-    uint64_t rounds;
+    uint64_t rounds; /* begun; written by __atomic, for watch.h */
     double budget;
     oc_wire_bell *bell;
     int bell_fd;

@@ -183,7 +183,8 @@ static bool advance_one(oc_batcher *e)
 bool oc_batcher_round(oc_batcher *e)
 {
     oc_swap_tend(e);
-    if (e->rounds++ % EXPIRY_ROUNDS == 0) oc_session_expire(e, oc_clock_monotonic_ns());
+    if (e->rounds % EXPIRY_ROUNDS == 0) oc_session_expire(e, oc_clock_monotonic_ns());
+    count(&e->rounds, 1);
     bool any = oc_ticks_go_on(e);
     any |= oc_batcher_collect(e);
     answer_pushes(e);

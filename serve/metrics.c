@@ -119,6 +119,9 @@ void oc_metrics_write(oc_text *out, const oc_bundle *bundle, const char *version
     for (size_t i = OC_HELLO_WELCOME; i <= OC_HELLO_FAILED; i++)
         oc_text_add(out, "outcry_clients_total{hello=\"%s\"} %llu\n", hello_names[i],
                     (unsigned long long)__atomic_load_n(&server->hellos[i], __ATOMIC_RELAXED));
+    oc_metrics_head(out, "outcry_batchers_stalled", "gauge",
+                    "Batchers that have ended no round for serve.stall_s: nobody is answered by them.");
+    oc_text_add(out, "outcry_batchers_stalled %d\n", __atomic_load_n(&server->stalled, __ATOMIC_RELAXED));
     oc_metrics_head(out, "outcry_accept_failures_total", "counter",
                     "Times that a client of the socket could not be accepted: no descriptors or memory.");
     oc_text_add(out, "outcry_accept_failures_total %llu\n",

@@ -9,6 +9,7 @@
 typedef struct oc_server_stats {
     uint64_t hellos[OC_HELLO_FAILED + 1]; /* clients by what they were told */
     uint64_t accept_failures;
+    int stalled; /* batchers that end no rounds: watch.h */
 } oc_server_stats;
 
 enum { OC_FIGURES_SIZES = 13 }; /* up to OC_OBSERVED_BATCH_MAX */

@@ -21,6 +21,7 @@
 #include "serve/metrics.h"
 #include "serve/pin.h"
 #include "serve/status.h"
+#include "serve/watch.h"
 
 enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, BATCH_MAX = 4096, POLL_MS = 50, BACKLOG = 64 };
 
@@ -29,6 +30,7 @@ struct oc_server {
     oc_loader *loader;
     const oc_version *version; /* the first */
     oc_batcher *batchers;
+    oc_watch *watches; /* [batcher_count], the acceptor's */
     oc_channel *channels;
     int batcher_count, listener;
     uint32_t stop;
@@ -189,6 +191,10 @@ static void *acceptor_main(void *argument)
     static _Thread_local int channel_of[CLIENTS_MAX];
     while (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
         int n = 0;
+        __atomic_store_n(
+            &s->stats.stalled,
+            oc_watch_look(s->watches, s->batchers, s->batcher_count, s->config.stall_ns, oc_clock_monotonic_ns()),
+            __ATOMIC_RELAXED);
         polled[0] = (struct pollfd){.fd = s->listener, .events = POLLIN};
         for (int i = 0; i < s->config.clients_max; i++) {
             if (__atomic_load_n(&s->channels[i].state, __ATOMIC_ACQUIRE) != OC_CHANNEL_LIVE) continue;
@@ -326,6 +332,7 @@ static OC_MUST server_fill(oc_server *s)
     OC_TRY(oc_pin_parse(c->pin, c->threads, cpus));
     OC_TRY(oc_gpus_parse(c->gpus, c->threads, gpus));
     OC_TRY(oc_memory_new_array(&s->channels, (size_t)c->clients_max, sizeof *s->channels, "clients"));
+    OC_TRY(oc_memory_new_array(&s->watches, (size_t)c->threads, sizeof *s->watches, "watches"));
     OC_TRY(oc_memory_new_array(&s->batchers, (size_t)c->threads, sizeof *s->batchers, "batchers"));
     for (int i = 0; i < c->threads; i++) {
         s->batcher_count = i + 1;
@@ -380,6 +387,7 @@ void oc_server_close(oc_server *s)
         if (s->channels[i].region) oc_channel_drop(&s->channels[i]);
     oc_memory_free(s->channels);
     oc_memory_free(s->batchers);
+    oc_memory_free(s->watches);
     oc_loader_close(s->loader);
     oc_memory_free(s);
 }
@@ -409,11 +417,13 @@ void oc_server_models(const oc_server *s, oc_text *out)
     oc_loader_write(s->loader, out);
 }
 
-bool oc_server_answers(const oc_server *s)
+const char *oc_server_trouble(const oc_server *s)
 {
+    if (__atomic_load_n(&s->stats.stalled, __ATOMIC_RELAXED) > 0)
+        return "a batcher has ended no round for serve.stall_s, the log says which";
     for (int i = 0; i < s->batcher_count; i++)
-        if (__atomic_load_n(&s->batchers[i].stats.lost, __ATOMIC_RELAXED)) return false;
-    return true;
+        if (__atomic_load_n(&s->batchers[i].stats.lost, __ATOMIC_RELAXED)) return "the GPU answers no more";
+    return NULL;
 }
 
 const char *oc_server_backend(const oc_server *s)

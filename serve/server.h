@@ -28,6 +28,7 @@ typedef struct oc_server_config {
     int64_t queue_max_ns;          /* a window that waited longer is refused; 0: none is */
     int64_t session_idle_ns;       /* a session that nobody asks of is ended; 0: never */
     oc_stream_config ticks;        /* streams of a batcher; memory_max_bytes: of all batchers */
+    int64_t stall_ns;              /* a batcher that ends no round for so long has stalled: watch.h; 0: none has */
     const char *pin, *gpus;        /* oc_pin_parse, oc_gpus_parse */
     oc_batcher_wait wait;
     int64_t spin_ns; /* an idle batcher spins so long, then yields, then sleeps */
@@ -45,7 +46,7 @@ const oc_ensemble *oc_server_ensemble(const oc_server *s); /* the first version:
 void oc_server_live(const oc_server *s, char version[32], uint32_t *generation);
 bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]);
 void oc_server_models(const oc_server *s, oc_text *out); /* oc_loader_write */
-bool oc_server_answers(const oc_server *s);              /* false: a batcher's GPU answers no more */
+const char *oc_server_trouble(const oc_server *s);       /* of a batcher that answers nobody; NULL: none */
 const char *oc_server_backend(const oc_server *s); /* "cpu avx512", "cpu avx512_bf16 in bf16", "cuda NVIDIA H200" */
 size_t oc_server_planned_bytes(const oc_server *s);
 void oc_server_metrics(const oc_server *s, oc_text *out); /* Prometheus text format 0.0.4 */

@@ -18,11 +18,12 @@ static enum MHD_Result server_metadata(oc_http *h, struct MHD_Connection *c, oc_
     return oc_http_say(h, c, text);
 }
 
-/* A lost GPU comes back with another process, so whoever watches `live` should start one. */
+/* A batcher that answers nobody does again in another process, so whoever watches `live` should start one. */
 static enum MHD_Result live(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
+    const char *trouble = oc_server_trouble(h->server);
     (void)s;
-    if (!oc_server_answers(h->server)) return oc_http_refuse_last(h, c, OC_HTTP_FAILED, "the GPU answers no more");
+    if (trouble) return oc_http_refuse_last(h, c, OC_HTTP_FAILED, trouble);
     return oc_http_say(h, c, "{\"live\":true}");
 }
 
@@ -31,14 +32,14 @@ static enum MHD_Result ready(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     (void)s;
     if (__atomic_load_n(&h->draining, __ATOMIC_RELAXED))
         return oc_http_refuse_last(h, c, OC_HTTP_DRAINING, "the server is stopping");
-    if (!oc_server_answers(h->server)) return oc_http_refuse_last(h, c, OC_HTTP_FAILED, "the GPU answers no more");
+    if (oc_server_trouble(h->server)) return live(h, c, s);
     return oc_http_say(h, c, "{\"ready\":true}");
 }
 
 static enum MHD_Result model_ready(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
 {
     char text[128];
-    if (__atomic_load_n(&h->draining, __ATOMIC_RELAXED) || !oc_server_answers(h->server)) return ready(h, c, s);
+    if (__atomic_load_n(&h->draining, __ATOMIC_RELAXED) || oc_server_trouble(h->server)) return ready(h, c, s);
     snprintf(text, sizeof text, "{\"name\":\"%s\",\"ready\":true}", h->model->name);
     return oc_http_say(h, c, text);
 }
