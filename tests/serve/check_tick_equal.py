@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 if os.environ.get("OUTCRY_PYTHON") and os.environ["OUTCRY_PYTHON"] != sys.executable and "--here" not in sys.argv:
@@ -190,6 +191,16 @@ def whole_stream(market, path):
     return got, at
 
 
+def streams_gone(port):
+    """A client that closes is noticed a moment later; its stream is the only one that this server has."""
+    for _ in range(600):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as figures:
+            if re.search(r"^outcry_streams 0$", figures.read().decode(), re.M):
+                return
+        time.sleep(0.02)
+    raise AssertionError("a stream outlives its client")
+
+
 def over_http(market, port, last):
     """The first events up to `last`, as whole_stream."""
     connection, got, found = http.client.HTTPConnection("127.0.0.1", port, timeout=60), {}, [0] * len(market.universe)
@@ -292,6 +303,7 @@ def compare(name, market):
     server, port = market.serve()
     ticks, at = whole_stream(market, path)
     assert not (found := differing(ticks, wanted)), (name, len(found), found[:5])
+    streams_gone(port)
     by_http = over_http(market, port, max(at.values()) + 1)
     assert by_http == ticks, (name, differing(by_http, ticks)[:5])
     by_hand = pushed(market, path)
