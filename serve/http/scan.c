@@ -17,6 +17,24 @@ static const char *blanks(const char *c, const char *end)
     return c;
 }
 
+/* How many of the eight characters, the first in the lowest byte, are digits before one that is none; *value is what
+ * these say. A digit's byte XOR '0' is at most 9: adding 0x76 to a larger one sets its top bit. Then neighbours are
+ * joined to pairs, and two products make eight digits of four pairs ([Lemire21]). */
+static unsigned eight(uint64_t text, uint64_t *value)
+{
+    const uint64_t low = text ^ UINT64_C(0x3030303030303030);
+    const uint64_t other =
+        (((low & UINT64_C(0x7f7f7f7f7f7f7f7f)) + UINT64_C(0x7676767676767676)) | low) & UINT64_C(0x8080808080808080);
+    const unsigned count = other ? (unsigned)__builtin_ctzll(other) / 8 : 8;
+    uint64_t v = count ? low << (64 - 8 * count) : 0; /* zeros before them */
+    v = v * 10 + (v >> 8);
+    v = ((v & UINT64_C(0x000000ff000000ff)) * (100 + (UINT64_C(1000000) << 32)) +
+         (v >> 16 & UINT64_C(0x000000ff000000ff)) * (1 + (UINT64_C(10000) << 32))) >>
+        32;
+    *value = v & UINT32_MAX;
+    return count;
+}
+
 /* More than 19 digits do not fit: the caller looks at how many there were. */
 static const char *digits(const char *c, const char *end, uint64_t *mantissa)
 {
@@ -25,6 +43,22 @@ static const char *digits(const char *c, const char *end, uint64_t *mantissa)
     for (; c < end && (digit = (unsigned char)*c - (unsigned)'0') <= 9; c++) m = m * 10 + digit;
     *mantissa = m;
     return c;
+}
+
+/* The same where several are likely, as behind the point; one by one costs a branch that is missed at each number's
+ * end. */
+static const char *many_digits(const char *c, const char *end, uint64_t *mantissa)
+{
+    static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    while (end - c >= 8) {
+        uint64_t text, value;
+        memcpy(&text, c, sizeof text);
+        const unsigned count = eight(text, &value);
+        *mantissa = *mantissa * tens[count] + value;
+        c += count;
+        if (count < 8) return c;
+    }
+    return digits(c, end, mantissa);
 }
 
 /* mantissa * 10^power rounded to f32 as if exactly, or false where this way cannot tell. In f64 it is off by at most
@@ -47,18 +81,20 @@ static bool exact(uint64_t mantissa, int power, float *out)
 /* The end of the number at c, or NULL where it is none: -?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)? */
 static const char *number(const char *c, const char *end, float *out)
 {
+    static const float signs[] = {1, -1};
     const char *start = c;
+    const bool minus = c < end && *c == '-';
     uint64_t mantissa = 0, exponent = 0;
     ptrdiff_t fraction = 0;
     int power = 0;
-    if (c < end && *c == '-') c++;
+    c += minus; /* half of all numbers: no branch */
     const char *first = c;
     c = digits(c, end, &mantissa);
     ptrdiff_t all = c - first;
     if (all == 0 || (all > 1 && *first == '0')) return NULL;
     if (c < end && *c == '.') {
         const char *point = ++c;
-        c = digits(c, end, &mantissa);
+        c = many_digits(c, end, &mantissa);
         fraction = c - point;
         all += fraction;
         if (fraction == 0) return NULL;
@@ -74,7 +110,7 @@ static const char *number(const char *c, const char *end, float *out)
         power = negative ? -power : power;
     }
     if (all <= DIGITS_MAX && exact(mantissa, power - (int)fraction, out)) {
-        *out = *start == '-' ? -*out : *out;
+        *out *= signs[minus];
         return c;
     }
     char *stop;

@@ -186,6 +186,26 @@ static void bits(void **state)
     assert_true(plain > 30000);
 }
 
+/* Whatever byte stands behind one to seventeen digits of a fraction, only a digit is taken for one. */
+static void no_digits(void **state)
+{
+    static const char ends[] = ",] \t\n\reE0123456789";
+    size_t refused = 0;
+    (void)state;
+    for (int count = 1; count <= 17; count++)
+        for (int byte = 1; byte < 256; byte++) {
+            char text[96];
+            float got[2];
+            bool found;
+            size_t values, bytes = (size_t)snprintf(text, sizeof text, "{\"x\":[{\"data\":[2.%.*s%c,5]}]}", count,
+                                                    "12345678901234567", byte);
+            if (strchr(ends, byte)) continue;
+            assert_int_equal(oc_scan_data(text, &bytes, got, 2, &values, &found), OC_EDATA);
+            refused++;
+        }
+    assert_int_equal(refused, 17 * (255 - (sizeof ends - 1)));
+}
+
 /* Numbers next to the middle of two f32, where one rounding too many would show: in as many digits as f64 prints. */
 static void middles(void **state)
 {
@@ -312,8 +332,8 @@ static void large_ids(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bodies),   cmocka_unit_test(binary),  cmocka_unit_test(bits),
-                                       cmocka_unit_test(middles),  cmocka_unit_test(answers), cmocka_unit_test(names),
-                                       cmocka_unit_test(large_ids)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bodies),    cmocka_unit_test(binary),  cmocka_unit_test(bits),  cmocka_unit_test(middles),
+        cmocka_unit_test(no_digits), cmocka_unit_test(answers), cmocka_unit_test(names), cmocka_unit_test(large_ids)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
