@@ -117,7 +117,7 @@ struct oc_http {
     float *window, *attention, *attention_mean; /* [T, F], [heads, T], [T] */
     oc_http_asker *askers;
     int asker_count;
-    uint32_t asker_next;
+    uint32_t asker_next, asking; /* asking: askers that are held, by __atomic */
     oc_http_loading loading;
     oc_http_connection *connections;
     pthread_mutex_t connections_lock;
@@ -181,8 +181,9 @@ typedef struct oc_http_asked {
 } oc_http_asked;
 OC_MUST oc_http_askers_open(oc_http *h);
 void oc_http_askers_close(oc_http *h);
-oc_http_asker *oc_http_asker_take(oc_http *h); /* locked; any, preferably a free one */
-void oc_http_asker_give(oc_http_asker *a);
+oc_http_asker *oc_http_asker_take(oc_http *h);         /* locked; any, preferably a free one */
+void oc_http_asker_hold(oc_http *h, oc_http_asker *a); /* likewise, this very one */
+void oc_http_asker_give(oc_http *h, oc_http_asker *a);
 /* All windows of the request; OC_EAGAIN: no answer in time. */
 OC_MUST oc_http_ask_windows(const oc_http *h, oc_http_asker *a, oc_http_slot *s, const oc_infer *r, oc_http_asked *out);
 /* Rows before the last as a history, then the last one; the asker is locked. */

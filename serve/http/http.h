@@ -19,6 +19,7 @@ typedef struct oc_http_config {
     int peer_connections_max; /* of one address; 0: connections_max */
     size_t body_max;          /* bytes of a request's body */
     int batch_max;            /* windows of a request */
+    int64_t spin_ns;          /* a request that is the only one looks so long for its answer; 0: sleeps at once */
     int64_t timeout_ns;       /* of a request, from its first byte to its answer, and of idle connections */
     int sequences_max;        /* of pushed rows; each is a session of the server */
     int64_t sequence_idle_ns,

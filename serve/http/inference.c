@@ -72,7 +72,7 @@ enum MHD_Result oc_http_infer(oc_http *h, struct MHD_Connection *c, oc_http_slot
     oc_status status = OC_OK;
     for (int i = 0; i < SWAPS_MAX && status == OC_OK && (i == 0 || asked.mixed); i++) /* one answer, one version */
         status = oc_http_ask_windows(h, a, s, &r, &asked);
-    oc_http_asker_give(a);
+    oc_http_asker_give(h, a);
     if (status == OC_OK && asked.mixed) status = OC_EAGAIN;
     if (status != OC_OK) return oc_http_refuse(h, c, OC_HTTP_OVERLOAD, "overloaded: no answer in time");
     return oc_http_finish(h, c, s, &r, &asked);

@@ -66,7 +66,7 @@ static oc_http_asker *session_open(oc_http *h, const oc_http_slot *s, const oc_i
         if (oc_client_session_open(a->client, h->model->name, r->symbol, h->model->schema.low, h->model->schema.high,
                                    q->period_ns, left, &q->session) == OC_OK)
             return a;
-        oc_http_asker_give(a);
+        oc_http_asker_give(h, a);
     }
     return NULL;
 }
@@ -115,11 +115,11 @@ void oc_http_sequence_leave(oc_http *h, oc_http_sequence *q, bool end)
 /* A start begins anew, also where the sequence is open. Returns with the asker locked, or NULL. */
 static oc_http_asker *asker_of(oc_http *h, const oc_http_slot *s, const oc_infer *r, oc_http_sequence *q)
 {
-    if (q->asker) pthread_mutex_lock(&q->asker->lock);
+    if (q->asker) oc_http_asker_hold(h, q->asker);
     if (!r->start) return q->asker;
     if (q->asker) {
         oc_http_sequence_close(q);
-        oc_http_asker_give(q->asker);
+        oc_http_asker_give(h, q->asker);
     }
     q->number = q->run_length = 0;
     return q->asker = session_open(h, s, r, q);
@@ -162,7 +162,7 @@ enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot 
                gone = status == OC_OK && asked.worst == OC_REPLY_REFUSED_SESSION,
                end = lost || gone || r->end || (status != OC_OK && r->start);
     if (end) oc_http_sequence_close(q);
-    oc_http_asker_give(a);
+    oc_http_asker_give(h, a);
     oc_http_sequence_leave(h, q, end);
     if (status == OC_EDATA) return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
     if (lost) /* whether the row was taken is not known, so nothing may follow it */
@@ -192,9 +192,9 @@ static void *tender_main(void *argument)
         if (q) {
             q->busy = true;
             pthread_mutex_unlock(&h->sequences_lock);
-            pthread_mutex_lock(&q->asker->lock);
+            oc_http_asker_hold(h, q->asker);
             oc_http_sequence_close(q);
-            oc_http_asker_give(q->asker);
+            oc_http_asker_give(h, q->asker);
             __atomic_fetch_add(&h->sequences_expired, 1, __ATOMIC_RELAXED);
             pthread_mutex_lock(&h->sequences_lock);
             drop(h, q);

@@ -76,7 +76,7 @@ static oc_status stream_begin(oc_http *h, const oc_http_slot *s, const opening *
                                        left, stream);
         if (status == OC_OK)
             q->asker = a, q->session = stream->id, q->period_ns = o->period_ns, q->timeout_ns = 1000 * o->timeout_us;
-        oc_http_asker_give(a);
+        oc_http_asker_give(h, a);
     }
     return status;
 }
@@ -99,9 +99,9 @@ enum MHD_Result oc_http_stream_open(oc_http *h, struct MHD_Connection *c, oc_htt
     oc_http_sequence *q = oc_http_sequence_enter(h, s->stream, true, true, &why, &message);
     if (!q) return oc_http_refuse(h, c, why, message);
     if (q->asker) {
-        pthread_mutex_lock(&q->asker->lock);
+        oc_http_asker_hold(h, q->asker);
         oc_http_sequence_close(q);
-        oc_http_asker_give(q->asker);
+        oc_http_asker_give(h, q->asker);
     }
     status = stream_begin(h, s, &o, q, &stream);
     oc_http_sequence_leave(h, q, status != OC_OK);
@@ -163,11 +163,11 @@ enum MHD_Result oc_http_stream_events(oc_http *h, struct MHD_Connection *c, oc_h
     oc_http_sequence *q = oc_http_sequence_enter(h, s->stream, true, false, &why, &message);
     if (!q) return oc_http_refuse(h, c, why, message);
     oc_text_add(&w.text, "{\"stream\":\"%s\",\"answers\":[", s->stream);
-    pthread_mutex_lock(&q->asker->lock);
+    oc_http_asker_hold(h, q->asker);
     const oc_status status =
         oc_http_ask_events(h, q, s, (const oc_event *)(const void *)s->body, count, &last, row_write, &w);
     if (status != OC_OK) oc_http_sequence_close(q);
-    oc_http_asker_give(q->asker);
+    oc_http_asker_give(h, q->asker);
     oc_http_sequence_leave(h, q, status != OC_OK || last.state == OC_REPLY_REFUSED_SESSION);
     oc_text_add(&w.text, "]}");
     if (status == OC_OK && !oc_http_events_refused(&last)) {
@@ -186,9 +186,9 @@ enum MHD_Result oc_http_stream_close(oc_http *h, struct MHD_Connection *c, oc_ht
     const char *message;
     oc_http_sequence *q = oc_http_sequence_enter(h, s->stream, true, false, &why, &message);
     if (!q) return oc_http_refuse(h, c, why, message);
-    pthread_mutex_lock(&q->asker->lock);
+    oc_http_asker_hold(h, q->asker);
     oc_http_sequence_close(q);
-    oc_http_asker_give(q->asker);
+    oc_http_asker_give(h, q->asker);
     oc_http_sequence_leave(h, q, true);
     return oc_http_say(h, c, "{\"closed\":true}");
 }

@@ -54,6 +54,7 @@ static OC_MUST server_open(load_rig *r, const oc_bench_options *o)
                                   .connections_max = OC_BENCH_CLIENTS_MAX,
                                   .body_max = 1 << 22,
                                   .batch_max = 64,
+                                  .spin_ns = 200000,
                                   .timeout_ns = 10 * OC_SECOND_NS,
                                   .sequences_max = OC_BENCH_CLIENTS_MAX,
                                   .sequence_idle_ns = 60 * OC_SECOND_NS,

@@ -88,6 +88,7 @@ static OC_MUST outcry_time(const bench_model *b, const char *folder, const oc_be
                                   .connections_max = 64,
                                   .body_max = 1 << 20,
                                   .batch_max = 64,
+                                  .spin_ns = 200000,
                                   .timeout_ns = 10 * OC_SECOND_NS,
                                   .sequences_max = 8,
                                   .sequence_idle_ns = 60 * OC_SECOND_NS,
