@@ -45,9 +45,10 @@ void oc_resident_close(oc_resident *r)
 }
 
 /* ---------------------------------------------------------------- a call */
+/* Released: what the device did and the host waited for lies before every word. */
 static void put(uint64_t *at, uint32_t tag, uint32_t number)
 {
-    __atomic_store_n(at, oc_mail_word(tag, number), __ATOMIC_RELAXED);
+    __atomic_store_n(at, oc_mail_word(tag, number), __ATOMIC_RELEASE);
 }
 
 /* 0 is the tag of words that were never written; behind it old words could be taken for new ones. */
@@ -63,7 +64,6 @@ static void call_write(oc_resident *r, uint32_t tag, const uint32_t *slots, cons
                        size_t n)
 {
     const size_t inputs = (size_t)r->model.shape.inputs, words = oc_mail_row_words(&r->model);
-    __atomic_thread_fence(__ATOMIC_RELEASE); /* what the device did and the host waited for lies before the words */
     for (size_t i = n; i-- > 0;) {
         uint64_t *row = r->in + OC_MAIL_ROW + i * words;
         put(row, tag, slots[i]);
