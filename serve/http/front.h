@@ -56,7 +56,8 @@ typedef struct oc_http_sender { /* what a request says of who sends it */
 typedef struct oc_http_asker { /* a client of the rings; one user at a time */
     pthread_mutex_t lock;
     oc_client *client;
-    uint64_t sequence; /* of the next window */
+    uint64_t sequence;        /* of the next window */
+    int64_t crowded_until_ns; /* until then it does not look for answers, it sleeps: somebody else wants its core */
 } oc_http_asker;
 
 typedef struct oc_http_slot { /* what one connection's request needs; taken at its first line */
