@@ -8,7 +8,7 @@
 #include "market/event.h"
 #include "serve/http/front.h"
 
-enum { REPLIES = 64, SLICE_NS = 2000, CROWDED_NS = 50000 };
+enum { REPLIES = 64, SLICE_NS = 2000, CROWDED_NS = 100000000 };
 
 oc_status oc_http_askers_open(oc_http *h)
 {
@@ -62,9 +62,9 @@ void oc_http_asker_give(oc_http *h, oc_http_asker *a)
 /* For what was sent at sent_ns: until there may be something, at most until end_ns. Whose request is the only one looks
  * for its answer for serve.http_spin_us: on idle cores a wake each way is most of what HTTP costs (a window of shape S
  * 183 to 130 us). Where requests compete it sleeps at once, and the batcher that sees it does not spin behind the
- * answer: on two busy cores that took a request from 302 to 243 us. So it does for a second once looking was in vain,
- * or it lost its core meanwhile: then the batcher waits for a core, this one perhaps. (To yield it in between is worse:
- * who takes it keeps it for 3 ms.) */
+ * answer: on two busy cores that took a request from 302 to 243 us. So it does for CROWDED_NS once looking was in vain:
+ * then the batcher waits for a core, this one perhaps. (To yield it in between is worse: who takes it keeps it for its
+ * slice.) */
 static OC_MUST answer_wait(const oc_http *h, oc_http_asker *a, int64_t sent_ns, int64_t end_ns)
 {
     const int64_t now = oc_clock_monotonic_ns(), looked_ns = now - sent_ns;
@@ -72,10 +72,9 @@ static OC_MUST answer_wait(const oc_http *h, oc_http_asker *a, int64_t sent_ns, 
     if (!(now < end_ns)) return OC_FAIL(OC_EAGAIN, "no answer in time");
     if (may && looked_ns < h->config.spin_ns && __atomic_load_n(&h->asking, __ATOMIC_RELAXED) == 1) {
         oc_client_wait(a->client, SLICE_NS, SLICE_NS);
-        if (oc_clock_monotonic_ns() - now > CROWDED_NS) a->crowded_until_ns = now + OC_SECOND_NS;
         return OC_OK;
     }
-    if (may && looked_ns >= h->config.spin_ns) a->crowded_until_ns = now + OC_SECOND_NS;
+    if (may && looked_ns >= h->config.spin_ns) a->crowded_until_ns = now + CROWDED_NS;
     oc_client_wait(a->client, -1, end_ns - now);
     return OC_OK;
 }

@@ -8,6 +8,7 @@ usage: check_http_slow.py OUTCRY MAKE_BUNDLE SOURCE
 import atexit
 import http.client
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -17,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
@@ -78,9 +78,9 @@ class Slow:
             self.ended = time.monotonic()
 
 
-def good(port, head, body, bits, seconds, faults):
-    """Times of good requests, one after another, in seconds."""
-    times, end = [], time.monotonic() + seconds
+def good(port, head, body, bits, seconds):
+    """Times of good requests, one after another, in seconds, and answers that are none."""
+    times, faults, end = [], [], time.monotonic() + seconds
     with socket.create_connection(("127.0.0.1", port), 30) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while time.monotonic() < end:
@@ -89,14 +89,13 @@ def good(port, head, body, bits, seconds, faults):
             while not got.endswith(bits):
                 part = s.recv(65536)
                 if not part:
-                    faults.append(got)
-                    return times
+                    return times, [*faults, got]
                 got += part
             times.append(time.monotonic() - begun)
             if not got.startswith(b"HTTP/1.1 200"):
                 faults.append(got)
             time.sleep(0.001)
-    return times
+    return times, faults
 
 
 def p99(times):
@@ -118,23 +117,25 @@ def main():
         subprocess.run([MAKE_BUNDLE, f"{work}/b"], check=True)
         server, port = start(work)
         head, body, bits = request_of(f"{work}/b/0")
-        faults = []
-        alone = good(port, head, body, bits, 5 if FULL else 1, faults)
+        asking = multiprocessing.get_context("fork").Pool(1)    # the slow clients' Python holds nobody up
+        alone, faults = asking.apply(good, (port, head, body, bits, 5 if FULL else 1))
         before = state(server, port)
         slow = [Slow(port, i % 3, head, body) for i in range(SLOW)]
-        beside = []
-        watcher = threading.Thread(target=lambda: beside.extend(good(port, head, body, bits, TIMEOUT_S, faults)))
-        watcher.start()
+        watched = asking.apply_async(good, (port, head, body, bits, TIMEOUT_S))
         limit = TIMEOUT_S + 4 * DRIP_S + 20                   # generous: the machine may be busy
-        open_now = lambda: len(os.listdir(f"/proc/{server.pid}/fd")) - before[1] - watcher.is_alive()
+        open_now = lambda: len(os.listdir(f"/proc/{server.pid}/fd")) - before[1] - (not watched.ready())
         # Who does not read never sees the end, behind what the kernel holds for it: the server's descriptors tell.
         while (any(one.ended is None and one.mode < 2 for one in slow) or open_now() > 2) \
                 and time.monotonic() - slow[-1].since < limit:
-            for one in slow:
+            for i, one in enumerate(slow):
                 if one.ended is None:
                     one.drip()
-            time.sleep(DRIP_S)
-        watcher.join()
+                if i % 10 == 9:
+                    time.sleep(DRIP_S * 10 / len(slow))         # not all at one instant
+            time.sleep(DRIP_S / 10)
+        beside, more = watched.get(60)
+        faults += more
+        asking.terminate()
         living = [one.mode for one in slow if one.ended is None and one.mode < 2]
         assert not living and open_now() <= 2, f"slow clients live after {limit} s: {open_now()}, by mode {living}"
         early = [one for one in slow if one.mode == 0 and one.ended - one.since < TIMEOUT_S - 0.5]
