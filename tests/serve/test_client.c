@@ -16,36 +16,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "nn/sample_bundle.h"
 #include "serve/client/client.h"
-#include "serve/server.h"
+#include "serve/served.h"
 
 enum { T = 12, F = 5, RING = 4096 };
 
-typedef struct place {
-    char folder[64], socket[100], address[160];
-} place;
-
 static int setup(void **state)
 {
-    place *p = calloc(1, sizeof *p);
+    served *p = calloc(1, sizeof *p);
     if (!p) return -1;
-    snprintf(p->folder, sizeof p->folder, "/tmp/oc_client_XXXXXX");
-    if (!mkdtemp(p->folder) || chmod(p->folder, 0755) != 0) return -1;
-    snprintf(p->socket, sizeof p->socket, "%s/s.sock", p->folder);
-    snprintf(p->address, sizeof p->address, "unix:%s", p->socket);
+    served_make(p);
     *state = p;
-    return 0;
+    return chmod(p->folder, 0755);
 }
 
 static int teardown(void **state)
 {
-    char command[128];
-    place *p = *state;
-    snprintf(command, sizeof command, "rm -r %s", p->folder);
-    const int code = system(command);
-    free(p);
-    return code;
+    served_remove(*state);
+    free(*state);
+    return 0;
 }
 
 static int listen_at(const char *path, int backlog)
@@ -110,7 +99,7 @@ static void memory_that_shrinks(void **state)
         int seals;
         oc_status want;
     } cases[] = {{0, OC_EFAILED}, {F_SEAL_GROW, OC_EFAILED}, {F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL, OC_OK}};
-    const place *p = *state;
+    const served *p = *state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fake f = {listen_at(p->socket, 4), cases[i].seals};
         pthread_t thread;
@@ -129,7 +118,7 @@ static void memory_that_shrinks(void **state)
 /* Whoever was first to put a socket there, in a folder that all may write to. */
 static void anothers(void **state)
 {
-    const place *p = *state;
+    const served *p = *state;
     oc_client *c;
     int ready[2], code;
     if (geteuid() != 0) skip();
@@ -157,7 +146,7 @@ static void anothers(void **state)
 static void no_answer(void **state)
 {
     static const int64_t timeouts[] = {100000000, 1, 0, -1, -5 * OC_SECOND_NS, INT64_MIN};
-    const place *p = *state;
+    const served *p = *state;
     const int listener = listen_at(p->socket, 0);
     oc_client *c;
     assert_true(listener >= 0);
@@ -184,28 +173,6 @@ static void no_answer(void **state)
 
 /* ---- answers too late ---------------------------------------------------------------------------------------------
  */
-static oc_server *server_open(const place *p)
-{
-    static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 2, 16, 2, 2};
-    const oc_server_config config = {.bundle = p->folder,
-                                     .socket = p->socket,
-                                     .threads = 1,
-                                     .batch_max = 7,
-                                     .clients_max = 2,
-                                     .sessions_max = 4,
-                                     .ring_bytes = 4096,
-                                     .memory_max_bytes = 64 << 20,
-                                     .advance_budget = 0.9,
-                                     .backend = {.kind = OC_BACKEND_CPU}};
-    oc_bundle *bundle;
-    oc_server *server;
-    assert_int_equal(sample_bundle(&bundle, &shape, 3.0f, 4.0, 5), OC_OK);
-    assert_int_equal(oc_bundle_save(bundle, p->folder), OC_OK);
-    oc_bundle_close(bundle);
-    if (oc_server_open(&server, &config) != OC_OK) fail_msg("%s", oc_status_message());
-    return server;
-}
-
 static bool status_has(const oc_server *server, const char *what)
 {
     oc_text text = {0};
@@ -224,13 +191,17 @@ static oc_status session(oc_client *c, const char *symbol, int64_t timeout_ns, u
 /* An opening that was given up is not the next one's answer, and leaves no session behind, whatever is asked next. */
 static void late_openings(void **state)
 {
-    const place *p = *state;
-    oc_server *server = server_open(p);
+    static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 2, 16, 2, 2};
+    served *p = *state;
+    oc_server_config config = served_config(p);
     oc_client *c;
     uint32_t id = 0, none = 0;
     float window[T * F] = {0}, row[F] = {0};
     oc_wire_reply reply;
-    if (oc_client_open(&c, p->address, 5 * OC_SECOND_NS) != OC_OK) fail_msg("%s", oc_status_message());
+    config.sessions_max = 4;
+    oc_bundle_close(served_bundle(p, &shape));
+    served_start(p, &config);
+    must(oc_client_open(&c, p->address, 5 * OC_SECOND_NS));
     for (int i = 0; i < 3; i++) { /* the last is waited for: its number is not one of those before */
         for (int k = 0; k < 2; k++) assert_int_equal(session(c, "LATE", i - 1, &none), OC_EAGAIN);
         assert_int_equal(session(c, "MINE", 5 * OC_SECOND_NS, &id), OC_OK);
@@ -240,8 +211,8 @@ static void late_openings(void **state)
             while (oc_client_poll(c, &reply, 1) == 0) oc_client_wait(c, 0, OC_SECOND_NS);
             assert_true(reply.kind == OC_REQUEST_PUSH && reply.session == id && reply.sequence == row_number);
         }
-        assert_true(status_has(server, "\"symbol\":\"MINE\"") && !status_has(server, "LATE"));
-        assert_true(status_has(server, "\"sessions\":1,"));
+        assert_true(status_has(p->server, "\"symbol\":\"MINE\"") && !status_has(p->server, "LATE"));
+        assert_true(status_has(p->server, "\"sessions\":1,"));
         assert_int_equal(oc_client_session_close(c, id), OC_OK);
         while (oc_client_poll(c, &reply, 1) == 0) oc_client_wait(c, 0, OC_SECOND_NS);
         assert_true(reply.kind == OC_REQUEST_CLOSE && reply.state == OC_REPLY_OK && reply.session == id);
@@ -252,9 +223,8 @@ static void late_openings(void **state)
         while (oc_client_poll(c, &reply, 1) == 0) oc_client_wait(c, 0, OC_SECOND_NS);
         assert_true(reply.kind == OC_REQUEST_WINDOW && reply.sequence == i);
     }
-    assert_true(status_has(server, "\"sessions\":0,"));
+    assert_true(status_has(p->server, "\"sessions\":0,"));
     oc_client_close(c);
-    oc_server_close(server);
 }
 
 int main(void)

@@ -10,21 +10,20 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/file.h"
-#include "nn/sample_bundle.h"
 #include "serve/client/client.h"
 #include "serve/loader.h"
 #include "serve/models_server.h"
 #include "serve/models_state.h"
 #include "serve/pin.h"
-#include "serve/server.h"
+#include "serve/served.h"
 
 enum { T = 12, F = 5, OUTPUTS = 6, VERSIONS = 3, CLIENTS = 2, SESSIONS = 3, BURST = 8 };
 static const oc_model_shape shape = {OC_TRUNK_LSTM, T, F, 2, 16, 2, 2};
 static const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
 
 typedef struct stage {
-    char folder[64], repository[96], socket[96], address[128];
-    oc_server *server;
+    served at;
+    char repository[48];
     oc_bundle *bundles[VERSIONS];
     uint32_t over; /* by __atomic */
 } stage;
@@ -75,7 +74,7 @@ static void *load_run(void *argument)
     uint32_t ids[SESSIONS];
     float rows[T * F];
     uint64_t next = 0;
-    assert_int_equal(oc_client_open(&c, l->s->address, 5 * OC_SECOND_NS), OC_OK);
+    assert_int_equal(oc_client_open(&c, l->s->at.address, 5 * OC_SECOND_NS), OC_OK);
     const oc_client_model *m = oc_client_describe(c);
     for (int i = 0; i < SESSIONS; i++)
         assert_int_equal(oc_client_session_open(c, m->name, "SIM", m->schema_low, m->schema_high, OC_SECOND_NS,
@@ -106,17 +105,24 @@ static void *load_run(void *argument)
     return NULL;
 }
 
+static oc_server_config config_of(const stage *s)
+{
+    oc_server_config config = served_config(&s->at);
+    config.repository = s->repository;
+    config.threads = 2;
+    config.clients_max = 2;
+    config.sessions_max = 2;
+    return config;
+}
+
 static int setup(void **state)
 {
     stage *s = calloc(1, sizeof *s);
     oc_models_state live;
     char path[160];
     if (!s) return -1;
-    snprintf(s->folder, sizeof s->folder, "/tmp/oc_loader_XXXXXX");
-    if (!mkdtemp(s->folder)) return -1;
-    snprintf(s->repository, sizeof s->repository, "%s/models", s->folder);
-    snprintf(s->socket, sizeof s->socket, "%s/s", s->folder);
-    snprintf(s->address, sizeof s->address, "unix:%s", s->socket);
+    served_make(&s->at);
+    snprintf(s->repository, sizeof s->repository, "%s/models", s->at.folder);
     for (int i = 0; i < VERSIONS; i++) {
         assert_int_equal(sample_bundle(&s->bundles[i], &shape, 3.0f, 4.0, (uint64_t)(5 + i)), OC_OK);
         snprintf(s->bundles[i]->version, sizeof s->bundles[i]->version, "%d", i + 1);
@@ -124,19 +130,13 @@ static int setup(void **state)
         assert_int_equal(oc_bundle_save(s->bundles[i], path), OC_OK);
     }
     assert_int_equal(oc_models_promote(s->repository, "sample/1", &live), OC_OK);
-    const oc_server_config config = {.repository = s->repository,
-                                     .socket = s->socket,
-                                     .threads = 2,
-                                     .batch_max = 7,
-                                     .clients_max = 6,
-                                     .sessions_max = SESSIONS * CLIENTS,
-                                     .ring_bytes = 16384,
-                                     .memory_max_bytes = 64 << 20,
-                                     .verify_ns = OC_SECOND_NS / 10,
-                                     .advance_budget = 0.9,
-                                     .spin_ns = 20000,
-                                     .backend = cpu};
-    if (oc_server_open(&s->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    oc_server_config config = config_of(s);
+    config.clients_max = 6;
+    config.sessions_max = SESSIONS * CLIENTS;
+    config.ring_bytes = 16384;
+    config.verify_ns = OC_SECOND_NS / 10;
+    config.spin_ns = 20000;
+    served_start(&s->at, &config);
     *state = s;
     return 0;
 }
@@ -144,11 +144,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     stage *s = *state;
-    char command[128];
-    oc_server_close(s->server);
+    served_remove(&s->at);
     for (int i = 0; i < VERSIONS; i++) oc_bundle_close(s->bundles[i]);
-    snprintf(command, sizeof command, "rm -r %s", s->folder);
-    assert_int_equal(system(command), 0);
     free(s);
     return 0;
 }
@@ -163,7 +160,8 @@ static void turn(stage *s, int version, bool candidate)
     assert_int_equal(candidate ? oc_models_candidate(s->repository, wanted, 0.5, &state)
                                : oc_models_promote(s->repository, wanted, &state),
                      OC_OK);
-    if (oc_models_server_await(s->socket, s->repository, "sample", text, candidate, 120 * OC_SECOND_NS, &said) != OC_OK)
+    if (oc_models_server_await(s->at.socket, s->repository, "sample", text, candidate, 120 * OC_SECOND_NS, &said) !=
+        OC_OK)
         fail_msg("%s: %s", wanted, oc_status_message());
     json_decref(said);
 }
@@ -211,7 +209,7 @@ static void status_later(void **state)
     uint32_t generation;
     oc_models_state wanted;
     json_t *said;
-    snprintf(path, sizeof path, "%s.json", s->socket);
+    snprintf(path, sizeof path, "%s.json", s->at.socket);
     for (int i = 0; mkdir(path, 0700) != 0; i++) { /* nothing can be renamed over it */
         assert_true(i < 100);
         (void)unlink(path);
@@ -220,19 +218,19 @@ static void status_later(void **state)
     for (int i = 0; strcmp(live, "2") != 0; i++) {
         if (i > 6000) fail_msg("version 2 is not live");
         usleep(10000);
-        oc_server_live(s->server, live, &generation);
+        oc_server_live(s->at.server, live, &generation);
     }
     usleep(200000);
     assert_int_equal(rmdir(path), 0);
-    if (oc_models_server_await(s->socket, s->repository, "sample", "2", false, 1, &said) == OC_OK)
+    if (oc_models_server_await(s->at.socket, s->repository, "sample", "2", false, 1, &said) == OC_OK)
         fail_msg("nothing was in the way");
     json_decref(said);
     for (int i = 0; !oc_path_exists(path); i++) {
         if (i > 1000) fail_msg("the status is not written again");
         usleep(10000);
     }
-    assert_int_equal(oc_models_server_await(s->socket, s->repository, "sample", "2", false, 20 * OC_SECOND_NS, &said),
-                     OC_OK);
+    assert_int_equal(
+        oc_models_server_await(s->at.socket, s->repository, "sample", "2", false, 20 * OC_SECOND_NS, &said), OC_OK);
     json_decref(said);
 }
 
@@ -337,18 +335,9 @@ static void stopped(void **state)
     oc_models_state wanted;
     assert_int_equal(oc_models_promote(s->repository, "sample/2", &wanted), OC_OK);
     for (int i = 0; i < 20; i++) {
-        const oc_server_config config = {.repository = s->repository,
-                                         .socket = s->socket,
-                                         .threads = 2,
-                                         .batch_max = 7,
-                                         .clients_max = 2,
-                                         .sessions_max = 2,
-                                         .ring_bytes = 4096,
-                                         .memory_max_bytes = 64 << 20,
-                                         .advance_budget = 0.9,
-                                         .backend = cpu};
-        oc_server_close(s->server);
-        if (oc_server_open(&s->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+        const oc_server_config config = config_of(s);
+        served_stop(&s->at);
+        served_start(&s->at, &config);
         assert_int_equal(oc_models_promote(s->repository, i % 2 ? "sample/1" : "sample/3", &wanted), OC_OK);
         usleep((unsigned)(i * 3000));
     }
@@ -398,19 +387,10 @@ static void pinned(void **state)
         if (!good) assert_non_null(strstr(oc_status_message(), "serve.gpus is"));
     }
     if (oc_pin_parse("auto", 2, cpus) != OC_OK) skip(); /* a machine of one core */
-    const oc_server_config config = {.repository = s->repository,
-                                     .socket = s->socket,
-                                     .threads = 2,
-                                     .batch_max = 7,
-                                     .clients_max = 2,
-                                     .sessions_max = 2,
-                                     .ring_bytes = 4096,
-                                     .memory_max_bytes = 64 << 20,
-                                     .advance_budget = 0.9,
-                                     .pin = "auto",
-                                     .backend = cpu};
-    oc_server_close(s->server);
-    if (oc_server_open(&s->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    oc_server_config config = config_of(s);
+    config.pin = "auto";
+    served_stop(&s->at);
+    served_start(&s->at, &config);
     for (int i = 0; i < 2; i++) {
         char name[32];
         snprintf(name, sizeof name, "batcher-%d", i);

@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "serve/client/client.h"
-#include "serve/server.h"
+#include "serve/served.h"
 #include "serve/ticks_rig.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -111,43 +111,27 @@ static int child_run(const char *address, bool planted)
 
 static void no_system_call(void **state)
 {
-    char folder[] = "/tmp/oc_quiet_XXXXXX", socket[64], address[80], path[64];
-    oc_bundle *b;
-    oc_server *s;
+    served at;
     (void)state;
     if (SANITIZED) skip();
-    assert_non_null(mkdtemp(folder));
-    snprintf(socket, sizeof socket, "%s/s", folder);
-    snprintf(address, sizeof address, "unix:%s", socket);
-    assert_int_equal(sample_bundle(&b, &shape, 3.0f, 4.0, 5), OC_OK);
-    assert_int_equal(oc_bundle_save(b, folder), OC_OK);
-    oc_bundle_close(b);
-    oc_server_config config = {.bundle = folder,
-                               .socket = socket,
-                               .threads = 1,
-                               .batch_max = 4,
-                               .clients_max = 4,
-                               .sessions_max = 2,
-                               .ring_bytes = 4096,
-                               .memory_max_bytes = 64 << 20,
-                               .advance_budget = 0.9,
-                               .spin_ns = 60 * OC_SECOND_NS};
-    if (oc_server_open(&s, &config) != OC_OK) fail_msg("%s", oc_status_message());
-    int clean = child_run(address, false);
-    const int planted = child_run(address, true);
-    oc_server_close(s);
+    served_make(&at);
+    oc_bundle_close(served_bundle(&at, &shape));
+    oc_server_config config = served_config(&at);
+    config.batch_max = 4;
+    config.clients_max = 4;
+    config.sessions_max = 2;
+    config.spin_ns = 60 * OC_SECOND_NS;
+    served_start(&at, &config);
+    int clean = child_run(at.address, false);
+    const int planted = child_run(at.address, true);
+    served_stop(&at);
     for (config.wait = OC_WAIT_SPIN; config.wait <= OC_WAIT_YIELD && clean == 0; config.wait++) {
         config.spin_ns = 0; /* it never sleeps all the same */
-        if (oc_server_open(&s, &config) != OC_OK) fail_msg("%s", oc_status_message());
-        clean = child_run(address, false);
-        oc_server_close(s);
+        served_start(&at, &config);
+        clean = child_run(at.address, false);
+        served_stop(&at);
     }
-    static const char *const names[] = {"bundle.json", "weights.safetensors"};
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
-    }
-    rmdir(folder);
+    served_remove(&at);
     if (WIFEXITED(clean) && WEXITSTATUS(clean) == NO_SECCOMP) skip();
     if (!(WIFEXITED(clean) && WEXITSTATUS(clean) == 0)) fail_msg("the exchange ended with %x", (unsigned)clean);
     assert_true(WIFSIGNALED(planted)); /* the planted system call is found */

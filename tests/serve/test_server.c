@@ -16,34 +16,25 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "nn/sample_bundle.h"
 #include "serve/client/client.h"
 #include "serve/client/ring.h"
-#include "serve/server.h"
+#include "serve/served.h"
 
 static const oc_model_shape shape = {OC_TRUNK_LSTM, 12, 5, 2, 16, 2, 2};
 enum { T = 12, F = 5, OUTPUTS = 6, SESSIONS = 20, CLIENTS = 4, ROWS = 400, WAIT = 2000000000 };
 
 typedef struct fixture {
-    char folder[64], socket[128], address[160];
-    oc_server *server;
+    served at;
     oc_bundle *bundle;
     oc_model *model;
 } fixture;
 
 static oc_server_config config_of(const fixture *f)
 {
-    return (oc_server_config){.bundle = f->folder,
-                              .socket = f->socket,
-                              .threads = 1,
-                              .batch_max = 7,
-                              .clients_max = 6,
-                              .sessions_max = SESSIONS,
-                              .ring_bytes = 4096,
-                              .memory_max_bytes = 64 << 20,
-                              .advance_budget = 0.9,
-                              .spin_ns = 20000,
-                              .backend = {.kind = OC_BACKEND_CPU}};
+    oc_server_config config = served_config(&f->at);
+    config.sessions_max = SESSIONS;
+    config.spin_ns = 20000;
+    return config;
 }
 
 static int setup(void **state)
@@ -51,33 +42,21 @@ static int setup(void **state)
     fixture *f = calloc(1, sizeof *f);
     const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
     if (!f) return -1;
-    snprintf(f->folder, sizeof f->folder, "/tmp/oc_serve_XXXXXX");
-    if (!mkdtemp(f->folder)) return -1;
-    snprintf(f->socket, sizeof f->socket, "%s/s.sock", f->folder);
-    snprintf(f->address, sizeof f->address, "unix:%s", f->socket);
-    assert_int_equal(sample_bundle(&f->bundle, &shape, 3.0f, 4.0, 5), OC_OK);
-    assert_int_equal(oc_bundle_save(f->bundle, f->folder), OC_OK);
+    served_make(&f->at);
+    f->bundle = served_bundle(&f->at, &shape);
     assert_int_equal(oc_model_open(&f->model, f->bundle, &cpu, 3), OC_OK);
     const oc_server_config config = config_of(f);
-    if (oc_server_open(&f->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
+    served_start(&f->at, &config);
     *state = f;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"bundle.json", "weights.safetensors"};
     fixture *f = *state;
-    char path[160];
-    oc_server_close(f->server);
-    assert_int_not_equal(access(f->socket, F_OK), 0); /* the socket is gone */
+    served_remove(&f->at);
     oc_model_close(f->model);
     oc_bundle_close(f->bundle);
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", f->folder, names[i]);
-        unlink(path);
-    }
-    rmdir(f->folder);
     free(f);
     return 0;
 }
@@ -86,7 +65,7 @@ static oc_client *client_open(const fixture *f)
 {
     oc_client *c = NULL;
     for (int i = 0; i < 40 && !c; i++) /* a slot of a client that left is free a little later */
-        if (oc_client_open(&c, f->address, WAIT) != OC_OK) usleep(50000);
+        if (oc_client_open(&c, f->at.address, WAIT) != OC_OK) usleep(50000);
     if (!c) fail_msg("%s", oc_status_message());
     return c;
 }
@@ -361,7 +340,7 @@ static void hostile(void **state)
     for (uint64_t round = 0; round < 60; round++) {
         raw r;
         const uint32_t key = oc_random_key(17, OC_RANDOM_TEST, round, 0);
-        for (int tries = 0; !raw_open(&r, f->socket); tries++) {
+        for (int tries = 0; !raw_open(&r, f->at.socket); tries++) {
             raw_close(&r);
             if (tries > 40) fail_msg("round %llu: no way in", (unsigned long long)round);
             usleep(20000);
@@ -385,7 +364,7 @@ static void hostile(void **state)
     still_answers(f, good);
     oc_client_close(good);
     oc_text text = {0};
-    oc_server_metrics(f->server, &text);
+    oc_server_metrics(f->at.server, &text);
     const char *broken = strstr(text.data, "\noutcry_broken_clients_total ");
     assert_non_null(broken);
     assert_true(strtol(broken + strlen("\noutcry_broken_clients_total "), NULL, 10) >= 20);
@@ -405,7 +384,7 @@ static void unread(void **state)
     assert_int_equal(sent, 3000);
     still_answers(f, good);
     oc_text text = {0};
-    oc_server_metrics(f->server, &text);
+    oc_server_metrics(f->at.server, &text);
     const char *lost = strstr(text.data, "\noutcry_replies_dropped_total ");
     assert_non_null(lost);
     assert_true(strtol(lost + strlen("\noutcry_replies_dropped_total "), NULL, 10) > 1000);
@@ -418,13 +397,13 @@ static void wrong_uid(void **state)
 {
     fixture *f = *state;
     if (geteuid() != 0) skip();
-    assert_int_equal(chmod(f->socket, 0666), 0);
-    assert_int_equal(chmod(f->folder, 0755), 0);
+    assert_int_equal(chmod(f->at.socket, 0666), 0);
+    assert_int_equal(chmod(f->at.folder, 0755), 0);
     const pid_t pid = fork();
     if (pid == 0) {
         raw r;
         if (setuid(65534) != 0) _exit(2);
-        const bool in = raw_open(&r, f->socket);
+        const bool in = raw_open(&r, f->at.socket);
         _exit(!in && r.hello.state == OC_HELLO_WRONG_UID ? 0 : 1);
     }
     int code = -1;
@@ -458,7 +437,7 @@ static void storm(void **state)
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     float window[T * F] = {0};
     const int files = files_open(), rings = rings_mapped();
-    memcpy(name.sun_path, f->socket, strnlen(f->socket, sizeof name.sun_path - 1));
+    memcpy(name.sun_path, f->at.socket, strnlen(f->at.socket, sizeof name.sun_path - 1));
     for (int i = 0; i < 60; i++) {
         oc_client *c = client_open(f);
         (void)session_open(c, "STORM");
@@ -494,7 +473,7 @@ static pid_t client_elsewhere(const fixture *f, int go)
     char byte;
     (void)alarm(60); /* where the test fails before it says go */
     if (read(go, &byte, 1) != 1) _exit(9);
-    const oc_status status = oc_client_open(&c, f->address, 20 * OC_SECOND_NS);
+    const oc_status status = oc_client_open(&c, f->at.address, 20 * OC_SECOND_NS);
     _exit(status == OC_OK ? 0 : strstr(oc_status_message(), "could not make a ring") ? 3 : 4);
 }
 
@@ -511,7 +490,7 @@ static void accept_failure_await(const fixture *f)
     bool found = false;
     for (int i = 0; i < 3000 && !found; i++) {
         oc_text text = {0};
-        oc_server_metrics(f->server, &text);
+        oc_server_metrics(f->at.server, &text);
         found = strstr(text.data, "\noutcry_accept_failures_total ") &&
                 !strstr(text.data, "\noutcry_accept_failures_total 0\n");
         oc_text_free(&text);
@@ -551,7 +530,7 @@ static void no_descriptors(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     for (int i = 0; i < 4; i++) close(go[i / 2][i % 2]);
     oc_text text = {0};
-    oc_server_metrics(f->server, &text);
+    oc_server_metrics(f->at.server, &text);
     assert_non_null(strstr(text.data, "outcry_clients_total{hello=\"failed\"} 1\n"));
     oc_text_free(&text);
     oc_client_close(good);

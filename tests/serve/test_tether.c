@@ -8,15 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "nn/sample_bundle.h"
 #include "serve/client/tether.h"
-#include "serve/server.h"
+#include "serve/served.h"
 
 enum { T = 12, F = 5, OUTPUTS = 6, PERIOD = 1000000 };
 
 typedef struct fixture {
-    char folder[64], socket[128], address[160];
-    oc_server *server;
+    served at;
     oc_bundle *bundle;
     oc_model *model;
     uint64_t number; /* of the last row */
@@ -25,24 +23,9 @@ typedef struct fixture {
 
 static void server_start(fixture *f)
 {
-    const oc_server_config config = {.bundle = f->folder,
-                                     .socket = f->socket,
-                                     .threads = 1,
-                                     .batch_max = 7,
-                                     .clients_max = 8,
-                                     .sessions_max = 8,
-                                     .ring_bytes = 4096,
-                                     .memory_max_bytes = 64 << 20,
-                                     .advance_budget = 0.9,
-                                     .session_idle_ns = 5 * PERIOD,
-                                     .backend = {.kind = OC_BACKEND_CPU}};
-    if (oc_server_open(&f->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
-}
-
-static void server_stop(fixture *f)
-{
-    oc_server_close(f->server);
-    f->server = NULL;
+    oc_server_config config = served_config(&f->at);
+    config.session_idle_ns = 5 * PERIOD;
+    served_start(&f->at, &config);
 }
 
 static int setup(void **state)
@@ -51,12 +34,8 @@ static int setup(void **state)
     const oc_backend_config cpu = {.kind = OC_BACKEND_CPU};
     fixture *f = calloc(1, sizeof *f);
     if (!f) return -1;
-    snprintf(f->folder, sizeof f->folder, "/tmp/oc_tether_XXXXXX");
-    if (!mkdtemp(f->folder)) return -1;
-    snprintf(f->socket, sizeof f->socket, "%s/s.sock", f->folder);
-    snprintf(f->address, sizeof f->address, "unix:%s", f->socket);
-    assert_int_equal(sample_bundle(&f->bundle, &shape, 3.0f, 4.0, 5), OC_OK);
-    assert_int_equal(oc_bundle_save(f->bundle, f->folder), OC_OK);
+    served_make(&f->at);
+    f->bundle = served_bundle(&f->at, &shape);
     assert_int_equal(oc_model_open(&f->model, f->bundle, &cpu, 1), OC_OK);
     server_start(f);
     *state = f;
@@ -65,17 +44,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"bundle.json", "weights.safetensors"};
     fixture *f = *state;
-    char path[160];
-    oc_server_close(f->server);
+    served_remove(&f->at);
     oc_model_close(f->model);
     oc_bundle_close(f->bundle);
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", f->folder, names[i]);
-        unlink(path);
-    }
-    rmdir(f->folder);
     free(f);
     return 0;
 }
@@ -89,7 +61,7 @@ static void row_make(float *row, uint64_t number)
 static oc_tether *tether_of(const fixture *f, int64_t timeout_ns)
 {
     const oc_tether_config config = {
-        .address = f->address, .symbol = "EURUSD", .period_ns = PERIOD, .timeout_ns = timeout_ns, .spin_ns = 20000};
+        .address = f->at.address, .symbol = "EURUSD", .period_ns = PERIOD, .timeout_ns = timeout_ns, .spin_ns = 20000};
     oc_tether *l;
     if (oc_tether_open(&l, &config) != OC_OK) fail_msg("%s", oc_status_message());
     return l;
@@ -123,7 +95,7 @@ static void test_comes_back(void **state)
     oc_wire_reply reply;
     oc_tether *l = tether_of(f, 20 * OC_SECOND_NS), *hasty;
     rows_check(f, l, T + 5);
-    server_stop(f);
+    served_stop(&f->at);
     server_start(f);
     rows_check(f, l, 3); /* as if nothing had been */
     assert_int_equal(oc_tether_connects(l), 2);
@@ -132,9 +104,9 @@ static void test_comes_back(void **state)
     f->run = 0; /* while no server is there, in little time */
     hasty = tether_of(f, 300000000);
     rows_check(f, hasty, 5);
-    server_stop(f);
+    served_stop(&f->at);
     assert_int_equal(row_push(f, hasty, &reply), OC_EAGAIN);
-    assert_non_null(strstr(oc_status_message(), f->socket));
+    assert_non_null(strstr(oc_status_message(), f->at.socket));
     for (int i = 0; i < T; i++) assert_int_equal(row_push(f, hasty, &reply), OC_EAGAIN);
     server_start(f);
     oc_tether_close(hasty);
@@ -148,7 +120,7 @@ static void test_outage(void **state)
     f->run = 0;
     oc_tether *l = tether_of(f, 2 * OC_SECOND_NS);
     rows_check(f, l, T - 2);
-    server_stop(f);
+    served_stop(&f->at);
     assert_int_equal(row_push(f, l, &reply), OC_EAGAIN);
     server_start(f);
     rows_check(f, l, 4);
@@ -181,7 +153,7 @@ static void test_values(void **state)
     assert_int_equal(reply.state, OC_REPLY_REFUSED_VALUE);
     f->run = 0;
     rows_check(f, l, 3);
-    server_stop(f);
+    served_stop(&f->at);
     server_start(f);
     rows_check(f, l, T); /* what lay before the refused row does not come back */
     for (uint64_t k = 0; k < T; k++) row_make(window + k * F, k);
@@ -198,13 +170,13 @@ static void test_usage(void **state)
     oc_wire_reply reply;
     float row[F] = {0};
     oc_tether *l;
-    oc_tether_config config = {.address = f->address, .timeout_ns = OC_SECOND_NS};
+    oc_tether_config config = {.address = f->at.address, .timeout_ns = OC_SECOND_NS};
     assert_int_equal(oc_tether_open(&l, &config), OC_OK); /* no symbol: windows only */
     assert_int_equal(oc_tether_push(l, row, 1, &reply), OC_EUSAGE);
     oc_tether_close(l);
     config.timeout_ns = 0;
     assert_int_equal(oc_tether_open(&l, &config), OC_EUSAGE);
-    config = (oc_tether_config){.address = f->address, .symbol = "X", .timeout_ns = OC_SECOND_NS};
+    config = (oc_tether_config){.address = f->at.address, .symbol = "X", .timeout_ns = OC_SECOND_NS};
     assert_int_equal(oc_tether_open(&l, &config), OC_EUSAGE);
     config = (oc_tether_config){.address = "unix:/tmp/nobody-is-there", .timeout_ns = OC_SECOND_NS};
     assert_int_equal(oc_tether_open(&l, &config), OC_EAGAIN);

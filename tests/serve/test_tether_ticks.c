@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include "base/memory.h"
 #include "serve/client/tether.h"
-#include "serve/server.h"
+#include "serve/served.h"
 
 enum { EVENTS_MAX = 60000, CALL_MAX = 64 };
 
@@ -19,8 +19,7 @@ typedef struct record {
 
 typedef struct fixture {
     rig r; /* of which the oracle takes the model */
-    char folder[64], socket[128], address[160];
-    oc_server *server;
+    served at;
     ticks_market market;
     ticks_oracle oracle;
     record record;
@@ -29,29 +28,16 @@ typedef struct fixture {
 
 static void server_start(fixture *f)
 {
-    const oc_server_config config = {.bundle = f->folder,
-                                     .socket = f->socket,
-                                     .threads = 1,
-                                     .batch_max = 7,
-                                     .clients_max = 4,
-                                     .sessions_max = 2 * TICKS_INSTRUMENTS,
-                                     .ring_bytes = 1 << 17,
-                                     .memory_max_bytes = 64 << 20,
-                                     .advance_budget = 0.9,
-                                     .session_idle_ns = OC_SECOND_NS / 10,
-                                     .ticks = {.sample = "packet",
-                                               .row_ns = TICKS_ROW_NS,
-                                               .streams = 2,
-                                               .instruments_max = TICKS_INSTRUMENTS,
-                                               .memory_max_bytes = 64 << 20},
-                                     .backend = {.kind = OC_BACKEND_CPU}};
-    if (oc_server_open(&f->server, &config) != OC_OK) fail_msg("%s", oc_status_message());
-}
-
-static void server_stop(fixture *f)
-{
-    oc_server_close(f->server);
-    f->server = NULL;
+    oc_server_config config = served_config(&f->at);
+    config.sessions_max = 2 * TICKS_INSTRUMENTS;
+    config.ring_bytes = 1 << 17;
+    config.session_idle_ns = OC_SECOND_NS / 10;
+    config.ticks = (oc_stream_config){.sample = "packet",
+                                      .row_ns = TICKS_ROW_NS,
+                                      .streams = 2,
+                                      .instruments_max = TICKS_INSTRUMENTS,
+                                      .memory_max_bytes = 64 << 20};
+    served_start(&f->at, &config);
 }
 
 static int setup(void **state)
@@ -61,16 +47,13 @@ static int setup(void **state)
     static fixture fixed;
     fixture *f = &fixed;
     memset(f, 0, sizeof *f);
-    snprintf(f->folder, sizeof f->folder, "/tmp/oc_tether_XXXXXX");
-    if (!mkdtemp(f->folder)) return -1;
-    snprintf(f->socket, sizeof f->socket, "%.60s/s.sock", f->folder);
-    snprintf(f->address, sizeof f->address, "unix:%.90s", f->socket);
+    served_make(&f->at);
     assert_int_equal(sample_bundle(&f->r.bundle, &shape, 3.0f, 4.0, 5), OC_OK);
     oc_features *engine = ticks_engine();
     f->r.bundle->schema = oc_features_schema(engine);
     oc_features_close(engine);
     for (int i = 0; i < RIG_F; i++) snprintf(f->r.bundle->features[i], 64, "%s", ticks_features[i]);
-    assert_int_equal(oc_bundle_save(f->r.bundle, f->folder), OC_OK);
+    assert_int_equal(oc_bundle_save(f->r.bundle, f->at.folder), OC_OK);
     assert_int_equal(oc_model_open(&f->r.model, f->r.bundle, &cpu, 1), OC_OK);
     assert_int_equal(oc_memory_new_array(&f->record.events, EVENTS_MAX, sizeof(oc_event), "record"), OC_OK);
     ticks_market_open(&f->market, 31);
@@ -82,19 +65,12 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"bundle.json", "weights.safetensors"};
     fixture *f = *state;
-    char path[160];
-    oc_server_close(f->server);
+    served_remove(&f->at);
     oc_features_close(f->oracle.engine);
     oc_model_close(f->r.model);
     oc_bundle_close(f->r.bundle);
     oc_memory_free(f->record.events);
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%.60s/%s", f->folder, names[i]);
-        unlink(path);
-    }
-    rmdir(f->folder);
     return 0;
 }
 
@@ -141,7 +117,7 @@ static oc_tether *tether_of(fixture *f, int64_t timeout_ns, uint32_t begins)
     oc_wire_instrument universe[TICKS_INSTRUMENTS] = {{.tick = 0}};
     oc_tether *l;
     ticks_wire_universe(universe);
-    const oc_tether_config config = {.address = f->address,
+    const oc_tether_config config = {.address = f->at.address,
                                      .period_ns = OC_SECOND_NS / 100,
                                      .timeout_ns = timeout_ns,
                                      .spin_ns = 20000,
@@ -199,7 +175,7 @@ static void comes_back(void **state)
     fixture *f = *state;
     oc_tether *l = tether_of(f, 20 * OC_SECOND_NS, 1);
     assert_true(oc_tether_stream(l)->history_rows > 0);
-    server_stop(f); /* before the first event: it begins with that all the same */
+    served_stop(&f->at); /* before the first event: it begins with that all the same */
     server_start(f);
     packets_check(f, l, 200, false);
     books_keep(f);
@@ -207,7 +183,7 @@ static void comes_back(void **state)
     assert_true(f->record.calls == 0 && f->held == 0);
     for (int turn = 0; turn < 3; turn++) {
         const size_t exact = f->exact, held = f->held;
-        server_stop(f);
+        served_stop(&f->at);
         server_start(f);
         packets_check(f, l, 20, false); /* as if nothing had been: the refill is long enough */
         assert_int_equal(oc_tether_connects(l), 3 + turn);
@@ -216,7 +192,7 @@ static void comes_back(void **state)
     }
     books_keep(f); /* too late: held until enough lies behind it, and right from then on */
     packets_check(f, l, 3, false);
-    server_stop(f);
+    served_stop(&f->at);
     server_start(f);
     packets_check(f, l, 200, true);
     assert_true(f->held > 10);
@@ -237,11 +213,11 @@ static void outage(void **state)
     oc_tether_close(l);
     l = tether_of(f, OC_SECOND_NS, 0);
     packets_check(f, l, 5, false); /* of another stream, which does not begin */
-    server_stop(f);
+    served_stop(&f->at);
     const int64_t start_ns = oc_clock_monotonic_ns();
     assert_int_equal(packets_send(f, l, 3, false), OC_EAGAIN);
     assert_true(oc_clock_monotonic_ns() - start_ns < 20 * OC_SECOND_NS);
-    assert_non_null(strstr(oc_status_message(), f->socket));
+    assert_non_null(strstr(oc_status_message(), f->at.socket));
     server_start(f);
     oc_tether_close(l);
     l = tether_of(f, 20 * OC_SECOND_NS, 0);
@@ -282,7 +258,7 @@ static void refusals(void **state)
     books_keep(f);
     packets_check(f, l, 150, false);
     f->record.spoilt = 300; /* an event of the refill is none: told, and all of it comes again next time */
-    server_stop(f);
+    served_stop(&f->at);
     server_start(f);
     assert_int_equal(packets_send(f, l, 1, false), OC_EUSAGE);
     assert_non_null(strstr(oc_status_message(), "refill"));
@@ -310,7 +286,7 @@ static void refusals(void **state)
     oc_wire_instrument universe[TICKS_INSTRUMENTS] = {{.tick = 0}};
     ticks_wire_universe(universe);
     oc_tether_config config = {
-        .address = f->address, .symbol = "X", .period_ns = OC_SECOND_NS, .timeout_ns = OC_SECOND_NS};
+        .address = f->at.address, .symbol = "X", .period_ns = OC_SECOND_NS, .timeout_ns = OC_SECOND_NS};
     assert_int_equal(oc_tether_open(&other, &config), OC_OK);
     assert_int_equal(oc_tether_tick(other, events, 1, replies, CALL_MAX, &got), OC_EUSAGE);
     oc_tether_close(other);
