@@ -11,8 +11,8 @@
 extern "C" {
 #endif
 
-/* Both sides compare it first. Goes up with every change of this header or of ops.h. */
-enum { OC_BACKEND_ABI = 8 };
+/* Both sides compare it first. Goes up with every change of this header, ops.h or resident_mail.h. */
+enum { OC_BACKEND_ABI = 9 };
 
 /* One failing call = one call through here: the message is complete, `place` is the source file of the module. */
 typedef struct oc_backend_host {

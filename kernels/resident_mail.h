@@ -1,4 +1,4 @@
-/* resident_mail.h - the words between host and resident kernel, for kernels/resident.c and kernels/cuda/resident.cu. A
+/* resident_mail.h - the words between host and resident kernel, for kernels/resident.c and kernels/cuda/resident*.cu. A
  * word is eight bytes, written and read as one: the tag of its call above, a number below. */
 #ifndef OC_KERNELS_RESIDENT_MAIL_H
 #define OC_KERNELS_RESIDENT_MAIL_H
@@ -20,7 +20,7 @@ struct oc_resident {
     oc_backend *b;
     oc_resident_model model;
     oc_resident_info info;
-    uint64_t *leave, *ended, *in, *out; /* pinned; leave, ended: the number of the launch that shall, that did */
+    uint64_t *leave, *in, *out; /* pinned; leave: the number of the launch that shall */
     size_t in_count, out_count;
     uint32_t tag;             /* of the last call */
     uint32_t running, silent; /* by __atomic */

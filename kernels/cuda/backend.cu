@@ -246,7 +246,7 @@ static bool cuda_lost(const oc_backend *b)
     return oc_cuda_lost();
 }
 
-static int64_t now_ns()
+int64_t oc_cuda_now_ns()
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -256,12 +256,13 @@ static int64_t now_ns()
 static OC_MUST answer_await(oc_backend *b)
 {
     const oc_cuda *c = oc_cuda_of(b);
-    const int64_t bound = b->info.wait_max_ns, start = now_ns();
+    const int64_t bound = b->info.wait_max_ns, start = oc_cuda_now_ns();
     if (bound <= 0) {
         OC_TRY(oc_cuda_result(b, cudaStreamSynchronize(c->stream), "waiting for the GPU"));
         return OC_OK;
     }
-    for (cudaError_t error; (error = cudaStreamQuery(c->stream)) != cudaErrorNotReady || now_ns() - start < bound;)
+    for (cudaError_t error;
+         (error = cudaStreamQuery(c->stream)) != cudaErrorNotReady || oc_cuda_now_ns() - start < bound;)
         if (error != cudaErrorNotReady) {
             OC_TRY(oc_cuda_result(b, error, "waiting for the GPU"));
             return OC_OK;

@@ -66,6 +66,9 @@ static inline oc_cuda *oc_cuda_of(oc_backend *b)
     return c;
 }
 
+/* Monotonic; oc_clock_monotonic_ns lives in the program. */
+int64_t oc_cuda_now_ns();
+
 /* First fault wins; of its places the smallest, whatever order threads come in. */
 OC_DEVICE void oc_fault(oc_cuda_fault *fault, oc_cuda_fault_code code, int64_t place)
 {
@@ -133,7 +136,7 @@ static cudaError_t oc_launch(const char *name, bool cooperative, void (*kernel)(
 #endif
 }
 
-/* Cooperative, so that all its blocks are there at once; it runs on beside everything else (resident.cu). */
+/* Cooperative, so that all its blocks are there at once; it runs on beside everything else (resident_kernel.cu). */
 template <class... P, class... A>
 static cudaError_t oc_launch_resident(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
                                       size_t shared_bytes, const oc_cuda *c, const A &...arguments)

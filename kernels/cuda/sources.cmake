@@ -21,6 +21,8 @@ set(OUTCRY_CUDA_SOURCES
     cuda/product_mma.cu
     cuda/record.cu
     cuda/resident.cu
+    cuda/resident_kernel.cu
+    cuda/resident_plan.cu
     cuda/slide.cu
     cuda/step.cu
     cuda/update.cu)
