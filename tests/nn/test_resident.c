@@ -25,9 +25,9 @@ static const oc_model_shape shapes[] = {{OC_TRUNK_LSTM, 11, 3, 2, 12, 2, 1}, {OC
                                         {OC_TRUNK_LSTM, 3, 4, 4, 14, 1, 1},  {OC_TRUNK_LSTM, 3, 5, 1, 66, 2, 1}};
 
 #ifdef __SANITIZE_ADDRESS__
-enum { SHAPES = 6, EVERY = 5 }; /* slower */
+enum { EVERY = 5 }; /* slower */
 #else
-enum { SHAPES = sizeof shapes / sizeof *shapes, EVERY = 1 };
+enum { EVERY = 1 };
 #endif
 
 typedef struct pair { /* the same model twice: by recordings, and resident */
@@ -89,7 +89,7 @@ static int rounds_run(pair *p, int first, int rounds, bool corrupt_one)
 static void same_bits(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SHAPES; i += EVERY) {
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i += EVERY) {
         pair p;
         const int rounds = shapes[i].steps > 4 ? 44 : 18;
         answers_seen = 0;
@@ -99,7 +99,7 @@ static void same_bits(void **state)
         assert_int_equal(rounds_run(&p, rounds, 4, false), 0);
         assert_true(answers_seen > 15);
         assert_true(oc_sliding_resides(p.resident) && !oc_sliding_resides(p.plain));
-        if (rounds_run(&p, rounds + 4, 9, true) == 0) fail_msg("shape %zu: another row, the same answers", i);
+        if (rounds_run(&p, rounds + 4, 3, true) == 0) fail_msg("shape %zu: another row, the same answers", i);
         close_pair(&p);
     }
 }
@@ -181,7 +181,9 @@ static int stalled_run(const char *words)
 {
     pair p;
     static char text[1 << 16];
-    const int said = open("said", O_CREAT | O_RDWR | O_TRUNC, 0600), kept = dup(STDERR_FILENO);
+    char name[32];
+    snprintf(name, sizeof name, "said.%s", words);
+    const int said = open(name, O_CREAT | O_RDWR | O_TRUNC, 0600), kept = dup(STDERR_FILENO);
     const oc_backend_config config = {.kind = OC_BACKEND_CUDA};
     oc_backend *b;
     (void)setenv("OUTCRY_EMULATION_STALL", words, 1);
@@ -200,17 +202,22 @@ static int stalled_run(const char *words)
     return 0;
 }
 
+/* Side by side, as each waits for five seconds that nothing shortens. */
 static void silent(void **state)
 {
     static const char *const words[] = {"0", "7", "20"}; /* between answers and within one */
+    enum { CHILDREN = sizeof words / sizeof *words };
+    pid_t children[CHILDREN];
     (void)state;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    fflush(NULL);
+    for (int i = 0; i < CHILDREN; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0) _exit(stalled_run(words[i]));
+    }
+    for (int i = 0; i < CHILDREN; i++) {
         int status;
-        fflush(NULL);
-        const pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) _exit(stalled_run(words[i]));
-        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
         assert_true(WIFEXITED(status));
         assert_int_equal(WEXITSTATUS(status), 0);
     }
