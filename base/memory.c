@@ -4,15 +4,26 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static atomic_size_t taken;
 
 size_t oc_memory_count(void)
 {
     return atomic_load_explicit(&taken, memory_order_relaxed);
+}
+
+size_t oc_memory_resident_bytes(void)
+{
+    size_t pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm && fscanf(statm, "%*s %zu", &pages) != 1) pages = 0;
+    if (statm) fclose(statm);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 size_t oc_align_up(size_t bytes)

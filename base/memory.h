@@ -22,6 +22,8 @@ void oc_memory_free(void *pointer);
 
 /* Number of allocations of this process through this header, for tests that assert zero on hot paths. */
 size_t oc_memory_count(void);
+/* Memory that the process has, in bytes; 0 where the system does not tell. */
+size_t oc_memory_resident_bytes(void);
 
 typedef struct oc_arena {
     unsigned char *base;

@@ -133,6 +133,12 @@ typedef enum oc_reply_state {
         OC_REPLY_STATE_COUNT
 } oc_reply_state;
 
+/* Nothing was computed for it, and nothing taken in but the events before a refused one. */
+static inline int oc_reply_refused(uint32_t state)
+{
+    return (state >= OC_REPLY_REFUSED_VALUE && state <= OC_REPLY_REFUSED_KIND) || state == OC_REPLY_REFUSED_EVENT;
+}
+
 typedef struct oc_wire_reply { /* 192 bytes, a record of its own */
     uint32_t bytes, kind;      /* kind of the request */
     uint32_t session, state;

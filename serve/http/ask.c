@@ -1,5 +1,6 @@
 /* ask.c - requests through the rings. A reply that nobody waits for any more, of a request that was given up, is told
  * by its kind, session and sequence, and dropped. */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ oc_status oc_http_askers_open(oc_http *h)
 
 void oc_http_askers_close(oc_http *h)
 {
+    assert(h->asking == 0); /* each that was taken has been given back */
     for (int i = 0; i < h->asker_count; i++) {
         oc_client_close(h->askers[i].client);
         pthread_mutex_destroy(&h->askers[i].lock);
@@ -36,17 +38,18 @@ void oc_http_askers_close(oc_http *h)
 /* There is one a thread, and a thread holds one at most: unless pushes wait for this very one, one is free. */
 oc_http_asker *oc_http_asker_take(oc_http *h)
 {
-    __atomic_fetch_add(&h->asking, 1, __ATOMIC_RELAXED);
     const uint32_t n = (uint32_t)h->asker_count, first = __atomic_fetch_add(&h->asker_next, 1, __ATOMIC_RELAXED);
     for (uint32_t i = 0; i < n; i++) {
         oc_http_asker *a = &h->askers[(first + i) % n];
-        if (pthread_mutex_trylock(&a->lock) == 0) return a;
+        if (pthread_mutex_trylock(&a->lock) != 0) continue;
+        __atomic_fetch_add(&h->asking, 1, __ATOMIC_RELAXED);
+        return a;
     }
-    oc_http_asker *a = &h->askers[first % n];
-    pthread_mutex_lock(&a->lock);
-    return a;
+    oc_http_asker_hold(h, &h->askers[first % n]);
+    return &h->askers[first % n];
 }
 
+/* Whoever waits for it counts already: requests compete. */
 void oc_http_asker_hold(oc_http *h, oc_http_asker *a)
 {
     __atomic_fetch_add(&h->asking, 1, __ATOMIC_RELAXED);
@@ -177,12 +180,6 @@ oc_status oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, 
     return OC_OK;
 }
 
-bool oc_http_events_refused(const oc_wire_reply *reply)
-{
-    return reply->state == OC_REPLY_REFUSED_EVENT ||
-           (reply->state >= OC_REPLY_REFUSED_VALUE && reply->state <= OC_REPLY_REFUSED_KIND);
-}
-
 oc_status oc_http_ask_events(const oc_http *h, const oc_http_sequence *q, oc_http_slot *s, const oc_event *events,
                              size_t count, oc_wire_reply *last, void (*take)(void *, const oc_wire_reply *),
                              void *context)
@@ -199,7 +196,7 @@ oc_status oc_http_ask_events(const oc_http *h, const oc_http_sequence *q, oc_htt
             if (last->kind != OC_REQUEST_TICK || last->session != q->session) continue;
             n++;
             take(context, last);
-            if (oc_http_events_refused(last)) return OC_OK; /* what followed the event was dropped */
+            if (oc_reply_refused(last->state)) return OC_OK; /* what followed the event was dropped */
             if (last->sequence == end->sequence && last->input_ns == end->receive_ns) return OC_OK;
         }
         OC_TRY(answer_wait(h, q->asker, sent_ns, end_ns));

@@ -193,7 +193,6 @@ OC_MUST oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, co
 
 /* Events of a stream; each reply to them is given to `take`, the last one also to *last: of the last event, or one that
  * refuses an event or all of them. OC_EAGAIN: not all came in time, or the events do not fit into the ring. */
-bool oc_http_events_refused(const oc_wire_reply *reply);
 OC_MUST oc_http_ask_events(const oc_http *h, const oc_http_sequence *q, oc_http_slot *s, const struct oc_event *events,
                            size_t count, oc_wire_reply *last, void (*take)(void *, const oc_wire_reply *),
                            void *context);

@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "serve/http/front.h"
 #include "serve/metrics.h"
 #include "serve/status.h"
@@ -47,11 +47,7 @@ static void process_metrics(const oc_http *h, oc_text *out)
 {
     struct rusage used = {0};
     struct rlimit files = {0};
-    unsigned long pages = 0;
     size_t open_files = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-    if (statm && fscanf(statm, "%*s %lu", &pages) != 1) pages = 0;
-    if (statm) fclose(statm);
     DIR *folder = opendir("/proc/self/fd");
     while (folder && readdir(folder)) open_files++;
     if (folder) closedir(folder);
@@ -65,8 +61,7 @@ static void process_metrics(const oc_http *h, oc_text *out)
         {"process_cpu_seconds_total", "counter", "Time of processors, of user and system.",
          (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
              1e-6 * (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec)},
-        {"process_resident_memory_bytes", "gauge", "Memory that it has.",
-         (double)pages * (double)sysconf(_SC_PAGESIZE)},
+        {"process_resident_memory_bytes", "gauge", "Memory that it has.", (double)oc_memory_resident_bytes()},
         {"process_open_fds", "gauge", "Open descriptors.",
          open_files > 3 ? (double)(open_files - 3) : 0}, /* ., .., its own */
         {"process_max_fds", "gauge", "Most of them.", (double)files.rlim_cur},

@@ -170,7 +170,7 @@ enum MHD_Result oc_http_stream_events(oc_http *h, struct MHD_Connection *c, oc_h
     oc_http_asker_give(h, q->asker);
     oc_http_sequence_leave(h, q, status != OC_OK || last.state == OC_REPLY_REFUSED_SESSION);
     oc_text_add(&w.text, "]}");
-    if (status == OC_OK && !oc_http_events_refused(&last)) {
+    if (status == OC_OK && !oc_reply_refused(last.state)) {
         oc_histogram_add_shared(&h->whole, oc_clock_monotonic_ns() - s->begun_ns);
         return oc_http_send_text(h, c, "application/json", &w.text);
     }

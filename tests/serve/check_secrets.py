@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import ssl
@@ -20,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+
+from certificate import certificate
 
 OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
 started = []
@@ -133,16 +134,6 @@ def unread(port, token):
         s.sendall(b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer no\r\n"
                   b"Content-Length: 500\r\n\r\n")
         assert s.recv(4096).startswith(b"HTTP/1.1 401")
-
-
-def certificate(work):
-    if not shutil.which("openssl"):
-        return False
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-keyout", f"{work}/key.pem", "-out", f"{work}/cert.pem", "-days", "2", "-subj", "/CN=outcry",
-                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    os.chmod(f"{work}/key.pem", 0o600)
-    return True
 
 
 def encrypted(work, token, control):

@@ -10,7 +10,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -22,6 +21,8 @@ import termios
 import threading
 import time
 import urllib.request
+
+from certificate import certificate
 
 OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
 started = []
@@ -128,12 +129,8 @@ def others(address):
 
 def encrypted(work):
     """TLS: what to do is said; through a tunnel, as it says, top sees the server, with its token."""
-    if not shutil.which("openssl"):
+    if not certificate(work):
         return False
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-keyout", f"{work}/key.pem", "-out", f"{work}/cert.pem", "-days", "2", "-subj", "/CN=outcry",
-                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    os.chmod(f"{work}/key.pem", 0o600)
     server, address = start(work, f"serve.token_file={work}/token", f"serve.tls_cert={work}/cert.pem",
                             f"serve.tls_key={work}/key.pem")
     said = top("--http", address, "--once", "--token-file", f"{work}/token", code=64)

@@ -287,16 +287,6 @@ static void write_some(vandal *v)
         write_request(v);
 }
 
-static size_t resident_bytes(void)
-{
-    size_t pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*s %zu", &pages), 1);
-    fclose(f);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static void writes_at_random(void **state)
 {
     enum { ROUND = 8, NEIGHBOUR = 1000, GROWTH_MAX = 1 << 20 };
@@ -314,9 +304,9 @@ static void writes_at_random(void **state)
             dropped++;
         }
         if (i % NEIGHBOUR == 0) neighbour_answers(r);
-        if (i == total / 2) resident = resident_bytes();
+        if (i == total / 2) resident = oc_memory_resident_bytes();
     }
-    const size_t after = resident_bytes();
+    const size_t after = oc_memory_resident_bytes();
     assert_true(r->batcher.stats.broken == dropped && dropped > total / 10000);
     const uint64_t *pushed = r->batcher.stats.replies[OC_REQUEST_PUSH],
                    *windows = r->batcher.stats.replies[OC_REQUEST_WINDOW];

@@ -238,16 +238,6 @@ static OC_MUST one_send(load_rig *r, loop *l, int client, int64_t due_ns)
     return status;
 }
 
-static double resident_bytes(void)
-{
-    unsigned long all = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return (double)NAN;
-    const int got = fscanf(f, "%lu %lu", &all, &resident);
-    fclose(f);
-    return got == 2 ? 4096.0 * (double)resident : (double)NAN;
-}
-
 /* Readings fall between requests: one costs some 20 us, which the requests that wait meanwhile are not spared. */
 static void memory_read(loop *l, double at_s)
 {
@@ -255,7 +245,8 @@ static void memory_read(loop *l, double at_s)
     for (int i = 0; i < l->count; begun += l->segments[i++].seconds) {
         const bool end = l->halves == 2 * i + 1, half = l->halves == 2 * i;
         if (!(half || end) || at_s < begun + (half ? 0.5 : 1) * l->segments[i].seconds) continue;
-        *(half ? &l->segments[i].half_bytes : &l->segments[i].end_bytes) = resident_bytes();
+        const size_t bytes = oc_memory_resident_bytes();
+        *(half ? &l->segments[i].half_bytes : &l->segments[i].end_bytes) = bytes > 0 ? (double)bytes : (double)NAN;
         l->halves++;
     }
 }

@@ -119,7 +119,7 @@ static OC_MUST ticks_warm(load_rig *r, load_client *c)
             oc_client_wait(c->ring, 0, OC_SECOND_NS);
         }
         if (reply.state == OC_REPLY_OK) return OC_OK;
-        if (reply.state >= OC_REPLY_REFUSED_VALUE && reply.state != OC_REPLY_HOLD_NO_ROW)
+        if (oc_reply_refused(reply.state) || reply.state == OC_REPLY_FAILED)
             return OC_FAIL(OC_EFAILED, "bench: the server refuses a packet (state %u)", reply.state);
     }
     return OC_FAIL(OC_EFAILED, "bench: no answer after %d packets (state %u)", WARM_PACKETS_MAX, reply.state);

@@ -13,7 +13,7 @@ load_outcome bench_load_outcome(uint32_t state)
 {
     if (state == OC_REPLY_OK) return LOAD_OK;
     if (state == OC_REPLY_LATE) return LOAD_LATE;
-    return state >= OC_REPLY_REFUSED_VALUE && state <= OC_REPLY_REFUSED_KIND ? LOAD_REFUSED : LOAD_FAILED;
+    return oc_reply_refused(state) ? LOAD_REFUSED : LOAD_FAILED;
 }
 
 static OC_MUST ring_open(load_rig *r, load_client *c, int number)
