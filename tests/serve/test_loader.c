@@ -366,10 +366,20 @@ static void pinned(void **state)
         {"0,0", "twice"}, {"0", "2 numbers"}, {"0,1,2", "2 numbers"}, {"x,y", "2 numbers"}, {"0,1000", "may not"}};
     static const struct {
         const char *text;
-        int devices[3]; /* first below 0: refused */
-    } gpus[] = {{NULL, {0, 0, 0}},    {"", {0, 0, 0}},   {"2", {2, 2, 2}}, {"1,0", {1, 0, 1}},
-                {"3,1,2", {3, 1, 2}}, {"0,1,2,3", {-1}}, {"0,", {-1}},     {",0", {-1}},
-                {"0,x", {-1}},        {"-1", {-1}},      {"0 ,1", {-1}},   {"99999", {-1}}};
+        int devices[4]; /* first below 0: refused */
+    } gpus[] = {{NULL, {0, 0, 0, 0}},
+                {"", {0, 0, 0, 0}},
+                {"2", {2, 2, 2, 2}},
+                {"1,0", {1, 0, 1, 0}},
+                {"3,1,2", {3, 1, 2, 3}},
+                {"0,1,2,3", {0, 1, 2, 3}},
+                {"0,1,2,3,4", {-1}},
+                {"0,", {-1}},
+                {",0", {-1}},
+                {"0,x", {-1}},
+                {"-1", {-1}},
+                {"0 ,1", {-1}},
+                {"99999", {-1}}};
     stage *s = *state;
     int cpus[2];
     char cores[64], want[16];
@@ -380,8 +390,8 @@ static void pinned(void **state)
     assert_int_equal(oc_pin_parse("", 2, cpus), OC_OK);
     assert_true(cpus[0] == -1 && cpus[1] == -1);
     for (size_t i = 0; i < sizeof gpus / sizeof gpus[0]; i++) {
-        int got[3] = {-1, -1, -1};
-        const bool good = oc_gpus_parse(gpus[i].text, 3, got) == OC_OK;
+        int got[4] = {-1, -1, -1, -1};
+        const bool good = oc_gpus_parse(gpus[i].text, 4, got) == OC_OK;
         assert_int_equal(good, gpus[i].devices[0] >= 0);
         if (good) assert_memory_equal(got, gpus[i].devices, sizeof got);
         if (!good) assert_non_null(strstr(oc_status_message(), "serve.gpus is"));
