@@ -501,12 +501,23 @@ static void no_probabilities(void **state)
     assert_int_equal(t->replies[OC_REQUEST_WINDOW][OC_REPLY_FAILED], T);
     const oc_seat *seen = &g->r.batcher.observed.seats[0];
     for (int k = 0; k < 3; k++) assert_true(isfinite(seen->answer[0][k]) && seen->generation == 1 && !seen->full);
+    assert_int_equal(g->r.batcher.observed.seats[g->r.batcher.observed.seat_count - 1].turn,
+                     0); /* no window was seen */
     order(g, 1, false, 0);
     settle(g);
     const oc_wire_reply back = push(g, session, 0, row);
     wanted(g, 1, 0, row, want);
     assert_true(back.state == OC_REPLY_OK && back.model_version == 1);
     assert_memory_equal(want, back.probabilities, sizeof want);
+
+    order(g, 2, false, 0); /* windows alone: its answers are no measure of the other's */
+    settle(g);
+    rig_send(&g->r, 0, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = session}, NULL, 0);
+    assert_int_equal(rig_await(&g->r, 0).state, OC_REPLY_OK);
+    const uint64_t compared = t->compared;
+    assert_int_equal(window_of(g, 0, row).state, OC_REPLY_FAILED);
+    settle(g);
+    assert_int_equal(t->compared, compared);
 }
 
 /* A window-only client during the swap; the comparison finds an answer of the other version. */
