@@ -148,6 +148,14 @@ void oc_log(oc_log_level level, const char *format, ...)
     record_write(level, text);
 }
 
+bool oc_log_due(int64_t *next_ns)
+{
+    const int64_t now = oc_clock_monotonic_ns();
+    if (now < *next_ns) return false;
+    *next_ns = now + OC_SECOND_NS;
+    return true;
+}
+
 void oc_log_failure(oc_log_level level)
 {
     const char *line = oc_status_message();

@@ -109,7 +109,7 @@ static OC_MUST batcher_fill(oc_batcher *e, const oc_version *version, const oc_b
     OC_TRY(oc_memory_new_array(&e->due, sessions, sizeof *e->due, "sessions to advance"));
     OC_TRY(oc_memory_new_array(&e->ours, (size_t)e->channel_count, sizeof(oc_channel *), "clients"));
     OC_TRY(oc_memory_new_array(&e->turns, (size_t)e->channel_count, sizeof(oc_channel *), "clients of a round"));
-    OC_TRY(oc_memory_new_array(&e->full, sessions, sizeof *e->full, "sessions of a call"));
+    OC_TRY(oc_memory_new_array(&e->full, most, sizeof *e->full, "answers of a call"));
     if (config->two_slots) OC_TRY(kept_make(e));
     OC_TRY(oc_observed_init(&e->observed, version->first, sessions));
     OC_TRY(oc_channel_memory("outcry-bell", OC_WIRE_REGION_OFFSET, &e->bell_fd, &bell));

@@ -133,7 +133,7 @@ typedef struct oc_batcher {
     int cpu;                     /* -1: any */
     int gpu;                     /* that its slots are opened on, where the backend is one */
     int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
-    int64_t queue_max_ns, idle_max_ns, expire_at_ns, said_at_ns, failed_at_ns;
+    int64_t queue_max_ns, idle_max_ns, expire_at_ns, refusal_due_ns, failure_due_ns; /* *_due: oc_log_due */
     uint64_t rounds; /* begun; written by __atomic, for watch.h */
     double budget;
     oc_wire_bell *bell;
@@ -150,7 +150,7 @@ typedef struct oc_batcher {
     uint32_t *due;    /* [sessions_max], a ring: sessions whose advance is due, whose turn is next first */
     int due_first, due_count;
     oc_channel **turns; /* [channel_count]: clients that have more in this round */
-    uint8_t *full;
+    uint8_t *full;      /* of each answer of a call, whether it is probabilities of a full window */
     uint32_t stop;      /* by __atomic */
     bool started, woke; /* woke: a client slept until its answer of this round came */
     pthread_t thread;

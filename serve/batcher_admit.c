@@ -213,7 +213,7 @@ void oc_batcher_part(oc_batcher *e)
  * batch full comes first in the next round; where nobody did, who comes first moves on. */
 bool oc_batcher_collect(oc_batcher *e)
 {
-    int n = 0, full = -1;
+    int n = 0;
     bool any = false;
     ours_find(e);
     if (e->our_count == 0) return false;
@@ -236,8 +236,8 @@ bool oc_batcher_collect(oc_batcher *e)
         }
         n = left;
     }
-    for (int i = 0; first_full && full < 0; i++)
-        if (e->ours[i] == first_full) full = i;
-    e->first = full >= 0 ? full : e->first + 1;
+    e->first++;
+    for (int i = 0; first_full && i < e->our_count; i++)
+        if (e->ours[i] == first_full) e->first = i;
     return any;
 }

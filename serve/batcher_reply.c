@@ -53,22 +53,12 @@ bool oc_batcher_probable(const oc_batcher *e, const float *answer)
     return true;
 }
 
-/* What fails goes on failing, as a device that is gone does: not a line a round. */
-static bool failure_due(oc_batcher *e)
-{
-    const int64_t now = oc_clock_monotonic_ns();
-    if (now < e->failed_at_ns) return false;
-    e->failed_at_ns = now + OC_SECOND_NS;
-    return true;
-}
-
 /* Said once; readiness is off from then on, and every call fails at once. */
 static bool lost(oc_batcher *e)
 {
-    const bool before = e->stats.lost;
-    if (!before && !oc_model_lost(e->slots[e->live].models[0])) return false;
-    __atomic_store_n(&e->stats.lost, 1, __ATOMIC_RELAXED);
-    if (before) return true;
+    if (e->stats.lost) return true;
+    if (!oc_model_lost(e->slots[e->live].models[0])) return false;
+    count(&e->stats.lost, 1);
     oc_log_failure(OC_LOG_ERROR);
     oc_log(OC_LOG_ERROR,
            "serve: batcher %d: the GPU answers no more: not ready; every request is FAILED, HOLD, until this "
@@ -79,14 +69,13 @@ static bool lost(oc_batcher *e)
 
 void oc_batcher_failure_say(oc_batcher *e)
 {
-    if (lost(e)) return;
-    if (failure_due(e)) oc_log_failure(OC_LOG_ERROR);
+    if (!lost(e) && oc_log_due(&e->failure_due_ns)) oc_log_failure(OC_LOG_ERROR);
 }
 
 void oc_batcher_improbable_say(oc_batcher *e, int slot, const float *answer)
 {
     const oc_version *v = e->slots[slot].version;
-    if (!failure_due(e)) return;
+    if (!oc_log_due(&e->failure_due_ns)) return;
     oc_log(OC_LOG_ERROR,
            "serve: model %s version %s answers %g, %g, %g, ..., which are no probabilities: replies FAILED, HOLD; "
            "put another version live",

@@ -71,7 +71,7 @@ static void run_pushes(oc_batcher *e, int first, int n)
         const float *answer = e->answers + (size_t)i * output_count(e);
         oc_batcher_due(e, p[i].session);
         const oc_reply_state state = answer_judge(e, p->slot, e->full[i], answer);
-        e->full[i] = state == OC_REPLY_OK; /* for those who look on */
+        e->full[i] = state == OC_REPLY_OK;
         oc_batcher_answer(e, &p[i], p[i].request.session, state, answer);
         oc_swap_keep(e, p[i].session, rows + (size_t)i * (size_t)shape_of(e)->inputs, e->full[i] ? answer : NULL);
     }
@@ -117,15 +117,15 @@ static void answer_windows(oc_batcher *e)
         }
         for (int k = 0; k < run; k++) {
             const float *answer = e->answers + (size_t)k * output_count(e);
-            oc_batcher_answer(e, &p[k], p[k].request.session, answer_judge(e, p->slot, true, answer), answer);
+            const oc_reply_state state = answer_judge(e, p->slot, true, answer);
+            e->full[k] = state == OC_REPLY_OK;
+            oc_batcher_answer(e, &p[k], p[k].request.session, state, answer);
         }
-        if (p->slot == e->live && oc_batcher_probable(e, e->answers)) oc_swap_sample(e, rows, e->answers);
-        for (int k = 0; k < run; k++) {
-            const float *answer = e->answers + (size_t)k * output_count(e);
-            if (oc_batcher_probable(e, answer))
-                oc_observed_window(&e->observed, rows + (size_t)k * window_cells(e), answer,
-                                   e->slots[p->slot].version->generation);
-        }
+        if (p->slot == e->live && e->full[0]) oc_swap_sample(e, rows, e->answers);
+        for (int k = 0; k < run; k++)
+            if (e->full[k])
+                oc_observed_window(&e->observed, rows + (size_t)k * window_cells(e),
+                                   e->answers + (size_t)k * output_count(e), e->slots[p->slot].version->generation);
     }
     oc_observed_batch(&e->observed, n, oc_clock_monotonic_ns() - start);
     count(&e->stats.batches, 1);

@@ -53,10 +53,10 @@ static oc_reply_state open_check(const oc_batcher *e, const oc_wire_request *q, 
 }
 
 /* The numbers, at most once a second: whoever asks in a loop fills no disk. */
-static void refusal_say(oc_batcher *e, const oc_pending *p, const oc_wire_open *open, oc_reply_state state)
+static void refusal_say(oc_batcher *e, const oc_wire_open *open, oc_reply_state state)
 {
-    if ((state != OC_REPLY_REFUSED_BUDGET && state != OC_REPLY_REFUSED_FULL) || p->taken_ns < e->said_at_ns) return;
-    e->said_at_ns = p->taken_ns + OC_SECOND_NS;
+    if (state != OC_REPLY_REFUSED_BUDGET && state != OC_REPLY_REFUSED_FULL) return;
+    if (!oc_log_due(&e->refusal_due_ns)) return;
     oc_log(OC_LOG_WARN,
            "serve: batcher %d refuses a session of %.31s every %.6f s: %llu of %d are open (serve.sessions), their "
            "advances may "
@@ -92,7 +92,7 @@ void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *ope
     oc_session *s = state == OC_REPLY_OK ? oc_session_take(e, p, open->symbol, open->period_ns) : NULL;
     if (state == OC_REPLY_OK && !s) state = OC_REPLY_REFUSED_FULL;
     oc_batcher_answer(e, p, state == OC_REPLY_OK ? s->id : 0, state, NULL);
-    refusal_say(e, p, open, state);
+    refusal_say(e, open, state);
 }
 
 int64_t oc_batcher_patience_ns(int64_t idle_ns, int64_t period_ns)

@@ -67,11 +67,10 @@ static void stream_end(oc_batcher *e, oc_batcher_stream *t)
 }
 
 /* Says the numbers, at most once a second. */
-static void refusal_say(oc_batcher *e, const oc_pending *p, const oc_wire_stream *open, oc_reply_state state)
+static void refusal_say(oc_batcher *e, const oc_wire_stream *open, oc_reply_state state)
 {
     char text[OC_HASH_TEXT];
-    if (p->taken_ns < e->said_at_ns) return;
-    e->said_at_ns = p->taken_ns + OC_SECOND_NS;
+    if (!oc_log_due(&e->refusal_due_ns)) return;
     if (state == OC_REPLY_REFUSED_SCHEMA)
         oc_log(
             OC_LOG_WARN,
@@ -117,7 +116,7 @@ bool oc_ticks_take_open(oc_batcher *e, oc_pending *p)
     const oc_reply_state state = open_check(e, t, p, &open);
     if (state != OC_REPLY_OK) {
         oc_batcher_answer(e, p, 0, state, NULL);
-        refusal_say(e, p, &open, state);
+        refusal_say(e, &open, state);
         return true;
     }
     for (uint32_t i = 0; i < t->ticks.instruments; i++) {

@@ -8,7 +8,10 @@
 #include "nn/bundle.h"
 #include "serve/client/wire.h"
 
-enum { OC_HISTOGRAM_BUCKETS = 36, OC_OBSERVED_BATCH_MAX = 4096 /* serve.batch_max, serve.sessions */ };
+enum {
+    OC_HISTOGRAM_BUCKETS = 36,
+    OC_OBSERVED_BATCH_MAX = 4096 /* requests of a batch: windows (serve.batch_max), rows */
+};
 
 typedef struct oc_histogram { /* two buckets an octave from 1 us; the last one holds all that is longer */
     uint64_t buckets[OC_HISTOGRAM_BUCKETS], ns, count;

@@ -23,7 +23,7 @@
 #include "serve/status.h"
 #include "serve/watch.h"
 
-enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, BATCH_MAX = 4096, POLL_MS = 50, BACKLOG = 64 };
+enum { CLIENTS_MAX = 1024, THREADS_MAX = 256, POLL_MS = 50, BACKLOG = 64 };
 
 struct oc_server {
     oc_server_config config;
@@ -37,7 +37,7 @@ struct oc_server {
     bool accepting;
     pthread_t acceptor;
     oc_server_stats stats;
-    int64_t failed_at_ns; /* the acceptor's */
+    int64_t failure_due_ns; /* the acceptor's; oc_log_due */
     char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)], status_path[128], backend_text[96];
     size_t planned_bytes;
 };
@@ -110,15 +110,6 @@ static bool same_user(int socket)
     return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0 && peer.uid == geteuid();
 }
 
-/* Whoever tries again and again fills no disk. */
-static bool failure_due(oc_server *s)
-{
-    const int64_t now = oc_clock_monotonic_ns();
-    if (now < s->failed_at_ns) return false;
-    s->failed_at_ns = now + OC_SECOND_NS;
-    return true;
-}
-
 /* Takes a free channel for the socket; closes the socket where that fails. */
 static void client_welcome(oc_server *s, int socket)
 {
@@ -130,7 +121,7 @@ static void client_welcome(oc_server *s, int socket)
         if (__atomic_load_n(&s->channels[i].state, __ATOMIC_ACQUIRE) == OC_CHANNEL_FREE) c = &s->channels[i];
     hello.state = !same_user(socket) ? OC_HELLO_WRONG_UID : !c ? OC_HELLO_FULL : OC_HELLO_WELCOME;
     if (hello.state == OC_HELLO_WELCOME && oc_channel_make(c, s->config.ring_bytes, &region) != OC_OK) {
-        if (failure_due(s)) oc_log_failure(OC_LOG_ERROR);
+        if (oc_log_due(&s->failure_due_ns)) oc_log_failure(OC_LOG_ERROR);
         hello.state = OC_HELLO_FAILED;
     }
     __atomic_fetch_add(&s->stats.hellos[hello.state], 1, __ATOMIC_RELAXED);
@@ -161,7 +152,7 @@ static void client_accept(oc_server *s)
     const int reason = errno;
     if (reason == EAGAIN || reason == EINTR || reason == ECONNABORTED) return;
     __atomic_fetch_add(&s->stats.accept_failures, 1, __ATOMIC_RELAXED);
-    if (failure_due(s))
+    if (oc_log_due(&s->failure_due_ns))
         oc_log(OC_LOG_ERROR, "serve: %s: a client waits that cannot be accepted: %s (ulimit -n)", s->config.socket,
                strerror(reason));
     usleep(POLL_MS * 1000); /* it stays in the queue, and poll would say so at once, for ever */
@@ -255,7 +246,7 @@ static OC_MUST socket_listen(oc_server *s)
 static OC_MUST numbers_check(const oc_server_config *c)
 {
     if (!(c->threads >= 1 && c->threads <= THREADS_MAX && c->clients_max >= 1 && c->clients_max <= CLIENTS_MAX &&
-          c->batch_max >= 1 && c->batch_max <= BATCH_MAX && c->sessions_max >= 1 &&
+          c->batch_max >= 1 && c->batch_max <= OC_OBSERVED_BATCH_MAX && c->sessions_max >= 1 &&
           c->sessions_max <= OC_BATCHER_SESSIONS_MAX && c->spin_ns >= 0 && c->queue_max_ns >= 0 &&
           c->session_idle_ns >= 0 && c->advance_budget > 0 && c->ticks.streams >= 0 &&
           c->ticks.streams <= OC_BATCHER_STREAMS_MAX))

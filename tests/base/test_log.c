@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* What follows the time stamp and the level of one record. */
@@ -139,10 +140,23 @@ static void test_also(void **state)
     unlink(path);
 }
 
+/* What repeats is said at once, then no more for a second, then again. */
+static void test_due(void **state)
+{
+    (void)state;
+    int64_t next = 0;
+    const int64_t start = oc_clock_monotonic_ns();
+    assert_true(oc_log_due(&next));
+    assert_true(next >= start + OC_SECOND_NS && next <= oc_clock_monotonic_ns() + OC_SECOND_NS);
+    assert_false(oc_log_due(&next));
+    next = oc_clock_monotonic_ns();
+    assert_true(oc_log_due(&next));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_escapes), cmocka_unit_test(test_one_write),
                                        cmocka_unit_test(test_json), cmocka_unit_test(test_levels),
-                                       cmocka_unit_test(test_also)};
+                                       cmocka_unit_test(test_also), cmocka_unit_test(test_due)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
