@@ -81,7 +81,7 @@ static const oc_config_key keys[] = {
     {"serve.spin_us", OC_CONFIG_INT, 0, 1000000000, "50", NULL, "us", "an idle batcher spins so long before it sleeps"},
     {"serve.http_threads", OC_CONFIG_INT, 1, 256, "2", NULL, "", "threads of HTTP, each a client of the rings"},
     {"serve.http_connections", OC_CONFIG_INT, 1, 4096, "64", NULL, "",
-     "connections at once, shared out among the threads; more wait"},
+     "connections at once, at most 120 a thread; more wait"},
     {"serve.http_peer_connections", OC_CONFIG_INT, 0, 4096, "0", NULL, "",
      "connections at once from one address; more are closed; 0: no bound of its own"},
     {"serve.http_body_kb", OC_CONFIG_INT, 1, 1048576, "1024", NULL, "KiB", "largest body of a request"},
@@ -218,6 +218,9 @@ static OC_MUST together_check(const oc_config *c, const oc_server_config *server
         return oc_config_refuse(c, "serve.clients", "HTTP's %d threads are clients too", http->threads);
     if (http->threads > http->connections_max)
         return oc_config_refuse(c, "serve.http_connections", "fewer than serve.http_threads");
+    if (http->connections_max > http->threads * OC_HTTP_THREAD_CONNECTIONS)
+        return oc_config_refuse(c, "serve.http_connections", "more than %d for each of serve.http_threads",
+                                OC_HTTP_THREAD_CONNECTIONS);
     if (oc_file_allow_open(files, "clients and connections") != OC_OK)
         return oc_status_prefix(OC_ECONFIG, "serve.clients=%d, serve.http_connections=%d", server->clients_max,
                                 http->connections_max);

@@ -364,7 +364,8 @@ def refused_starts(work, bundle):
     for address in ("0.0.0.0:0", "192.0.2.1:80", "example:80", "127.0.0.1:99999", "127.0.0.1", "[::]:80"):
         process, said = start(work, bundle, f"serve.http={address}")
         assert process.returncode == 78 and "serve.http" in said, (address, process.returncode, said)
-    for pair in ("serve.ring_kb=5", "serve.batch_max=0", "serve.nonsense=1", "serve.clients=2", "serve.memory_mb=0"):
+    for pair in ("serve.ring_kb=5", "serve.batch_max=0", "serve.nonsense=1", "serve.clients=2", "serve.memory_mb=0",
+                 "serve.http_connections=241"):
         process, said = start(work, bundle, pair)
         assert process.returncode == 78 and "serve." in said, (pair, process.returncode, said)
     sets = (f"model.bundle={bundle}", f"serve.socket={work}/few.sock", "serve.http=127.0.0.1:0", "serve.clients=1024")
@@ -396,6 +397,23 @@ def one_peer(work, bundle):
     while raw(port, ask_live) != "200":
         assert time.monotonic() < end
         time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+
+
+def crowd(work, bundle):
+    """As many connections as two threads may have, all with a request at one time, again and again: all are answered.
+    (libmicrohttpd stops when 128 have something at once; a thread's bound keeps it from that.)"""
+    process, port = start(work, bundle, "serve.http_connections=240", "serve.http_timeout_s=60")
+    assert isinstance(port, int), port
+    held = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(240)]
+    for turn in range(20):
+        for s in held:
+            s.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for i, s in enumerate(held):
+            assert s.recv(4096).startswith(b"HTTP/1.1 200"), (turn, i)
+    for s in held:
+        s.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
 
@@ -458,6 +476,7 @@ with tempfile.TemporaryDirectory() as work:
     subprocess.run([MAKE_BUNDLE, f"{work}/b"], check=True)
     refused_starts(work, f"{work}/b/0")
     one_peer(work, f"{work}/b/0")
+    crowd(work, f"{work}/b/0")
     for index in sorted(os.listdir(f"{work}/b")):
         folder = f"{work}/b/{index}"
         description = json.load(open(f"{folder}/bundle.json"))

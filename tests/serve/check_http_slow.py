@@ -31,7 +31,8 @@ atexit.register(lambda: [process.kill() for process in started if process.poll()
 def start(work):
     arguments = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
     for pair in (f"model.bundle={work}/b/0", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", "log.level=error",
-                 f"serve.http_timeout_s={TIMEOUT_S}", f"serve.http_connections={SLOW + 100}"):
+                 f"serve.http_timeout_s={TIMEOUT_S}", f"serve.http_connections={SLOW + 100}",
+                 f"serve.http_threads={2 + SLOW // 120}"):   # 120 connections each at most
         arguments += ["--set", pair]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     started.append(process)
