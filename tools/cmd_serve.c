@@ -88,7 +88,7 @@ static const oc_config_key keys[] = {
     {"serve.http_batch_max", OC_CONFIG_INT, 1, 4096, "64", NULL, "windows", "largest batch of one HTTP request"},
     {"serve.http_timeout_s", OC_CONFIG_INT, 1, 3600, "10", NULL, "s", "of a request from first byte to answer"},
     {"serve.http_spin_us", OC_CONFIG_INT, 0, 1000000, "200", NULL, "us",
-     "a request that is the only one looks so long for its answer before it sleeps; 0: sleeps at once"},
+     "a request that is the only one looks so much longer for its answer than the last one took; 0: sleeps at once"},
     {"serve.http_sequences", OC_CONFIG_INT, 1, 65536, "64", NULL, "",
      "sequences of pushed rows, each a session, and streams of events over HTTP"},
     {"serve.http_sequence_idle_s", OC_CONFIG_INT, 1, 86400, "60", NULL, "s",

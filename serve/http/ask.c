@@ -9,7 +9,7 @@
 #include "market/event.h"
 #include "serve/http/front.h"
 
-enum { REPLIES = 64, SLICE_NS = 2000, CROWDED_NS = 100000000 };
+enum { REPLIES = 64, SLICE_NS = 2000, CROWDED_NS = 100000000, LOOK_MAX = 10 };
 
 oc_status oc_http_askers_open(oc_http *h)
 {
@@ -63,21 +63,22 @@ void oc_http_asker_give(oc_http *h, oc_http_asker *a)
 }
 
 /* For what was sent at sent_ns: until there may be something, at most until end_ns. Whose request is the only one looks
- * for its answer for serve.http_spin_us: on idle cores a wake each way is most of what HTTP costs (a window of shape S
- * 183 to 130 us). Where requests compete it sleeps at once, and the batcher that sees it does not spin behind the
- * answer: on two busy cores that took a request from 302 to 243 us. So it does for CROWDED_NS once looking was in vain:
- * then the batcher waits for a core, this one perhaps. (To yield it in between is worse: who takes it keeps it for its
- * slice.) */
+ * for its answer for serve.http_spin_us longer than the last one took to compute: on idle cores a wake each way is most
+ * of what HTTP costs (a window of shape S 183 to 130 us). Beside a computation of LOOK_MAX times that it is nothing.
+ * Where requests compete it sleeps at once, and the batcher that sees it does not spin behind the answer: on two busy
+ * cores that took a request from 302 to 243 us. So it does for CROWDED_NS once looking was in vain: then the batcher
+ * waits for a core, this one perhaps. (To yield it in between is worse: who takes it keeps it for its slice.) */
 static OC_MUST answer_wait(const oc_http *h, oc_http_asker *a, int64_t sent_ns, int64_t end_ns)
 {
-    const int64_t now = oc_clock_monotonic_ns(), looked_ns = now - sent_ns;
-    const bool may = h->config.spin_ns > 0 && now >= a->crowded_until_ns;
+    const int64_t now = oc_clock_monotonic_ns(), looked_ns = now - sent_ns, spin_ns = h->config.spin_ns,
+                  look_ns = a->service_ns <= LOOK_MAX * spin_ns ? a->service_ns + spin_ns : 0;
+    const bool may = look_ns > 0 && now >= a->crowded_until_ns;
     if (!(now < end_ns)) return OC_FAIL(OC_EAGAIN, "no answer in time");
-    if (may && looked_ns < h->config.spin_ns && __atomic_load_n(&h->asking, __ATOMIC_RELAXED) == 1) {
+    if (may && looked_ns < look_ns && __atomic_load_n(&h->asking, __ATOMIC_RELAXED) == 1) {
         oc_client_wait(a->client, SLICE_NS, SLICE_NS);
         return OC_OK;
     }
-    if (may && looked_ns >= h->config.spin_ns) a->crowded_until_ns = now + CROWDED_NS;
+    if (may && looked_ns >= look_ns) a->crowded_until_ns = now + CROWDED_NS;
     oc_client_wait(a->client, -1, end_ns - now);
     return OC_OK;
 }
@@ -141,6 +142,7 @@ oc_status oc_http_ask_windows(const oc_http *h, oc_http_asker *a, oc_http_slot *
         OC_TRY(answer_wait(h, a, sent_ns, end));
         replies_take(&q, a->client);
     }
+    a->service_ns = out->times.service_ns;
     return OC_OK;
 }
 
@@ -177,6 +179,7 @@ oc_status oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, 
     OC_TRY(reply_await(h, a, OC_REQUEST_PUSH, session, number, end, &reply));
     memcpy(s->probabilities, reply.probabilities, (size_t)shape->horizons * OC_CLASSES * sizeof *s->probabilities);
     reply_add(out, &reply);
+    a->service_ns = out->times.service_ns;
     return OC_OK;
 }
 

@@ -57,6 +57,7 @@ typedef struct oc_http_asker { /* a client of the rings; one user at a time */
     pthread_mutex_t lock;
     oc_client *client;
     uint64_t sequence;        /* of the next window */
+    int64_t service_ns;       /* that the last answer took to compute */
     int64_t crowded_until_ns; /* until then it does not look for answers, it sleeps: somebody else wants its core */
 } oc_http_asker;
 

@@ -23,9 +23,11 @@ typedef struct oc_http_config {
     int peer_connections_max; /* of one address; 0: connections_max */
     size_t body_max;          /* bytes of a request's body */
     int batch_max;            /* windows of a request */
-    int64_t spin_ns;          /* a request that is the only one looks so long for its answer; 0: sleeps at once */
-    int64_t timeout_ns;       /* of a request, from its first byte to its answer, and of idle connections */
-    int sequences_max;        /* of pushed rows; each is a session of the server */
+    /* A request that is the only one looks so much longer for its answer than the last one took, where that was ten
+     * times this at most; 0: sleeps at once. */
+    int64_t spin_ns;
+    int64_t timeout_ns; /* of a request, from its first byte to its answer, and of idle connections */
+    int sequences_max;  /* of pushed rows; each is a session of the server */
     int64_t sequence_idle_ns,
         sequence_period_ns; /* closed when idle so long (and four periods); time between rows where none is said */
 } oc_http_config;
