@@ -65,14 +65,15 @@ static void on_library_message(void *context, const char *format, va_list argume
     oc_log(OC_LOG_DEBUG, "http: %s", text);
 }
 
-/* TLS 1.2 and later, by GnuTLS inside libmicrohttpd. */
+/* TLS 1.2 and later, by GnuTLS inside libmicrohttpd: in poll mode, as in epoll mode 0.9.75 asks again and again,
+ * without sleeping, for the rest of a handshake: who sends three bytes of one takes a core until the time-out. */
 static OC_MUST daemon_start(oc_http *h)
 {
     const oc_http_config *c = &h->config;
     const bool tls = h->secrets->certificate[0] != 0, pooled = c->threads > 1;
     const unsigned seconds = (unsigned)((c->timeout_ns + OC_SECOND_NS - 1) / OC_SECOND_NS),
-                   flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-                           (tls ? MHD_USE_TLS : 0);
+                   flags = MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                           (tls ? MHD_USE_TLS | MHD_USE_POLL_INTERNAL_THREAD : MHD_USE_EPOLL_INTERNAL_THREAD);
     struct MHD_OptionItem more[6];
     int n = 0;
     if (pooled) more[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, c->threads, NULL};
@@ -104,7 +105,8 @@ static OC_MUST http_fill(oc_http *h)
 {
     const oc_http_config *c = &h->config;
     if (!(c->threads >= 1 && c->threads <= THREADS_MAX && c->connections_max >= c->threads &&
-          c->connections_max <= c->threads * OC_HTTP_THREAD_CONNECTIONS && c->batch_max >= 1 && c->body_max >= 1 && c->sequences_max >= 1 && c->sequences_max <= SEQUENCES_MAX && c->sequence_idle_ns > 0 &&
+          c->connections_max <= c->threads * OC_HTTP_THREAD_CONNECTIONS && c->batch_max >= 1 && c->body_max >= 1 &&
+          c->sequences_max >= 1 && c->sequences_max <= SEQUENCES_MAX && c->sequence_idle_ns > 0 &&
           c->sequence_period_ns > 0))
         return OC_FAIL(OC_ELIMIT, "serve: a number of HTTP's configuration is out of its bounds");
     OC_TRY(oc_secrets_open(&h->secrets, &c->secrets));

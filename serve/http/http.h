@@ -1,9 +1,8 @@
 /* http.h - the Open Inference Protocol v2 over HTTP/1.1, and /metrics: on a loopback address, or on another one with a
- * token and with TLS (or a proxy that has it). A client of the server's
- * rings like any other: one connection of oc_client a thread. libmicrohttpd in epoll mode: a request costs
- * what it does however many connections are open (in poll mode 1,000 slow ones took its p99 to 2.5 x). That mode stalls
- * when one wait returns exactly 128 events, which OC_HTTP_THREAD_CONNECTIONS keeps it from. All room for bodies and
- * answers is mapped at start. */
+ * token and with TLS (or a proxy that has it). A client of the server's rings like any other: one connection of
+ * oc_client a thread. libmicrohttpd in epoll mode: a request costs what it does however many connections are open (in
+ * poll mode, which TLS needs, 1,000 slow ones took its p99 to 2.5 x). That mode stalls when one wait returns exactly
+ * 128 events, which OC_HTTP_THREAD_CONNECTIONS keeps it from. All room for bodies and answers is mapped at start. */
 #ifndef OC_SERVE_HTTP_HTTP_H
 #define OC_SERVE_HTTP_HTTP_H
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from certificate import certificate
 
@@ -136,6 +137,22 @@ def unread(port, token):
         assert s.recv(4096).startswith(b"HTTP/1.1 401")
 
 
+def half_a_handshake(server):
+    """Who begins a handshake and says no more is waited for asleep: three bytes are not worth a core."""
+    with socket.create_connection(("127.0.0.1", server.port), 5) as s:
+        s.sendall(b"\x16\x03\x01")
+        time.sleep(0.2)
+        tasks = f"/proc/{server.process.pid}/task"
+        threads = [t for t in os.listdir(tasks) if open(f"{tasks}/{t}/comm", encoding="utf-8").read().startswith("MHD")]
+        assert len(threads) == 2, threads
+        running = 0
+        for _ in range(100):
+            states = [open(f"{tasks}/{t}/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()[0] for t in threads]
+            running += "R" in states
+            time.sleep(0.002)
+        assert running < 20, f"{running} of 100 looks found a thread of HTTP running"
+
+
 def encrypted(work, token, control):
     sets = (f"serve.token_file={token}", f"serve.control_token_file={control}", f"serve.tls_cert={work}/cert.pem",
             f"serve.tls_key={work}/key.pem")
@@ -162,6 +179,7 @@ def encrypted(work, token, control):
             assert b"HTTP/" not in s.recv(4096)
         except OSError:
             pass
+    half_a_handshake(server)
     return server, shown
 
 
