@@ -3,7 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -65,6 +67,30 @@ static void on_library_message(void *context, const char *format, va_list argume
     oc_log(OC_LOG_DEBUG, "http: %s", text);
 }
 
+/* What libmicrohttpd 0.9.75 does not go on behind. One such place is its own race: MHD_quiesce_daemon takes the
+ * listener out of each thread's epoll set, and where that thread saw first that it shall and did it itself, there is
+ * nothing to take out. Then it is called once more, until every thread has been found without. */
+enum { QUIESCE_TRIES = 1000 };
+static _Thread_local jmp_buf quiesce_again;
+static _Thread_local int quiesce_tries; /* left; 0: this thread is not in it */
+
+static void on_library_panic(void *context, const char *file, unsigned line, const char *reason)
+{
+    (void)context;
+    if (quiesce_tries > 0 && --quiesce_tries > 0) longjmp(quiesce_again, 1);
+    oc_log(OC_LOG_ERROR, "http: libmicrohttpd cannot go on: %s:%u: %.*s", file, line, (int)strcspn(reason, "\n"),
+           reason);
+    abort();
+}
+
+static void quiesce(struct MHD_Daemon *daemon)
+{
+    quiesce_tries = QUIESCE_TRIES;
+    if (setjmp(quiesce_again) != 0) usleep(1000);
+    (void)MHD_quiesce_daemon(daemon);
+    quiesce_tries = 0;
+}
+
 /* TLS 1.2 and later, by GnuTLS inside libmicrohttpd: in poll mode, as in epoll mode 0.9.75 asks again and again,
  * without sleeping, for the rest of a handshake: who sends three bytes of one takes a core until the time-out. */
 static OC_MUST daemon_start(oc_http *h)
@@ -87,6 +113,7 @@ static OC_MUST daemon_start(oc_http *h)
     more[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     if (tls && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
         return OC_FAIL(OC_ECONFIG, "serve.tls_cert: this libmicrohttpd was built without TLS");
+    MHD_set_panic_func(on_library_panic, NULL);
     h->daemon =
         MHD_start_daemon(flags, 0, NULL, NULL, oc_http_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_message,
                          NULL, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_NOTIFY_COMPLETED, oc_http_on_completed,
@@ -171,7 +198,7 @@ void oc_http_close(oc_http *h)
     if (!h) return;
     __atomic_store_n(&h->draining, 1u, __ATOMIC_RELAXED);
     if (h->daemon) {
-        (void)MHD_quiesce_daemon(h->daemon);
+        quiesce(h->daemon);
         if (!h->config.listener) shutdown(h->listener, SHUT_RDWR); /* refused from here on; systemd's goes on */
         drain(h);
         MHD_stop_daemon(h->daemon);
