@@ -166,7 +166,7 @@ void oc_http_on_completed(void *context, struct MHD_Connection *c, void **state,
 void oc_http_slot_give(oc_http *h, oc_http_slot *s);
 
 /* connections.c: a connection is closed that completes neither a head nor a request for config.timeout_ns and a second,
- * whatever drips in. */
+ * whatever drips in; so is one, without waiting so long, whose client has said that nothing more comes. */
 OC_MUST oc_http_connections_open(oc_http *h);
 void oc_http_connections_close(oc_http *h);
 void oc_http_on_connection(void *context, struct MHD_Connection *c, void **own,

@@ -418,6 +418,26 @@ def crowd(work, bundle):
     assert process.wait(15) == 0
 
 
+def ends(work, bundle):
+    """Who says in one packet that nothing more comes behind its request, or in the middle of it, is answered, and its
+    connection is closed: it is not kept as an idle one for serve.http_timeout_s."""
+    process, port = start(work, bundle, "serve.http_timeout_s=600")
+    assert isinstance(port, int), port
+    get = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for sent, answers in ((get, 1), (get * 3, 3), (get[:20], 0),
+                          (b"POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{", 0)):
+        with socket.create_connection(("127.0.0.1", port), 60) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)       # all of it, and the end, in one
+            s.sendall(sent)
+            s.shutdown(socket.SHUT_WR)
+            got = b""
+            while part := s.recv(4096):
+                got += part
+            assert got.count(b"HTTP/1.1 200") == answers, (sent, got)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+
+
 def drain(process, port, about):
     """A request whose body is still coming when SIGTERM arrives is answered."""
     shape = about["shape"]
@@ -477,6 +497,7 @@ with tempfile.TemporaryDirectory() as work:
     refused_starts(work, f"{work}/b/0")
     one_peer(work, f"{work}/b/0")
     crowd(work, f"{work}/b/0")
+    ends(work, f"{work}/b/0")
     for index in sorted(os.listdir(f"{work}/b")):
         folder = f"{work}/b/{index}"
         description = json.load(open(f"{folder}/bundle.json"))
