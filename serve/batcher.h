@@ -130,9 +130,13 @@ typedef struct oc_batcher {
     int our_count;
     int channel_count, index, batch_max, sessions_max, first;
     oc_batcher_wait wait;
-    int cpu;                     /* -1: any */
-    int gpu;                     /* that its slots are opened on, where the backend is one */
-    int64_t spin_ns, advance_ns; /* advance_ns: of the live version, measured when it was loaded */
+    int cpu; /* -1: any */
+    int gpu; /* that its slots are opened on, where the backend is one */
+    int64_t spin_ns;
+    /* One advance, measured when its version was loaded, that sessions are admitted and reckoned by: the live
+     * version's, or admit_ns where that is more. admit_ns: the loader's, of live and what may become live the heavier
+     * one; 0: only live. admit_seen_ns: that is reckoned with. Both by __atomic. */
+    int64_t advance_ns, admit_ns, admit_seen_ns;
     int64_t queue_max_ns, idle_max_ns, expire_at_ns, refusal_due_ns, failure_due_ns; /* *_due: oc_log_due */
     uint64_t rounds; /* begun; written by __atomic, for watch.h */
     double budget;

@@ -50,7 +50,8 @@ oc_session *oc_session_find(oc_batcher *e, const oc_channel *c,
 oc_session *oc_session_take(oc_batcher *e, const oc_pending *p, const char *symbol,
                             int64_t period_ns);                                     /* NULL: none left */
 void oc_session_open(oc_batcher *e, const oc_pending *p, const oc_wire_open *open); /* answers */
-void oc_session_reckon(oc_batcher *e); /* the load of all, after another version became live */
+void oc_session_reckon(oc_batcher *e); /* advance_ns and the load of all: another version is live, or may become so */
+const char *oc_session_reckoned(const oc_batcher *e); /* for a refusal: where advance_ns is not the live version's */
 void oc_session_end(oc_batcher *e, oc_session *s);
 void oc_session_begin_anew(oc_batcher *e, oc_session *s); /* its windows: none of the rows so far */
 oc_reply_state oc_session_row_check(oc_batcher *e, oc_session *s, const oc_wire_request *q, const float *row);

@@ -15,10 +15,20 @@ static uint64_t load_ppb(const oc_batcher *e, int64_t period_ns)
 
 void oc_session_reckon(oc_batcher *e)
 {
+    const int64_t live_ns = e->slots[e->live].advance_ns, admit_ns = __atomic_load_n(&e->admit_ns, __ATOMIC_ACQUIRE);
     uint64_t load = 0;
+    e->advance_ns = admit_ns > live_ns ? admit_ns : live_ns;
     for (int i = 0; i < e->sessions_max; i++)
         if (e->sessions[i].id != 0) load += load_ppb(e, e->sessions[i].period_ns);
     __atomic_store_n(&e->stats.load_ppb, load, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->admit_seen_ns, admit_ns, __ATOMIC_RELEASE); /* nobody is admitted by less any more */
+}
+
+const char *oc_session_reckoned(const oc_batcher *e)
+{
+    return e->advance_ns > e->slots[e->live].advance_ns
+               ? " (of a version that may become live; the live one's are less)"
+               : "";
 }
 
 void oc_session_end(oc_batcher *e, oc_session *s)
@@ -59,10 +69,10 @@ static void refusal_say(oc_batcher *e, const oc_wire_open *open, oc_reply_state 
     if (!oc_log_due(&e->refusal_due_ns)) return;
     oc_log(OC_LOG_WARN,
            "serve: batcher %d refuses a session of %.31s every %.6f s: %llu of %d are open (serve.sessions), their "
-           "advances may "
-           "take %.4f of its time, this one's %.4f more, and serve.advance_budget is %g",
+           "advances of %.1f us%s may take %.4f of its time, this one's %.4f more, and serve.advance_budget is %g",
            e->index, open->symbol, 1e-9 * (double)open->period_ns, (unsigned long long)e->stats.sessions,
-           e->sessions_max, 1e-9 * (double)e->stats.load_ppb, 1e-9 * (double)load_ppb(e, open->period_ns), e->budget);
+           e->sessions_max, 1e-3 * (double)e->advance_ns, oc_session_reckoned(e), 1e-9 * (double)e->stats.load_ppb,
+           1e-9 * (double)load_ppb(e, open->period_ns), e->budget);
 }
 
 oc_session *oc_session_take(oc_batcher *e, const oc_pending *p, const char *symbol, int64_t period_ns)

@@ -158,7 +158,6 @@ static void live_turn(oc_batcher *e)
     const oc_slot *old = &e->slots[e->live];
     e->live = !e->live;
     e->sample.held = false;
-    e->advance_ns = e->slots[e->live].advance_ns;
     oc_session_reckon(e);
     __atomic_store_n(&e->other_generation, old->version->generation, __ATOMIC_RELEASE);
     __atomic_store_n(&e->live_generation, e->slots[e->live].version->generation, __ATOMIC_RELEASE);
@@ -229,6 +228,7 @@ void oc_swap_tend(oc_batcher *e)
         __atomic_store_n(&e->seen, order, __ATOMIC_RELEASE);
         e->moving = e->lagging = true;
     }
+    if (__atomic_load_n(&e->admit_ns, __ATOMIC_RELAXED) != e->admit_seen_ns) oc_session_reckon(e);
     oc_slot *offer = __atomic_load_n(&e->offer, __ATOMIC_ACQUIRE);
     if (offer) offer_take(e, offer);
 }

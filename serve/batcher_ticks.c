@@ -81,11 +81,12 @@ static void refusal_say(oc_batcher *e, const oc_wire_stream *open, oc_reply_stat
         oc_log(OC_LOG_WARN,
                "serve: batcher %d refuses a stream of %u instruments every %.6f s: %llu of %d streams (serve.streams) "
                "and %llu of %d sessions (serve.sessions) are open, a stream has at most %u instruments "
-               "(serve.stream_instruments), advances may take %.4f of its time already, and serve.advance_budget is %g",
+               "(serve.stream_instruments), advances of %.1f us%s may take %.4f of its time already, and "
+               "serve.advance_budget is %g",
                e->index, open->instruments, 1e-9 * (double)open->period_ns, (unsigned long long)e->stats.streams,
                e->stream_count, (unsigned long long)e->stats.sessions, e->sessions_max,
-               e->stream_count > 0 ? e->streams[0].ticks.instruments_max : 0, 1e-9 * (double)e->stats.load_ppb,
-               e->budget);
+               e->stream_count > 0 ? e->streams[0].ticks.instruments_max : 0, 1e-3 * (double)e->advance_ns,
+               oc_session_reckoned(e), 1e-9 * (double)e->stats.load_ppb, e->budget);
 }
 
 static oc_reply_state open_check(oc_batcher *e, oc_batcher_stream *t, const oc_pending *p, oc_wire_stream *open)

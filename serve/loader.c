@@ -150,12 +150,12 @@ static void orders(oc_loader *l, uint32_t generation, bool follow, double canary
     for (int i = 0; i < l->batcher_count; i++) __atomic_store_n(&l->batchers[i].order, order, __ATOMIC_RELEASE);
 }
 
-/* Sessions of each batcher were admitted by the time of the live version's advance. */
+/* The batcher reckons with advance_ns, the heavier one's. */
 static OC_MUST budget_check(const oc_loader *l, int i, const oc_slot *slot)
 {
     const oc_batcher *e = &l->batchers[i];
-    const double now = 1e-9 * (double)__atomic_load_n(&e->stats.load_ppb, __ATOMIC_RELAXED);
-    const double then = now * (double)slot->advance_ns / (double)e->slots[e->live].advance_ns;
+    const double load = 1e-9 * (double)__atomic_load_n(&e->stats.load_ppb, __ATOMIC_RELAXED) / (double)e->advance_ns;
+    const double now = load * (double)e->slots[e->live].advance_ns, then = load * (double)slot->advance_ns;
     if (!(then <= e->budget))
         return OC_FAIL(
             OC_ELIMIT,
@@ -165,15 +165,54 @@ static OC_MUST budget_check(const oc_loader *l, int i, const oc_slot *slot)
     return OC_OK;
 }
 
+static const oc_slot *other_slot(const oc_loader *l, int i, bool boxed)
+{
+    const oc_batcher *e = &l->batchers[i];
+    return boxed ? &l->boxes[i] : &e->slots[!e->live];
+}
+
+/* Back to the live version's advance alone. */
+static void budget_release(oc_loader *l)
+{
+    for (int i = 0; i < l->batcher_count; i++) __atomic_store_n(&l->batchers[i].admit_ns, 0, __ATOMIC_RELEASE);
+}
+
+static bool admission_await(const oc_loader *l)
+{
+    bool all = false;
+    while (!all && !stopping(l)) {
+        all = true;
+        for (int i = 0; i < l->batcher_count; i++)
+            all = all && __atomic_load_n(&l->batchers[i].admit_seen_ns, __ATOMIC_ACQUIRE) == l->batchers[i].admit_ns;
+        if (!all) usleep(200);
+    }
+    return all;
+}
+
+/* Of the version beside the live one, in its box or already in the other slot: sessions are admitted by the heavier one
+ * of the two from here on, and only then those that are open are looked at, so that nobody slips in between. What was
+ * set before is awaited first: it may be the same number, and a release between them not seen yet. */
+static OC_MUST budget_reserve(oc_loader *l, bool boxed)
+{
+    bool seen = admission_await(l);
+    for (int i = 0; seen && i < l->batcher_count; i++) {
+        oc_batcher *e = &l->batchers[i];
+        const int64_t live_ns = e->slots[e->live].advance_ns, other_ns = other_slot(l, i, boxed)->advance_ns;
+        __atomic_store_n(&e->admit_ns, other_ns > live_ns ? other_ns : live_ns, __ATOMIC_RELEASE);
+    }
+    if (!seen || !admission_await(l)) return OC_FAIL(OC_EAGAIN, "the server is stopping");
+    for (int i = 0; i < l->batcher_count; i++) OC_TRY(budget_check(l, i, other_slot(l, i, boxed)));
+    return OC_OK;
+}
+
 static OC_MUST boxes_open(oc_loader *l, const oc_version *v)
 {
     for (int i = 0; i < l->batcher_count; i++) {
         const oc_slot_config config =
             oc_batcher_slot_config(oc_version_shape(v), &l->config.batcher, l->batchers[i].gpu);
         OC_TRY(oc_slot_open(&l->boxes[i], v, &config));
-        OC_TRY(budget_check(l, i, &l->boxes[i]));
     }
-    return OC_OK;
+    return budget_reserve(l, true);
 }
 
 static void boxes_close(oc_loader *l)
@@ -200,6 +239,7 @@ static void other_set(oc_loader *l, oc_version *v)
     oc_version *old = l->other;
     pthread_mutex_lock(&l->lock);
     l->other = v;
+    l->other_was_live = false;
     version_count(l, v);
     pthread_mutex_unlock(&l->lock);
     if (old != l->first) oc_version_close(old);
@@ -210,11 +250,13 @@ static OC_MUST other_load(oc_loader *l, const char *text)
     oc_version *v;
     phase_set(l, PHASE_LOADING);
     orders(l, l->live->generation, false, 0); /* sessions of a canary go back */
+    budget_release(l);
     OC_TRY(version_load(l, text, &v));
     oc_status status = oc_version_fits(v, l->live);
     if (status == OC_OK) status = oc_accuracy_pass(v, &l->config.batcher.backend, &l->config.accuracy);
     if (status == OC_OK) status = boxes_open(l, v);
     if (status != OC_OK) {
+        budget_release(l);
         boxes_close(l);
         oc_version_close(v);
         return oc_status_trail(status, __FILE__, __LINE__);
@@ -262,14 +304,30 @@ static void swap_end(oc_loader *l)
     }
     pthread_mutex_lock(&l->lock);
     oc_version *was = back ? l->other : l->live;
-    if (!back) l->live = l->other, l->other = was;
+    if (!back) l->live = l->other, l->other = was, l->other_was_live = true;
     l->reason[0] = 0;
     pthread_mutex_unlock(&l->lock);
+    budget_release(l);
     bump(&l->stats.turns);
     oc_log(OC_LOG_INFO, "serve: %s version %s is live %s(was %s)", l->name, l->live->text, back ? "again " : "",
            was->text);
     phase_set(l, PHASE_LIVE);
     l->settled = false; /* a candidate may be wanted beside it */
+}
+
+/* The version in the other slot, loaded now or long ago. The way back to what was live is not refused: late answers are
+ * the lesser evil. */
+static OC_MUST other_admit(oc_loader *l)
+{
+    const oc_status status = budget_reserve(l, false);
+    if (status == OC_OK) return OC_OK;
+    if (l->other_was_live && !stopping(l)) {
+        oc_log(OC_LOG_WARN, "serve: %s version %s was live before, and may be again all the same: %s", l->name,
+               l->other->text, oc_status_message());
+        return OC_OK;
+    }
+    budget_release(l);
+    return oc_status_trail(status, __FILE__, __LINE__);
 }
 
 /* One step towards what is wanted. */
@@ -282,6 +340,10 @@ static OC_MUST step(oc_loader *l)
         return OC_OK;
     }
     if (needed[0] && !is(l->other, needed)) OC_TRY(other_load(l, needed));
+    if (needed[0])
+        OC_TRY(other_admit(l));
+    else
+        budget_release(l);
     if (!is(l->live, w->live)) {
         OC_TRY(unchanged(l, l->other));
         orders(l, l->other->generation, false, 0);

@@ -20,6 +20,7 @@ struct oc_loader {
     char name[64];
     oc_version *first, *live, *other; /* other: NULL where that slot is empty */
     oc_version *handing;              /* on its way to the batchers */
+    bool other_was_live;              /* and not loaded since */
     oc_batcher *batchers;
     int batcher_count;
     oc_slot *boxes;    /* [batcher_count] */

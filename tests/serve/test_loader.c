@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "serve/client/client.h"
 #include "serve/loader.h"
 #include "serve/models_server.h"
@@ -239,10 +241,11 @@ static void status_later(void **state)
 typedef struct pair {
     oc_loader *loader;
     oc_batcher batchers[2];
-    oc_channel channel; /* free */
+    oc_channel channel; /* free, until the test makes it batcher 0's client */
 } pair;
 
-static void pair_open(pair *p, const stage *s)
+/* advance_ns: of the first version, as if that had been measured; 0: as measured. */
+static void pair_open(pair *p, const stage *s, int64_t advance_ns)
 {
     const oc_loader_config config = {.repository = s->repository,
                                      .name = "sample",
@@ -255,9 +258,11 @@ static void pair_open(pair *p, const stage *s)
                                                  .backend = cpu}};
     memset(p, 0, sizeof *p);
     if (oc_loader_open(&p->loader, &config) != OC_OK) fail_msg("%s", oc_status_message());
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(
-            oc_batcher_init(&p->batchers[i], i, oc_loader_first(p->loader), &config.batcher, &p->channel, 1), OC_OK);
+    for (int i = 0; i < 2; i++) {
+        oc_batcher *e = &p->batchers[i];
+        assert_int_equal(oc_batcher_init(e, i, oc_loader_first(p->loader), &config.batcher, &p->channel, 1), OC_OK);
+        if (advance_ns) e->slots[e->live].advance_ns = e->advance_ns = advance_ns;
+    }
     assert_int_equal(oc_loader_start(p->loader, p->batchers, 2), OC_OK);
 }
 
@@ -273,13 +278,23 @@ static uint32_t ordered(const oc_batcher *e)
     return OC_ORDER_GENERATION(__atomic_load_n(&e->order, __ATOMIC_ACQUIRE));
 }
 
-/* Until another generation than this one is ordered; rounds take what is offered, and go no further. */
+/* A round of each that has something of the loader's to take: an offer, or what sessions are admitted by. */
+static void rounds_take(pair *p)
+{
+    for (int k = 0; k < 2; k++) {
+        oc_batcher *e = &p->batchers[k];
+        if (__atomic_load_n(&e->offer, __ATOMIC_ACQUIRE) ||
+            __atomic_load_n(&e->admit_ns, __ATOMIC_ACQUIRE) != e->admit_seen_ns)
+            (void)oc_batcher_round(e);
+    }
+}
+
+/* Until another generation than this one is ordered; rounds take what is there, and go no further. */
 static uint32_t order_await(pair *p, uint32_t not_this)
 {
     for (int i = 0; ordered(&p->batchers[1]) == not_this; i++) {
         if (i > 20000) fail_msg("no order comes");
-        for (int k = 0; k < 2; k++)
-            if (__atomic_load_n(&p->batchers[k].offer, __ATOMIC_ACQUIRE)) (void)oc_batcher_round(&p->batchers[k]);
+        rounds_take(p);
         usleep(1000);
     }
     return ordered(&p->batchers[1]);
@@ -300,15 +315,22 @@ static void live_is(pair *p, const char *text)
     }
 }
 
-static uint64_t turns_of(const pair *p)
+static uint64_t counted(const pair *p, const char *series)
 {
+    char line[64];
     oc_text text = {0};
+    snprintf(line, sizeof line, "\n%s ", series);
     oc_loader_metrics(p->loader, &text);
-    const char *turns = strstr(text.data, "\noutcry_model_turns_total ");
-    assert_non_null(turns);
-    const uint64_t count = strtoull(turns + strlen("\noutcry_model_turns_total "), NULL, 10);
+    const char *at = strstr(text.data, line);
+    assert_non_null(at);
+    const uint64_t count = strtoull(at + strlen(line), NULL, 10);
     oc_text_free(&text);
     return count;
+}
+
+static uint64_t turns_of(const pair *p)
+{
+    return counted(p, "outcry_model_turns_total");
 }
 
 /* A batcher in the middle of a round still goes by the order to turn, and may: the swap is not over before it sees that
@@ -329,7 +351,7 @@ static void turned_round(void **state)
     stage *s = *state;
     static pair p;
     oc_models_state wanted;
-    pair_open(&p, s);
+    pair_open(&p, s, 0);
     for (uint32_t turn = 0; turn < 4; turn++) {
         const uint32_t was = p.batchers[1].live_generation;
         const bool third = turn % 2;
@@ -350,6 +372,145 @@ static void turned_round(void **state)
             assert_string_equal(p.batchers[i].slots[p.batchers[i].live].version->text, third ? "1" : "3");
     }
     pair_close(&p);
+}
+
+/* ---- admission beside a candidate ---- */
+typedef struct guest { /* a client of batcher 0 */
+    pair *p;
+    oc_ring requests, replies;
+} guest;
+
+static void guest_open(guest *g, pair *p)
+{
+    oc_channel *c = &p->channel;
+    int fd;
+    assert_int_equal(oc_channel_make(c, 16384, &fd), OC_OK);
+    close(fd);
+    *g = (guest){.p = p};
+    oc_ring_init(&g->requests, c->requests.shared, c->requests.data, c->requests.capacity);
+    oc_ring_init(&g->replies, c->replies.shared, c->replies.data, c->replies.capacity);
+    c->socket = -1;
+    __atomic_store_n(&c->state, OC_CHANNEL_LIVE, __ATOMIC_RELEASE);
+    oc_batcher_welcome(&p->batchers[0]);
+}
+
+static oc_wire_reply guest_ask(guest *g, oc_wire_request q, const void *payload, size_t bytes)
+{
+    oc_wire_reply reply;
+    q.bytes = (uint32_t)oc_ring_record_bytes(bytes);
+    q.count = (uint32_t)bytes;
+    assert_int_equal(oc_ring_put(&g->requests, &q, sizeof q, payload, bytes), OC_RING_DONE);
+    for (int i = 0; oc_ring_peek(&g->replies, &reply, sizeof reply) != OC_RING_DONE; i++) {
+        if (i > 1000) fail_msg("no reply");
+        (void)oc_batcher_round(&g->p->batchers[0]);
+    }
+    oc_ring_copy(&g->replies, (unsigned char *)&reply + OC_WIRE_LINE, sizeof reply - OC_WIRE_LINE);
+    oc_ring_take(&g->replies, sizeof reply);
+    return reply;
+}
+
+static oc_wire_reply guest_session(guest *g, int64_t period_ns)
+{
+    const oc_batcher *e = &g->p->batchers[0];
+    oc_wire_open open = {.schema_low = e->schema.low, .schema_high = e->schema.high, .period_ns = period_ns};
+    memcpy(open.model, e->name, sizeof open.model);
+    return guest_ask(g, (oc_wire_request){.kind = OC_REQUEST_OPEN}, &open, sizeof open);
+}
+
+/* Until both admit by this, with the candidate followed, or none. */
+static void admits_by(pair *p, const int64_t advance_ns[2], bool followed)
+{
+    for (int i = 0; p->batchers[0].advance_ns != advance_ns[0] || p->batchers[1].advance_ns != advance_ns[1] ||
+                    OC_ORDER_FOLLOW(__atomic_load_n(&p->batchers[1].order, __ATOMIC_ACQUIRE)) != followed;
+         i++) {
+        if (i > 20000)
+            fail_msg("admission by %lld and %lld ns, not %lld and %lld", (long long)p->batchers[0].advance_ns,
+                     (long long)p->batchers[1].advance_ns, (long long)advance_ns[0], (long long)advance_ns[1]);
+        for (int k = 0; k < 2; k++) (void)oc_batcher_round(&p->batchers[k]);
+        usleep(1000);
+    }
+}
+
+static void refused_await(pair *p, uint64_t refusals, const char *reason)
+{
+    oc_text text = {0};
+    for (int i = 0; counted(p, "outcry_model_refusals_total") != refusals; i++) {
+        if (i > 20000) fail_msg("nothing is refused");
+        rounds_take(p);
+        usleep(1000);
+    }
+    oc_loader_write(p->loader, &text);
+    if (!strstr(text.data, reason)) fail_msg("%s", text.data);
+    oc_text_free(&text);
+}
+
+/* What was logged holds all of these. */
+static void log_holds(int fd, const char *const *words, size_t n)
+{
+    static char text[16384];
+    const ssize_t bytes = pread(fd, text, sizeof text - 1, 0);
+    text[bytes > 0 ? bytes : 0] = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!strstr(text, words[i])) fail_msg("\"%s\" is not in: %s", words[i], text);
+}
+
+/* The live version's advance takes 1 ns, any other's is heavier, and half of a batcher's time each for sessions of this
+ * period. While a candidate is there, its advance counts; when it is withdrawn, no more; it does not come back over
+ * sessions that it leaves no time for; and the way back to what was live stands open. */
+static void heavier_candidate(void **state)
+{
+    static const char *const refusal[] = {"refuses a session", "of a version that may become live",
+                                          "take 0.5000 of its time, this one's 0.5000 more",
+                                          "serve.advance_budget is 0.9", "was live before, and may be again"};
+    static const int64_t light[2] = {1, 1};
+    stage *s = *state;
+    static pair p;
+    guest g;
+    oc_models_state wanted;
+    const int log = memfd_create("log", MFD_CLOEXEC);
+    oc_log_also(log, OC_LOG_WARN);
+    pair_open(&p, s, 1);
+    guest_open(&g, &p);
+    assert_int_equal(oc_models_candidate(s->repository, "sample/2", 0, &wanted), OC_OK);
+    for (int i = 0; !OC_ORDER_FOLLOW(__atomic_load_n(&p.batchers[1].order, __ATOMIC_ACQUIRE)); i++) {
+        if (i > 20000) fail_msg("the candidate does not come");
+        rounds_take(&p);
+        usleep(1000);
+    }
+    const int64_t heavy[2] = {p.batchers[0].slots[1].advance_ns, p.batchers[1].slots[1].advance_ns},
+                  period_ns = 2 * heavy[0];
+    assert_int_equal(guest_session(&g, period_ns).state, OC_REPLY_OK);
+    assert_int_equal(guest_session(&g, period_ns).state, OC_REPLY_REFUSED_BUDGET);
+    admits_by(&p, heavy, true);
+
+    assert_int_equal(oc_models_rollback(s->repository, "sample", &wanted), OC_OK);
+    admits_by(&p, light, false);
+    const oc_wire_reply second = guest_session(&g, period_ns / 8); /* four times its time, by the candidate's */
+    assert_int_equal(second.state, OC_REPLY_OK);
+    assert_int_equal(oc_models_candidate(s->repository, "sample/2", 0, &wanted), OC_OK); /* it is in the other slot */
+    refused_await(&p, 1, "the open sessions would take 4.5");
+    admits_by(&p, light, false);
+    assert_int_equal(oc_models_candidate(s->repository, "sample/3", 0, &wanted), OC_OK); /* it has to be loaded */
+    refused_await(&p, 2, "the open sessions would take ");
+    admits_by(&p, light, false);
+    (void)guest_ask(&g, (oc_wire_request){.kind = OC_REQUEST_CLOSE, .session = second.session}, NULL, 0);
+    assert_int_equal(oc_models_promote(s->repository, "sample/2", &wanted), OC_OK);
+    live_is(&p, "2");
+    admits_by(&p, heavy, false);
+    assert_int_equal(guest_session(&g, period_ns).state, OC_REPLY_REFUSED_BUDGET);
+
+    assert_int_equal(oc_models_rollback(s->repository, "sample", &wanted), OC_OK);
+    live_is(&p, "1");
+    admits_by(&p, light, false);
+    assert_int_equal(guest_session(&g, period_ns).state, OC_REPLY_OK);
+    assert_int_equal(oc_models_rollback(s->repository, "sample", &wanted), OC_OK);
+    live_is(&p, "2");
+    assert_int_equal(p.batchers[0].stats.load_ppb, OC_SECOND_NS);
+    oc_log_also(-1, OC_LOG_WARN);
+    log_holds(log, refusal, sizeof refusal / sizeof refusal[0]);
+    close(log);
+    pair_close(&p);
+    oc_channel_drop(&p.channel);
 }
 
 /* Stopped in the middle of whatever the loader is at. */
@@ -440,6 +601,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(status_later, setup, teardown),
         cmocka_unit_test_setup_teardown(turned_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(heavier_candidate, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(pinned, setup, teardown),
     };
