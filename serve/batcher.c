@@ -58,10 +58,16 @@ size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions)
            (((size_t)shape->inputs + (size_t)shape->horizons * OC_CLASSES) * sizeof(float) + 1);
 }
 
+/* Beside the windows of the slots. */
+static size_t rows_bytes(const oc_model_shape *shape, size_t sessions, bool two_slots)
+{
+    return oc_observed_bytes(shape, sessions) + (two_slots ? oc_batcher_kept_bytes(shape, sessions) : 0);
+}
+
 oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *c, int gpu)
 {
-    const size_t kept = c->two_slots ? oc_batcher_kept_bytes(shape, (size_t)c->sessions_max) : 0;
-    const size_t left = c->memory_max_bytes > kept ? c->memory_max_bytes - kept : 0;
+    const size_t rows = rows_bytes(shape, (size_t)c->sessions_max, c->two_slots);
+    const size_t left = c->memory_max_bytes > rows ? c->memory_max_bytes - rows : 0;
     oc_slot_config slot = {.batch_max = c->batch_max,
                            .sessions_max = c->sessions_max,
                            .memory_max_bytes = c->two_slots ? left / 2 : left,
@@ -73,9 +79,9 @@ oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batc
 
 size_t oc_batcher_planned_bytes(const oc_batcher *e)
 {
-    const size_t slot = e->slots[0].bytes;
-    const size_t kept = e->kept.rows ? slot + oc_batcher_kept_bytes(&e->shape, (size_t)e->sessions_max) : 0;
-    return slot + kept + e->stream_bytes;
+    const bool two_slots = e->kept.rows != NULL;
+    return (two_slots ? 2 : 1) * e->slots[0].bytes + rows_bytes(&e->shape, (size_t)e->sessions_max, two_slots) +
+           e->stream_bytes;
 }
 
 static OC_MUST kept_make(oc_batcher *e)

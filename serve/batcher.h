@@ -164,7 +164,8 @@ typedef struct oc_batcher {
 
 typedef struct oc_batcher_config {
     int batch_max, sessions_max;
-    size_t memory_max_bytes; /* of the sessions' windows and rows of this batcher, both slots */
+    size_t
+        memory_max_bytes; /* of the sessions' windows and rows of this batcher, both slots, and rows that are shown */
     double budget;
     oc_batcher_wait wait;
     int64_t spin_ns;
@@ -177,8 +178,8 @@ typedef struct oc_batcher_config {
 OC_MUST oc_batcher_init(oc_batcher *e, int index, const oc_version *version, const oc_batcher_config *config,
                         oc_channel *channels, int channel_count);
 size_t oc_batcher_kept_bytes(const oc_model_shape *shape, size_t sessions);
-size_t
-oc_batcher_planned_bytes(const oc_batcher *e); /* windows of both slots, as wide as the first, kept rows, streams */
+/* Windows of both slots, as wide as the first, kept rows, what is shown of each session (observed.h), streams. */
+size_t oc_batcher_planned_bytes(const oc_batcher *e);
 oc_slot_config oc_batcher_slot_config(const oc_model_shape *shape, const oc_batcher_config *config, int gpu);
 OC_MUST oc_batcher_start(oc_batcher *e, int cpu); /* the thread "batcher-I", on that core alone; -1: on any */
 void oc_batcher_deinit(oc_batcher *e);  /* answers what is pending, at most two seconds, and joins the thread */

@@ -46,6 +46,14 @@ void oc_histogram_add_shared(oc_histogram *h, int64_t ns)
     __atomic_fetch_add(&h->count, 1, __ATOMIC_RELAXED);
 }
 
+enum { DRIFT_ARRAYS = 6 };
+
+size_t oc_observed_bytes(const oc_model_shape *shape, size_t sessions)
+{
+    const size_t inputs = (size_t)shape->inputs, window = inputs * (size_t)shape->steps * sizeof(float);
+    return (sessions + 1) * (sizeof(oc_seat) + window) + DRIFT_ARRAYS * inputs * sizeof(float);
+}
+
 oc_status oc_observed_init(oc_observed *o, const oc_bundle *bundle, size_t sessions)
 {
     const size_t inputs = (size_t)bundle->shape.inputs, cells = inputs * (size_t)bundle->shape.steps;
@@ -55,7 +63,7 @@ oc_status oc_observed_init(oc_observed *o, const oc_bundle *bundle, size_t sessi
                        .seat_count = sessions + 1};
     OC_TRY(oc_memory_new_array(&o->seats, o->seat_count, sizeof *o->seats, "observed sessions"));
     OC_TRY(oc_memory_new_array(&o->room, o->seat_count * cells, sizeof(float), "observed windows"));
-    float **const arrays[] = {&o->means, &o->scales, &o->shift, &o->spread, &o->shown, &o->shown_spread};
+    float **const arrays[DRIFT_ARRAYS] = {&o->means, &o->scales, &o->shift, &o->spread, &o->shown, &o->shown_spread};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         OC_TRY(oc_memory_new_array(arrays[i], inputs, sizeof(float), "drift"));
     for (size_t i = 0; i < inputs; i++) {

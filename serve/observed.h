@@ -46,6 +46,7 @@ typedef struct oc_observed {
     int64_t window_ns;           /* when a window of no session was kept last */
 } oc_observed;
 
+size_t oc_observed_bytes(const oc_model_shape *shape, size_t sessions); /* that init takes */
 OC_MUST oc_observed_init(oc_observed *o, const oc_bundle *bundle, size_t sessions);
 void oc_observed_deinit(oc_observed *o);
 void oc_observed_times(oc_observed *o, int64_t queue_ns, int64_t service_ns, int64_t now_ns);

@@ -46,7 +46,7 @@ static OC_MUST slot_fill(oc_slot *s, const oc_slot_config *c)
             return OC_FAIL(
                 OC_ECONFIG,
                 "model %s version %s: windows of %zu sessions take %zu bytes, and a slot of this batcher may have "
-                "%zu: lower serve.sessions or raise serve.memory_mb",
+                "%zu beside the sessions' last rows: lower serve.sessions or raise serve.memory_mb",
                 s->version->name, s->version->text, sessions, s->bytes, c->memory_max_bytes);
         OC_TRY(oc_sliding_open(&s->slidings[i], s->models[i], sessions));
         if (c->resident) OC_TRY(oc_sliding_reside(s->slidings[i], c->backend.wait_max_ns));

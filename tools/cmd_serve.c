@@ -52,7 +52,7 @@ static const oc_config_key keys[] = {
     {"serve.sessions", OC_CONFIG_INT, 1, 4096, "8", NULL, "",
      "pushed sessions of a batcher; their memory is planned at start"},
     {"serve.memory_mb", OC_CONFIG_INT, 1, 1048576, "64", NULL, "MiB",
-     "largest memory of sessions' windows; refused beyond it"},
+     "largest memory of sessions: windows and last rows; refused beyond it"},
     {"serve.advance_budget", OC_CONFIG_REAL, 0.01, 1, "0.7", NULL, "share",
      "of a batcher's time for advances; further sessions are refused"},
     {"serve.clients", OC_CONFIG_INT, 2, 1024, "16", NULL, "", "clients of the rings, HTTP's threads among them"},
@@ -102,7 +102,7 @@ static void addresses_say(const oc_cli *cli, const oc_server *server, const oc_h
     char version[32];
     uint32_t generation;
     oc_server_live(server, version, &generation);
-    oc_cli_say(cli, "ready: model %s version %s on http%s://%s and unix:%s (%s, %.1f MiB of windows)\n",
+    oc_cli_say(cli, "ready: model %s version %s on http%s://%s and unix:%s (%s, %.1f MiB planned)\n",
                oc_server_bundle(server)->name, version, oc_http_tls(http) ? "s" : "", oc_http_address(http), socket,
                oc_server_backend(server), (double)oc_server_planned_bytes(server) / 1048576);
     fflush(stdout);

@@ -1,10 +1,13 @@
 /* test_observed.c - what a batcher notes. What it would catch: a time in a wrong bucket, a drift that is not the mean
- * and variance of what came, a reader who sees a window that is half of one row and half of another. Oracles: a linear
+ * and variance of what came, a reader who sees a window that is half of one row and half of another,
+ * memory that no plan knows of. Oracles: a linear
  * search over the bounds, sums in f64, and rows whose numbers say which row they are. */
 #include "base/cmocka_all.h"
 #include <float.h>
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
+#include "base/memory.h"
 #include "nn/sample_bundle.h"
 #include "serve/observed.h"
 
@@ -107,6 +110,25 @@ static void *writer_main(void *argument)
     return NULL;
 }
 
+/* What is planned is what is taken: the allocator's own sizes, of which each may be rounded up. */
+static void planned(void **state)
+{
+    const oc_model_shape wide = {
+        OC_TRUNK_LSTM, 100, 40, 2, 16, 2, 2}; /* a window is more than all that is rounded up */
+    oc_bundle *bundle;
+    oc_observed o;
+    (void)state;
+    assert_int_equal(sample_bundle(&bundle, &wide, 1.0f, 4.0, 5), OC_OK);
+    assert_int_equal(oc_observed_init(&o, bundle, SESSIONS), OC_OK);
+    void *const owned[] = {o.seats, o.room, o.means, o.scales, o.shift, o.spread, o.shown, o.shown_spread};
+    const size_t n = sizeof owned / sizeof owned[0], bytes = oc_observed_bytes(&bundle->shape, SESSIONS);
+    size_t taken = 0;
+    for (size_t i = 0; i < n; i++) taken += malloc_usable_size(owned[i]);
+    assert_in_range(taken, bytes, bytes + n * 2 * OC_ALIGNMENT);
+    oc_observed_deinit(&o);
+    oc_bundle_close(bundle);
+}
+
 /* One writes, one reads: every view is of one instant. */
 static void views(void **state)
 {
@@ -144,6 +166,6 @@ static void views(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(buckets), cmocka_unit_test(drift), cmocka_unit_test(far_away),
-                                       cmocka_unit_test(views)};
+                                       cmocka_unit_test(planned), cmocka_unit_test(views)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -381,6 +381,31 @@ static void budget(void **state)
     }
 }
 
+/* The plan is what serve.memory_mb must hold, to the byte: windows, kept rows, and the rows that are shown. */
+static void memory_planned(void **state)
+{
+    rig *r = *state;
+    static oc_batcher e;
+    for (int two_slots = 0; two_slots < 2; two_slots++) {
+        oc_batcher_config config = {.batch_max = 2,
+                                    .sessions_max = RIG_SESSIONS,
+                                    .memory_max_bytes = 64 << 20,
+                                    .budget = 0.9,
+                                    .two_slots = two_slots == 1};
+        assert_int_equal(oc_batcher_init(&e, 0, &r->version, &config, r->channels, 1), OC_OK);
+        const size_t planned = oc_batcher_planned_bytes(&e), slots = (two_slots ? 2 : 1) * e.slots[0].bytes;
+        assert_int_equal(planned, slots + (two_slots ? oc_batcher_kept_bytes(&e.shape, RIG_SESSIONS) : 0) +
+                                      oc_observed_bytes(&e.shape, RIG_SESSIONS));
+        oc_batcher_deinit(&e);
+        for (size_t less = 0; less < 2; less++) {
+            config.memory_max_bytes = planned - less;
+            assert_int_equal(oc_batcher_init(&e, 0, &r->version, &config, r->channels, 1), less ? OC_ECONFIG : OC_OK);
+            if (less) assert_non_null(strstr(oc_status_message(), "serve.memory_mb"));
+            oc_batcher_deinit(&e);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +423,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(come_and_go, setup, teardown),
         cmocka_unit_test_setup_teardown(advance_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(budget, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_planned, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
