@@ -131,6 +131,7 @@ struct oc_http {
     unsigned char *room;
     size_t room_bytes, values_cap, answer_cap;
     int64_t start_ns, start_wall_ns; /* CLOCK_MONOTONIC; since 1970 */
+    int64_t certificate_end_s;       /* since 1970; of TLS alone */
     uint32_t draining;
     uint64_t answers[OC_HTTP_CODES], refusals[OC_HTTP_REFUSAL_COUNT]; /* by __atomic */
     uint64_t sequences_open, sequences_expired, under_way, connections_open;
@@ -158,6 +159,9 @@ bool oc_http_status_known(int status); /* an answer may have it */
 OC_MUST oc_http_listen(oc_http *h);
 bool oc_http_host_loopback(const char *host);
 bool oc_http_decimal(const char *text, uint64_t max, uint64_t *out);
+
+/* certificate.c: OC_ECONFIG where serve.tls_cert does not hold now; a warning where it will not for long. */
+OC_MUST oc_http_certificate_check(oc_http *h);
 
 /* request.c: libmicrohttpd's callbacks, and the slots. */
 enum MHD_Result oc_http_on_request(void *context, struct MHD_Connection *c, const char *url, const char *method,

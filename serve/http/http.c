@@ -137,6 +137,7 @@ static OC_MUST http_fill(oc_http *h)
           c->sequence_period_ns > 0))
         return OC_FAIL(OC_ELIMIT, "serve: a number of HTTP's configuration is out of its bounds");
     OC_TRY(oc_secrets_open(&h->secrets, &c->secrets));
+    if (oc_http_tls(h)) OC_TRY(oc_http_certificate_check(h));
     OC_TRY(oc_http_listen(h));
     OC_TRY(oc_http_connections_open(h));
     OC_TRY(room_make(h));

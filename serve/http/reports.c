@@ -38,6 +38,11 @@ static void own_metrics(oc_http *h, oc_text *out)
     }
     oc_metrics_head(out, "outcry_http_connections_max", "gauge", "serve.http_connections: further ones wait.");
     oc_text_add(out, "outcry_http_connections_max %d\n", h->config.connections_max);
+    if (oc_http_tls(h)) {
+        oc_metrics_head(out, "outcry_tls_expiry_seconds", "gauge",
+                        "When the first certificate of serve.tls_cert ends, since 1970; only with TLS.");
+        oc_text_add(out, "outcry_tls_expiry_seconds %" PRId64 "\n", h->certificate_end_s);
+    }
     oc_metrics_histogram(out, "outcry_http_seconds", "Inference over HTTP, from a request's head to its answer.",
                          &h->whole);
 }

@@ -1,11 +1,13 @@
 """Tokens and TLS: a server that everybody reaches starts only with both; files that others may read are refused; who
 has no token, or the wrong one, or that of model control, gets 401 before anything of the body is read, and with the
-right one the answers are the same bits. A canary token is looked for in all that the server prints, serves and shows of
+right one the answers are the same bits. A certificate that does not hold now is refused, one that ends soon warned of,
+and a metric says when. A canary token is looked for in all that the server prints, serves and shows of
 itself. TLS by a certificate that this test makes with openssl.
 
 usage: check_secrets.py OUTCRY MAKE_BUNDLE SOURCE
 """
 import atexit
+import calendar
 import http.client
 import json
 import os
@@ -21,7 +23,7 @@ import tempfile
 import threading
 import time
 
-from certificate import certificate
+from certificate import certificate, dated, end_of
 
 OUTCRY, MAKE_BUNDLE, SOURCE = sys.argv[1:4]
 started = []
@@ -183,6 +185,39 @@ def encrypted(work, token, control):
     return server, shown
 
 
+def expiry(text):
+    found = re.search(r"^outcry_tls_expiry_seconds (\d+)$", text, re.M)
+    return found and int(found.group(1))
+
+
+def dates(work, token):
+    """What does not hold now does not start; what ends within 14 days is warned of; a chain ends with its first one."""
+    def sets(path):
+        return (f"serve.token_file={token}", f"serve.tls_cert={path}", f"serve.tls_key={work}/key.pem")
+
+    for name, begin, end in (("ended", -20, -1), ("begins", 2, 20)):
+        path = dated(work, name, begin, end)
+        said = refused(work, f"serve.tls_cert: {path} holds from ", *sets(path))
+        days = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", said)
+        when = [calendar.timegm(time.strptime(day, "%Y-%m-%d %H:%M:%SZ")) for day in days]
+        assert len(when) == 3 and when[1] == end_of(path) and not when[0] <= when[2] <= when[1], said
+    refused(work, "serve.tls_cert", *sets(secret(work, "no.pem", "x")))
+    long, short = dated(work, "long", -1, 400), dated(work, "short", -1, 40)
+    with open(f"{work}/chain.pem", "w", encoding="utf-8") as out:
+        out.writelines(open(path, encoding="utf-8").read() for path in (long, short))
+    for path, first, warned in ((long, long, False), (f"{work}/chain.pem", short, False),
+                                (dated(work, "soon", -1, 13), f"{work}/soon.pem", True)):
+        server = Server(work, *sets(path))
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        asking = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
+        text = call(asking, "GET", "/metrics", open(token, encoding="utf-8").read().strip())[1].decode()
+        assert expiry(text) == end_of(first), (path, expiry(text), end_of(first))
+        asking.close()
+        code, log = server.stop()
+        assert code == 0 and ("more days" in log) == warned, log
+
+
 def canary(server, shown, *tokens):
     """Nothing that the server printed, served or shows of itself holds a token or the key."""
     pid = server.process.pid
@@ -205,6 +240,7 @@ with tempfile.TemporaryDirectory() as work:
     assert plain.scheme == "http", plain.said
     asking = http.client.HTTPConnection("127.0.0.1", plain.port, timeout=20)
     seen = doors(asking, work, first, second)
+    assert expiry(seen[0]) is None
     unread(plain.port, first)
     canary(plain, seen, first, second)
     local = Server(work)                                   # loopback, no token: all but model control
@@ -216,6 +252,8 @@ with tempfile.TemporaryDirectory() as work:
     tls = certificate(work)
     if tls:
         server, seen = encrypted(work, token_file, control_file)
+        assert expiry(seen[0]) == end_of(f"{work}/cert.pem")
         key = open(f"{work}/key.pem", encoding="utf-8").read().splitlines()[1]
         canary(server, seen, first, second, key)
+        dates(work, token_file)
 print("tokens, refusals at start, canary" + (", TLS" if tls else "; skipped: TLS, as openssl is not there"))
