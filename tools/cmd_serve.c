@@ -11,8 +11,9 @@
 #include "serve/http/http.h"
 #include "tools/commands.h"
 
-/* Of descriptors: its own, bells, threads' epolls, files that are read. */
-enum { FILES_ELSEWHERE = 320 };
+/* Of descriptors: its own, bells, files that are read; and a thread of HTTP's: an epoll set, a wake, a client's socket.
+ */
+enum { FILES_ELSEWHERE = 320, FILES_HTTP_THREAD = 3 };
 
 static const oc_config_key keys[] = {
     {"model.bundle", OC_CONFIG_TEXT, 0, 0, "run/model", NULL, "", "folder of the bundle that answers"},
@@ -206,7 +207,8 @@ static oc_http_config http_read(const oc_config *c, const oc_server_config *serv
 /* What one key alone cannot say. */
 static OC_MUST together_check(const oc_config *c, const oc_server_config *server, const oc_http_config *http)
 {
-    const size_t files = (size_t)server->clients_max + (size_t)http->connections_max + FILES_ELSEWHERE;
+    const size_t files = (size_t)server->clients_max + (size_t)http->connections_max +
+                         (size_t)http->threads * FILES_HTTP_THREAD + FILES_ELSEWHERE;
     const bool cpu = server->backend.kind == OC_BACKEND_CPU;
     if ((server->ring_bytes & (server->ring_bytes - 1)) != 0)
         return oc_config_refuse(c, "serve.ring_kb", "a ring is a power of two");
@@ -222,8 +224,8 @@ static OC_MUST together_check(const oc_config *c, const oc_server_config *server
         return oc_config_refuse(c, "serve.http_connections", "more than %d for each of serve.http_threads",
                                 OC_HTTP_THREAD_CONNECTIONS);
     if (oc_file_allow_open(files, "clients and connections") != OC_OK)
-        return oc_status_prefix(OC_ECONFIG, "serve.clients=%d, serve.http_connections=%d", server->clients_max,
-                                http->connections_max);
+        return oc_status_prefix(OC_ECONFIG, "serve.clients=%d, serve.http_connections=%d, serve.http_threads=%d",
+                                server->clients_max, http->connections_max, http->threads);
     return OC_OK;
 }
 

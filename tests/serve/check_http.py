@@ -368,11 +368,13 @@ def refused_starts(work, bundle):
                  "serve.http_connections=241"):
         process, said = start(work, bundle, pair)
         assert process.returncode == 78 and "serve." in said, (pair, process.returncode, said)
-    sets = (f"model.bundle={bundle}", f"serve.socket={work}/few.sock", "serve.http=127.0.0.1:0", "serve.clients=1024")
-    few = subprocess.run([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml", *(x for s in sets for x in ("--set", s))],
-                         capture_output=True, text=True, timeout=60,
-                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512)))
-    assert few.returncode == 78 and "serve.clients=1024" in few.stderr and "512 are allowed" in few.stderr, few
+    base = (f"model.bundle={bundle}", f"serve.socket={work}/few.sock", "serve.http=127.0.0.1:0")
+    for most, sets in ((512, ("serve.clients=1024",)),
+                       (900, ("serve.clients=300", "serve.http_threads=256", "serve.http_connections=256"))):
+        few = subprocess.run([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml",
+                              *(x for s in (*base, *sets) for x in ("--set", s))], capture_output=True, text=True,
+                             timeout=60, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, most)))
+        assert few.returncode == 78 and sets[0] in few.stderr and f"{most} are allowed" in few.stderr, few
 
 
 def one_peer(work, bundle):
