@@ -11,6 +11,7 @@ import os
 import random
 import re
 import resource
+import select
 import signal
 import socket
 import struct
@@ -420,6 +421,39 @@ def crowd(work, bundle):
     assert process.wait(15) == 0
 
 
+def full(work, bundle):
+    """Beside as many connections as there may be a further one waits, and is answered when one of them has ended."""
+    for threads in (1, 2):
+        process, port = start(work, bundle, "serve.http_connections=4", f"serve.http_threads={threads}",
+                              "serve.http_timeout_s=600")
+        assert isinstance(port, int), port
+        request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+        def answer(s):
+            got = b""
+            while b"outcry_http_connections_max " not in got:
+                part = s.recv(65536)
+                assert part, got
+                got += part
+            return int(re.search(rb"outcry_http_connections (\d+)", got).group(1))
+
+        held = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(4)]
+        for s in held:
+            s.sendall(request)
+            assert answer(s) <= 4
+        for _ in range(20):
+            late = socket.create_connection(("127.0.0.1", port), 60)
+            late.sendall(request)
+            assert not select.select([late], [], [], 0.02)[0], "a connection too many was answered"
+            held.pop(random.randrange(4)).close()
+            assert answer(late) <= 4
+            held.append(late)
+        for s in held:
+            s.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+
 def ends(work, bundle):
     """Who says in one packet that nothing more comes behind its request, or in the middle of it, is answered, and its
     connection is closed: it is not kept as an idle one for serve.http_timeout_s."""
@@ -499,6 +533,7 @@ with tempfile.TemporaryDirectory() as work:
     refused_starts(work, f"{work}/b/0")
     one_peer(work, f"{work}/b/0")
     crowd(work, f"{work}/b/0")
+    full(work, f"{work}/b/0")
     ends(work, f"{work}/b/0")
     for index in sorted(os.listdir(f"{work}/b")):
         folder = f"{work}/b/{index}"
