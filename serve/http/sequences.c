@@ -71,11 +71,11 @@ static oc_http_asker *session_open(oc_http *h, const oc_http_slot *s, const oc_i
     return NULL;
 }
 
-/* What the row is, where the request does not say: the next one. False: it contradicts itself. */
+/* What the row is, where the request does not say: the next one, at a start the first. False: it contradicts itself. */
 static bool row_number(const oc_http_sequence *q, const oc_infer *r, uint64_t *number, uint32_t *run_length)
 {
-    *number = r->number > 0 ? (uint64_t)r->number : q->number + r->rows;
-    *run_length = r->run_length >= 0 ? (uint32_t)r->run_length : q->run_length + (uint32_t)r->rows;
+    *number = r->number > 0 ? (uint64_t)r->number : (r->start ? 0 : q->number) + r->rows;
+    *run_length = r->run_length >= 0 ? (uint32_t)r->run_length : (r->start ? 0 : q->run_length) + (uint32_t)r->rows;
     return r->rows == 1 || (r->start && *run_length >= r->rows && *number >= r->rows);
 }
 
@@ -126,15 +126,8 @@ static oc_http_asker *asker_of(oc_http *h, const oc_http_slot *s, const oc_infer
 }
 
 static oc_status row_push(oc_http *h, oc_http_asker *a, oc_http_slot *s, oc_infer *r, oc_http_sequence *q,
-                          oc_http_asked *asked)
+                          uint64_t number, uint32_t run_length, oc_http_asked *asked)
 {
-    uint64_t number;
-    uint32_t run_length;
-    if (!row_number(q, r, &number, &run_length))
-        return OC_FAIL(OC_EDATA,
-                       "several rows are taken with sequence_start only, and \"sequence\" and \"run_length\" are those "
-                       "of the last: at least %zu",
-                       r->rows);
     OC_TRY(oc_http_ask_push(h, a, s, r, q->session, number, run_length, asked));
     r->number = (int64_t)number;
     if (asked->worst == OC_REPLY_REFUSED_ORDER) return OC_OK; /* it was not taken */
@@ -148,8 +141,15 @@ enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot 
     oc_http_refusal why;
     const char *message;
     oc_http_asked asked;
+    uint64_t number;
+    uint32_t run_length;
     oc_http_sequence *q = oc_http_sequence_enter(h, r->sequence_id, false, r->start, &why, &message);
     if (!q) return oc_http_refuse(h, c, why, message);
+    if (!row_number(q, r, &number, &run_length)) {
+        oc_http_sequence_leave(h, q, !q->asker); /* one that is open stays as it is */
+        (void)OC_FAIL(OC_EDATA, "\"sequence\" and \"run_length\" are those of the last row: at least %zu", r->rows);
+        return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
+    }
     oc_http_asker *a = asker_of(h, s, r, q);
     if (!a) {
         oc_http_sequence_leave(h, q, true);
@@ -157,14 +157,13 @@ enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot 
                               "no session is left, or no time for its advances: serve.sessions, serve.advance_budget, "
                               "and outcry_sessions and outcry_advance_budget_used in /metrics");
     }
-    const oc_status status = row_push(h, a, s, r, q, &asked);
-    const bool lost = status != OC_OK && status != OC_EDATA,
-               gone = status == OC_OK && asked.worst == OC_REPLY_REFUSED_SESSION,
-               end = lost || gone || r->end || (status != OC_OK && r->start);
+    const bool lost = row_push(h, a, s, r, q, number, run_length, &asked) != OC_OK,
+               gone = !lost && asked.worst == OC_REPLY_REFUSED_SESSION,
+               again = !lost && asked.worst == OC_REPLY_REFUSED_ORDER, /* nothing was taken, nothing ends */
+        end = lost || gone || (r->end && !again);
     if (end) oc_http_sequence_close(q);
     oc_http_asker_give(h, a);
     oc_http_sequence_leave(h, q, end);
-    if (status == OC_EDATA) return oc_http_refuse(h, c, OC_HTTP_REQUEST, oc_status_message());
     if (lost) /* whether the row was taken is not known, so nothing may follow it */
         return oc_http_refuse(h, c, OC_HTTP_OVERLOAD,
                               "overloaded: no answer in time; the sequence is closed, begin anew");

@@ -184,6 +184,25 @@ def refusals(client, rows, about):
     assert got == struct.pack("<3f", 0, 0, 1) * len(about["labels"])
 
 
+def refused_ends_nothing(client, rows):
+    """A request that contradicts itself, or comes out of order, neither begins nor ends a sequence."""
+    nothing = client.metric("outcry_http_sequences")
+    first, wrong = {"sequence_id": "k", "sequence_start": True}, {"run_length": 0, "sequence": 1}
+    if client.steps > 1:
+        two = rows[0] + rows[1]
+        assert client.ask(two, True, {**first, **wrong})[0] == 400
+        assert client.metric("outcry_http_sequences") == nothing
+        assert client.ask(rows[0], True, {"sequence_id": "k"})[0] == 404
+    assert client.ask(rows[0], True, {**first, "sequence": 10})[0] == 200
+    if client.steps > 1:
+        assert client.ask(two, True, {**first, **wrong})[0] == 400
+        assert client.ask(rows[1], True, {"sequence_id": "k", "sequence": 11})[0] == 200
+    assert client.ask(rows[1], True, {"sequence_id": "k", "sequence": 10, "sequence_end": True})[0] == 409
+    assert client.ask(rows[2], True, {"sequence_id": "k", "sequence": 12})[0] == 200
+    assert client.ask(rows[3], True, {"sequence_id": "k", "sequence_end": True})[0] == 200
+    assert client.metric("outcry_http_sequences") == nothing
+
+
 def expiry(work, folder, about, rows):
     server, port = start(work, folder, "serve.http_sequence_idle_s=1")
     client = Client(port, about)
@@ -232,6 +251,7 @@ def main():
             defaults(client, rows)
             stored(client, rows)
             client.ask(rows[0], True, {"sequence_id": "s", "sequence_end": True})
+            refused_ends_nothing(client, rows)
             refusals(client, rows, about)
             server.send_signal(signal.SIGTERM)
             assert server.wait(15) == 0
