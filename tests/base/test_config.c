@@ -160,7 +160,7 @@ static void test_attacks(void **state)
         int64_t before = oc_clock_monotonic_ns();
         assert_int_equal(parse(&c, text, NULL), OC_ECONFIG);
         int64_t took = oc_clock_monotonic_ns() - before;
-        if (took > 5 * OC_SECOND_NS) fail_msg("64 KiB of \"%s\" took %.1f s", fills[i], (double)took * 1e-9);
+        if (took > 20 * OC_SECOND_NS) fail_msg("64 KiB of \"%s\" took %.1f s", fills[i], (double)took * 1e-9);
     }
     char deep[256] = "model: ";
     memset(deep + strlen(deep), '[', 33);

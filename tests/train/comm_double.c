@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "train/train.h"
 
 typedef struct seat {
     double_net *net;
@@ -143,6 +144,7 @@ static oc_status exchange(oc_comm *c, const oc_comm_call *call)
     }
     pthread_mutex_unlock(&net->lock);
     free(summed);
+    if (f->kind == DOUBLE_STOPPED && f->rank == c->rank && turn == f->at) oc_train_request_stop();
     return status;
 }
 

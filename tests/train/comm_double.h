@@ -5,10 +5,11 @@
 
 #include "train/comm.h"
 
-typedef enum { DOUBLE_NONE, DOUBLE_LOST, DOUBLE_LATE, DOUBLE_FLIPPED, DOUBLE_NAN } double_fault_kind;
+typedef enum { DOUBLE_NONE, DOUBLE_LOST, DOUBLE_LATE, DOUBLE_FLIPPED, DOUBLE_NAN, DOUBLE_STOPPED } double_fault_kind;
 
 typedef struct double_fault {
-    /* lost: never answers again; late: by late_ns; flipped: one bit of what it receives; nan: its first number */
+    /* lost: never answers again; late: by late_ns; flipped: one bit of what it receives; nan: its first number;
+     * stopped: a signal comes that all shall stop, behind that exchange */
     double_fault_kind kind;
     int rank;
     int64_t at; /* which exchange of that rank, from 1; flipped, nan: the first of `what` from there on */

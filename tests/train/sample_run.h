@@ -16,6 +16,7 @@ static const char *const sample_sets[] = {
     "train.valid_every=5", "train.valid_windows=150",
     "train.patience=0",    "threads=1",
     "train.average=0.9",   "train.shards=4",
+    "comm.timeout_ns=60000000000",             /* nobody is late because the machine is busy */
 };
 
 static char root[64];                          /* of the test: what it writes lies here */

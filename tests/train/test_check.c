@@ -44,7 +44,7 @@ static void check_run(double_fault fault, int odd)
     double_net *net = double_open(RANKS, fault);
     for (int r = 0; r < RANKS; r++) {
         runs[r] = (rank_run){.comm = double_rank(net, r),
-                             .timeout_ns = (fault.kind == DOUBLE_LOST ? 1 : 60) * OC_SECOND_NS,
+                             .timeout_ns = (fault.kind == DOUBLE_LOST ? 3 : 60) * OC_SECOND_NS,
                              .about = r == odd ? "MPI 2" : "MPI 1"};
         assert_int_equal(pthread_create(&threads[r], NULL, rank_main, &runs[r]), 0);
     }

@@ -158,7 +158,7 @@ static void one_of_sixty_four_is_lost(void **state)
     job j = {.ranks = 64,
              .fault = {.kind = DOUBLE_LOST, .rank = 41, .at = 20, .jitter_seed = 9},
              .out = folder_new(out, sizeof out)};
-    job_run(&j, SETS(WIDE, "comm.timeout_ns=2000000000", "train.checkpoint_seconds=0"));
+    job_run(&j, SETS(WIDE, "comm.timeout_ns=10000000000", "train.checkpoint_seconds=0"));
     for (int r = 0; r < 64; r++) {
         if (r == 41) continue;
         if (!strstr(runs[r].message, "no answer from rank 41 (")) fail_msg("rank %d: %s", r, runs[r].message);
@@ -228,6 +228,9 @@ static void a_sum_of_the_network(void **state)
 
 /* --- losses --- */
 
+/* Long enough for a rank that is there on a machine that is busy, as only the lost one may be named. */
+#define LOST_SETS "comm.timeout_ns=3000000000", "comm.start_timeout_ns=3000000000"
+
 static void a_lost_rank_is_named(void **state)
 {
     (void)state;
@@ -243,10 +246,10 @@ static void a_lost_rank_is_named(void **state)
                  .out = folder_new(out, sizeof out)};
         snprintf(name, sizeof name, "rank %d (", rows[i].lost);
         int64_t start = oc_clock_monotonic_ns();
-        job_run(&j, SETS("train.checkpoint_seconds=0", "comm.timeout_ns=300000000", "comm.start_timeout_ns=300000000"));
+        job_run(&j, SETS("train.checkpoint_seconds=0", LOST_SETS));
         for (int r = 0; r < j.ranks; r++) {
             assert_int_equal(runs[r].status, OC_EFAILED);
-            assert_true(runs[r].ended_ns - start < 10 * OC_SECOND_NS);
+            assert_true(runs[r].ended_ns - start < 60 * OC_SECOND_NS); /* the start's own time-out is 120 s */
             if (r != rows[i].lost && !strstr(runs[r].message, name)) fail_msg("rank %d: %s", r, runs[r].message);
         }
         j = (job){.ranks = rows[i].resumed, .resume = true, .out = out}; /* on another count */
@@ -270,32 +273,27 @@ static void a_flipped_bit_is_found(void **state)
     }
 }
 
-static void *stop_later(void *argument)
-{
-    (void)argument;
-    usleep(30000);
-    oc_train_request_stop();
-    return NULL;
-}
-
+/* The signal comes behind some exchange of one rank, while others are behind it, before it or in it: each of those of a
+ * step in turn. */
 static void all_stop_after_the_same_step(void **state)
 {
     (void)state;
-    char out[128];
-    pthread_t thread;
     oc_train_result wanted = alone(SETS("train.epochs=20"));
-    job j = {.ranks = 4, .fault.jitter_seed = 3, .out = folder_new(out, sizeof out)};
-    assert_int_equal(pthread_create(&thread, NULL, stop_later, NULL), 0);
-    job_run(&j, SETS("train.epochs=20"));
-    pthread_join(thread, NULL);
-    oc_train_clear_stop();
-    for (int r = 0; r < 4; r++) {
-        assert_int_equal(runs[r].status, OC_EAGAIN);
-        assert_string_equal(runs[r].message, runs[0].message); /* the step is in it */
+    for (int64_t at = 60; at < 66; at++) {
+        char out[128];
+        job j = {.ranks = 4,
+                 .fault = {.kind = DOUBLE_STOPPED, .rank = (int)(at % 4), .at = at, .jitter_seed = 3},
+                 .out = folder_new(out, sizeof out)};
+        job_run(&j, SETS("train.epochs=20"));
+        oc_train_clear_stop();
+        for (int r = 0; r < 4; r++) {
+            assert_int_equal(runs[r].status, OC_EAGAIN);
+            assert_string_equal(runs[r].message, runs[0].message); /* the step is in it */
+        }
+        j = (job){.ranks = 2, .resume = true, .out = out};
+        job_run(&j, SETS("train.epochs=20"));
+        all_well(2, &wanted);
     }
-    j = (job){.ranks = 2, .resume = true, .out = out};
-    job_run(&j, SETS("train.epochs=20"));
-    all_well(2, &wanted);
 }
 
 /* --- refused at the start --- */
@@ -365,8 +363,8 @@ static void rank_0_cannot_write(void **state)
     snprintf(out, sizeof out, "%s/file/run", root);
     const job j = {.ranks = 4, .out = out};
     int64_t start = oc_clock_monotonic_ns();
-    job_run(&j, NULL);
-    assert_true(oc_clock_monotonic_ns() - start < 5 * OC_SECOND_NS);
+    job_run(&j, SETS("comm.timeout_ns=600000000000", "comm.start_timeout_ns=600000000000"));
+    assert_true(oc_clock_monotonic_ns() - start < 60 * OC_SECOND_NS);
     for (int r = 1; r < 4; r++) {
         assert_int_equal(runs[r].status, runs[0].status);
         assert_true(strncmp(runs[r].message, "rank 0 has failed: ", 19) == 0);
