@@ -106,7 +106,7 @@ static void memory_that_shrinks(void **state)
         oc_client *c;
         assert_true(f.listener >= 0);
         assert_int_equal(pthread_create(&thread, NULL, fake_welcome, &f), 0);
-        assert_int_equal(oc_client_open(&c, p->address, 10 * OC_SECOND_NS), cases[i].want);
+        assert_int_equal(oc_client_open(&c, p->address, 30 * OC_SECOND_NS), cases[i].want);
         if (cases[i].want != OC_OK) assert_non_null(strstr(oc_status_message(), "not sealed"));
         oc_client_close(c);
         pthread_join(thread, NULL);
@@ -134,7 +134,7 @@ static void anothers(void **state)
     }
     char byte;
     assert_int_equal(read(ready[0], &byte, 1), 1);
-    const oc_status status = oc_client_open(&c, p->address, 5 * OC_SECOND_NS);
+    const oc_status status = oc_client_open(&c, p->address, 30 * OC_SECOND_NS);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &code, 0), pid);
     for (int i = 0; i < 2; i++) close(ready[i]);
@@ -188,6 +188,24 @@ static oc_status session(oc_client *c, const char *symbol, int64_t timeout_ns, u
     return oc_client_session_open(c, m->name, symbol, m->schema_low, m->schema_high, OC_SECOND_NS, timeout_ns, id);
 }
 
+/* An opening that is given up at once; where the answer was there at once all the same, as the server ran while this
+ * thread did not, it is closed and asked again. */
+static void given_up(oc_client *c, int64_t timeout_ns)
+{
+    oc_wire_reply reply;
+    for (int i = 0; i < 1000; i++) {
+        uint32_t id = 0;
+        const oc_status status = session(c, "LATE", timeout_ns, &id);
+        if (status == OC_EAGAIN) return;
+        must(status);
+        must(oc_client_session_close(c, id));
+        do {
+            while (oc_client_poll(c, &reply, 1) == 0) oc_client_wait(c, 0, OC_SECOND_NS);
+        } while (reply.kind != OC_REQUEST_CLOSE);
+    }
+    fail_msg("an opening is waited for all the same");
+}
+
 /* An opening that was given up is not the next one's answer, and leaves no session behind, whatever is asked next. */
 static void late_openings(void **state)
 {
@@ -195,16 +213,16 @@ static void late_openings(void **state)
     served *p = *state;
     oc_server_config config = served_config(p);
     oc_client *c;
-    uint32_t id = 0, none = 0;
+    uint32_t id = 0;
     float window[T * F] = {0}, row[F] = {0};
     oc_wire_reply reply;
     config.sessions_max = 4;
     oc_bundle_close(served_bundle(p, &shape));
     served_start(p, &config);
-    must(oc_client_open(&c, p->address, 5 * OC_SECOND_NS));
+    must(oc_client_open(&c, p->address, 30 * OC_SECOND_NS));
     for (int i = 0; i < 3; i++) { /* the last is waited for: its number is not one of those before */
-        for (int k = 0; k < 2; k++) assert_int_equal(session(c, "LATE", i - 1, &none), OC_EAGAIN);
-        assert_int_equal(session(c, "MINE", 5 * OC_SECOND_NS, &id), OC_OK);
+        for (int k = 0; k < 2; k++) given_up(c, i - 1);
+        assert_int_equal(session(c, "MINE", 30 * OC_SECOND_NS, &id), OC_OK);
         for (uint64_t row_number = 1; row_number <= T; row_number++) {
             assert_int_equal(oc_client_push(c, id, (oc_stamp){.sequence = row_number}, row, (uint32_t)row_number),
                              OC_OK);
@@ -217,7 +235,7 @@ static void late_openings(void **state)
         while (oc_client_poll(c, &reply, 1) == 0) oc_client_wait(c, 0, OC_SECOND_NS);
         assert_true(reply.kind == OC_REQUEST_CLOSE && reply.state == OC_REPLY_OK && reply.session == id);
     }
-    for (int i = 0; i < 4; i++) assert_int_equal(session(c, "LATE", 0, &none), OC_EAGAIN);
+    for (int i = 0; i < 4; i++) given_up(c, 0);
     for (uint64_t i = 0; i < 8; i++) { /* who asks for windows only sees answers to windows */
         assert_int_equal(oc_client_window(c, 0, (oc_stamp){.sequence = i}, window, T), OC_OK);
         while (oc_client_poll(c, &reply, 1) == 0) oc_client_wait(c, 0, OC_SECOND_NS);
