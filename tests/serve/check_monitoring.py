@@ -31,7 +31,7 @@ def metrics(work):
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as reply:
         text = reply.read().decode()
     server.send_signal(signal.SIGTERM)
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
     labels = {}
     for name, inside in re.findall(r"^([a-z_]+)(?:\{(.*)\})? \S+$", text, re.M):

@@ -7,6 +7,7 @@ usage: check_operations.py OUTCRY MAKE_BUNDLE SOURCE
 """
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -77,11 +78,20 @@ def script(text):
     return "\n".join(lines).replace("gbp/6", "sample/1").replace("gbp/7", "sample/2").replace("gbp", "sample")
 
 
+def port_free():
+    """Below those that the kernel gives to connections, as the server is down in between and must have it again."""
+    while True:
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port := random.randrange(20000, 32000)))
+                return port
+            except OSError:
+                pass
+
+
 def run(work, text):
     subprocess.run([MAKE_BUNDLE, f"{work}/models", "repository"], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port_free()
     health = re.search(r'HEALTHCHECK .*?CMD \["bash", "-c", (".*")\]$', read("tools/deploy/Dockerfile"), re.M)[1]
     health = json.loads(health).replace("/8000", f"/{port}")
     os.mkdir(f"{work}/bin")

@@ -132,7 +132,7 @@ def doors(connection, work, token, control):
 
 def unread(port, token):
     """401 comes while the body has not."""
-    with socket.create_connection(("127.0.0.1", port), 5) as s:
+    with socket.create_connection(("127.0.0.1", port), 20) as s:
         s.settimeout(20)
         s.sendall(b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer no\r\n"
                   b"Content-Length: 500\r\n\r\n")

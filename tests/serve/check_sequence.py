@@ -220,7 +220,7 @@ def expiry(work, folder, about, rows):
     assert client.ask(rows[0], True, {"sequence_id": 1})[0] == 404
     assert client.ask(rows[0], True, {"sequence_id": 1, "sequence_start": True})[0] == 200
     server.send_signal(signal.SIGTERM)
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
     server, port = start(work, folder, "serve.session_idle_s=1", "serve.http_period_ms=1")   # ended by the batcher
     client = Client(port, about)
     assert client.ask(rows[0], True, {"sequence_id": 1, "sequence_start": True})[0] == 200
@@ -234,7 +234,7 @@ def expiry(work, folder, about, rows):
     assert client.metric("outcry_http_sequences") == 0
     assert client.ask(rows[0], True, {"sequence_id": 1, "sequence_start": True})[0] == 200
     server.send_signal(signal.SIGTERM)
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
 
 
 def main():
@@ -254,7 +254,7 @@ def main():
             refused_ends_nothing(client, rows)
             refusals(client, rows, about)
             server.send_signal(signal.SIGTERM)
-            assert server.wait(15) == 0
+            assert server.wait(60) == 0
         expiry(work, folder, about, rows)
     print(f"{pushed} pushed rows have the bits of their windows; refusals, stored rows, expiry")
 

@@ -57,7 +57,7 @@ def await_codes(address, code):
 with tempfile.TemporaryDirectory() as work:
     subprocess.run([MAKE_BUNDLE, f"{work}/b"], check=True, stdout=subprocess.DEVNULL)
     command = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
-    for pair in (f"model.bundle={work}/b/0", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", "serve.stall_s=1",
+    for pair in (f"model.bundle={work}/b/0", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", "serve.stall_s=3",
                  "serve.queue_max_us=0"):
         command += ["--set", pair]
     with open(f"{work}/log", "w", encoding="utf-8") as log:
@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as work:
     client = Client(LIBRARY, f"{work}/s.sock")
     count = client.model.steps * client.model.inputs
     window = struct.pack(f"<{count}f", *[0.5] * count)
-    time.sleep(1.5)                                 # idle for longer than serve.stall_s
+    time.sleep(3.5)                                 # idle for longer than serve.stall_s
     await_codes(at, 200)
     assert "\noutcry_batchers_stalled 0\n" in get(at, "/metrics")[1]
     thread = thread_of(server.pid, "batcher-0")

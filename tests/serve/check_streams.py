@@ -68,7 +68,7 @@ def make(work):
 def serve(work):
     process = subprocess.Popen([OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml", *sets(
         f"model.bundle={work}/run/model", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock", "serve.sessions=4",
-        "serve.streams=4", "serve.stream_instruments=1", "serve.http_sequences=4", "serve.http_sequence_idle_s=2",
+        "serve.streams=4", "serve.stream_instruments=1", "serve.http_sequences=4", "serve.http_sequence_idle_s=8",
         "serve.sample=packet", "threads=1", "log.level=error")], stdout=subprocess.PIPE, text=True)
     started.append(process)
     return process, int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline()).group(1))
@@ -224,8 +224,8 @@ def refusals(port, events, universe):
     for reason, count in before.items():
         assert client.metric(f'outcry_http_refusals_total{{reason="{reason}"}}') == count, reason
     assert client.metric("outcry_streams") == 4 and client.metric("outcry_http_sequences") == 4
-    end = time.monotonic() + 20
-    while client.metric("outcry_streams") > 0 and time.monotonic() < end:               # idle for two seconds
+    end = time.monotonic() + 60
+    while client.metric("outcry_streams") > 0 and time.monotonic() < end:               # idle for eight seconds
         time.sleep(0.1)
     assert client.metric("outcry_streams") == client.metric("outcry_sessions") == 0
     assert client.metric("outcry_http_sequences") == 0 and client.metric("outcry_http_sequences_expired_total") == 4
@@ -246,6 +246,6 @@ with tempfile.TemporaryDirectory() as work:
     lateness(port, events, universe, answers)
     refusals(port, events, universe)
     server.terminate()
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
 print(f"streams over HTTP: three at once, {len(answers)} answers each of {len(events)} events, and a late one ({held} "
       f"rows held, {exact} exact), have the bits of predict")

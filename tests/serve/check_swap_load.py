@@ -283,6 +283,14 @@ def models(work, *arguments):
                           "--timeout", "120", "--json").splitlines()[-1])
 
 
+def counted(load, count, wanted):
+    """Until count() is so much: on a slow machine the next deed would come before."""
+    end = time.monotonic() + 60
+    while count() < wanted and not load.failed:
+        assert time.monotonic() < end, (count(), wanted)
+        time.sleep(0.005)
+
+
 def swaps(load, work, server, port):
     """The versions in turn, back by rollback now and then; a kill between two of them."""
     draw, live, before = random.Random(SEED), "1", None
@@ -298,14 +306,16 @@ def swaps(load, work, server, port):
                 time.sleep(0.2)
             said = models(work, "promote", f"model/{live}")
         assert said["server"]["live"]["version"] == live and not said["server"]["refused"], said
+        counted(load, lambda: load.by[live], load.by[live] + 101)
         if load.failed:
             break
         if i in kills:
+            wanted = load.exact + SYMBOLS // 2
             load.down.set()
             server.kill()
             server.wait()
             server, port = serve(work, port)
-            time.sleep(0.5)
+            counted(load, lambda: load.exact, wanted)
             load.down.clear()
             assert models(work, "list")["server"]["live"]["version"] == live
     return server
@@ -340,6 +350,6 @@ with tempfile.TemporaryDirectory() as work:
     except AssertionError:
         pass
     server.send_signal(signal.SIGTERM)
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
 print(f"seed {SEED}: {len(everything)} windows of {SYMBOLS} sessions, {sum(load.by.values())} answers ({load.by}), "
       f"{SWAPS} swaps, {KILLS} kills with {load.exact} first answers: the bits of outcry predict for the version named")

@@ -315,12 +315,12 @@ def compare(name, market):
     taken = int(re.search(r"^outcry_ticks_total (\d+)$", figures, re.M).group(1))
     assert taken > 2 * max(at.values()) and re.search(r"^outcry_ticks_dropped_total 0$", figures, re.M), taken
     server.send_signal(signal.SIGKILL)
-    server.wait(15)
+    server.wait(60)
     server, _ = market.serve()
     late, held = late_stream(market, path, at)
     assert late and not (found := differing(late, wanted)), (name, len(found), found[:5], len(late))
     server.send_signal(signal.SIGTERM)
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
     answers = sum(answer is not None for answer in ticks.values())
     print(f"{name}: {taken} events by two ways, {answers} answers of {len(ticks)} rows: the bits of predict and of "
           f"pushed rows; after kill -9 {held} rows held, then {len(late)} exact", flush=True)
@@ -343,7 +343,7 @@ def refusals(market):
         assert "another feature schema" in str(why), why
     client.close()
     server.send_signal(signal.SIGTERM)
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
 
 
 print(f"seed {SEED}")

@@ -202,5 +202,5 @@ with tempfile.TemporaryDirectory() as work:
                 refusals(asking, description, x)
                 not_offered(asking, description, x)
         server.send_signal(signal.SIGTERM)
-        assert server.wait(15) == 0
+        assert server.wait(60) == 0
 print("tritonclient.http: readiness, metadata, JSON and binary inference, sequences, statistics, index, refusals")
