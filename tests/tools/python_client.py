@@ -126,7 +126,7 @@ def errors(outcry, work, server, windows):
     os.environ["OUTCRY_CLIENT_LIBRARY"] = f"{work}/none.so"
     expect(outcry.LibraryError, "none.so", outcry.open, address)
     del os.environ["OUTCRY_CLIENT_LIBRARY"]
-    with outcry.open(address, "GBPUSD", timeout_s=0.2) as client:
+    with outcry.open(address, "GBPUSD", timeout_s=3) as client:
         server.kill()
         server.wait()
         expect(outcry.TimedOut, "s.sock", client.push, row)

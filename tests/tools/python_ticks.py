@@ -231,12 +231,13 @@ def stands_still(outcry, work, server, market, universe, events):
     address = f"unix:{work}/s.sock"
     x, runs, _, answers = market["S0"]
     row = next(r for r in answers if runs[r] > 4 * STEPS)
-    with outcry.Stream(address, universe, period_s=60, begins=True, timeout_s=0.4) as stream, \
-            outcry.open(address, "S0", period_s=0.01, timeout_s=0.4) as client:
+    with outcry.Stream(address, universe, period_s=60, begins=True, timeout_s=3) as stream, \
+            outcry.open(address, "S0", period_s=0.01, timeout_s=3) as client:
         check(outcry, market, universe, stream.tick(events[:400]))
         for k in range(row - STEPS, row):
             client.push(x[k], k - (row - STEPS) + 1)
         server.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, server.pid, os.WSTOPPED)                        # a signal takes a moment
         for call in (lambda: stream.tick(events[400:430]), lambda: client.push(x[row])):
             try:
                 call()
@@ -284,7 +285,7 @@ def book(outcry, work):
         assert stream.connects == 2
     assert exact == len(market[universe[0].symbol][3]), exact
     server.terminate()
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
     return exact
 
 
@@ -357,7 +358,7 @@ def inside(work):
     refusals(outcry, work, universe, events)
     printed = example(outcry, work, market, universe, lines)
     server.terminate()
-    assert server.wait(15) == 0
+    assert server.wait(60) == 0
     booked = book(outcry, f"{work}/book")
     print(f"python ticks: 300 windows, {pushed} pushed rows, {exact} of {len(events)} bars over two killed servers, "
           f"{late} of a late stream, {booked} of a book over a killed one, {printed} of the example: the bits of "
