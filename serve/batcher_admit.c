@@ -16,6 +16,14 @@ bool oc_batcher_finite(const float *x, size_t n)
     return !bad;
 }
 
+/* Whether the version that would answer is the one that was asked for, if one was: looked at before anything is taken
+ * in, so that a refusal loses nothing. p->slot says who would. */
+static bool version_asked(const oc_batcher *e, const oc_pending *p)
+{
+    const uint32_t wanted = p->request.model_version;
+    return wanted == 0 || wanted == e->slots[p->slot].version->generation;
+}
+
 /* Each take_* returns false where the record must wait for the next round. */
 static bool take_window(oc_batcher *e, oc_pending *p)
 {
@@ -33,6 +41,8 @@ static bool take_window(oc_batcher *e, oc_pending *p)
         state = OC_REPLY_REFUSED_SESSION;
     else if (p->request.count != cells * sizeof *rows)
         state = OC_REPLY_REFUSED_SHAPE;
+    else if (!version_asked(e, p))
+        state = OC_REPLY_REFUSED_VERSION;
     else if (p->request.deadline_ns > 0 && p->taken_ns > p->request.deadline_ns)
         state = OC_REPLY_LATE; /* before it is computed for nobody */
     if (state == OC_REPLY_OK) {
@@ -86,6 +96,12 @@ static bool take_push(oc_batcher *e, oc_pending *p)
         return true;
     }
     if (!oc_session_ready(e, p->session)) return false;
+    p->slot = p->session->slot;
+    if (!version_asked(e, p)) {
+        p->session->used_ns = p->taken_ns;
+        oc_batcher_answer(e, p, p->request.session, OC_REPLY_REFUSED_VERSION, NULL);
+        return true;
+    }
     oc_ring_copy(&p->channel->requests, oc_batcher_row_place(e), bytes);
     oc_batcher_push(e, p);
     return true;
@@ -98,8 +114,9 @@ static oc_reply_state history_check(oc_batcher *e, const oc_pending *p)
     if (!s || s->period_ns <= 0) return OC_REPLY_REFUSED_SESSION;
     if (!(p->request.count % row_bytes == 0 && rows < (size_t)shape_of(e)->steps && rows <= p->request.run_length))
         return OC_REPLY_REFUSED_SHAPE;
-    if (oc_session_old(e, s, p->request.sequence)) return OC_REPLY_REFUSED_ORDER;
     s->used_ns = p->taken_ns;
+    if (!version_asked(e, p)) return OC_REPLY_REFUSED_VERSION;
+    if (oc_session_old(e, s, p->request.sequence)) return OC_REPLY_REFUSED_ORDER;
     oc_ring_copy(&p->channel->requests, e->history.rows, p->request.count);
     s->any = true;
     s->sequence = p->request.sequence;
@@ -112,12 +129,12 @@ static bool take_history(oc_batcher *e, oc_pending *p)
 {
     p->session = oc_session_find(e, p->channel, p->request.session);
     if (e->history.busy || (p->session && p->session->taken)) return false;
+    if (p->session) p->slot = p->session->slot;
     const oc_reply_state state = history_check(e, p);
     if (state != OC_REPLY_OK) {
         oc_batcher_answer(e, p, p->request.session, state, NULL);
         return true;
     }
-    p->slot = p->session->slot;
     e->history.pending = *p;
     e->history.count = p->request.count / ((size_t)shape_of(e)->inputs * sizeof *e->history.rows);
     e->history.done = 0;

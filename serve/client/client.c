@@ -257,7 +257,8 @@ oc_status oc_client_window(oc_client *c, uint32_t session, oc_stamp stamp, const
                                .session = session,
                                .sequence = stamp.sequence,
                                .input_ns = stamp.input_ns,
-                               .deadline_ns = stamp.deadline_ns};
+                               .deadline_ns = stamp.deadline_ns,
+                               .model_version = stamp.model_version};
     return send_request(c, &request, rows_raw, rows * c->model.inputs * sizeof *rows_raw);
 }
 
@@ -268,6 +269,7 @@ oc_status oc_client_push(oc_client *c, uint32_t session, oc_stamp stamp, const f
                                .sequence = stamp.sequence,
                                .input_ns = stamp.input_ns,
                                .deadline_ns = stamp.deadline_ns,
+                               .model_version = stamp.model_version,
                                .run_length = run_length};
     return send_request(c, &request, row_raw, c->model.inputs * sizeof *row_raw);
 }
@@ -284,6 +286,7 @@ oc_status oc_client_history(oc_client *c, uint32_t session, oc_stamp stamp, cons
                                .sequence = stamp.sequence,
                                .input_ns = stamp.input_ns,
                                .deadline_ns = stamp.deadline_ns,
+                               .model_version = stamp.model_version,
                                .run_length = run_length};
     return send_request(c, &request, rows_raw + skipped * c->model.inputs,
                         (rows - skipped) * c->model.inputs * sizeof *rows_raw);

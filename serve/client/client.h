@@ -22,7 +22,8 @@ typedef struct oc_client_model {
 typedef struct oc_stamp {
     uint64_t sequence;
     int64_t input_ns, deadline_ns;
-} oc_stamp; /* caller's; echoed in the reply */
+    uint32_t model_version; /* that shall answer (not to ticks), as replies name it; 0: any; else REFUSED_VERSION */
+} oc_stamp;                 /* caller's; all but model_version is echoed in the reply, which has that of who answers */
 
 /* address: "unix:PATH". Waits at most timeout_ns for the server's hello. OC_EAGAIN: no server there, or no room.
  * OC_EFAILED: what listens there is another user's (neither this one's nor root's), or no Outcry server. */

@@ -56,8 +56,10 @@ typedef struct oc_wire_request {
     uint64_t sequence;             /* caller's; within a pushed session it must rise */
     int64_t input_ns, deadline_ns; /* caller's; deadline on CLOCK_MONOTONIC, 0: none */
     int64_t sent_ns;               /* CLOCK_MONOTONIC at publication */
-    uint32_t run_length; /* PUSH: valid rows in a row up to this one; 0: it is none; HISTORY: up to its last */
-    uint32_t reserved[3];
+    uint32_t run_length;    /* PUSH: valid rows in a row up to this one; 0: it is none; HISTORY: up to its last */
+    uint32_t model_version; /* WINDOW, PUSH, HISTORY: that shall answer, as replies name it; 0: any. Where another one
+                             * would: REFUSED_VERSION, and nothing is taken in */
+    uint32_t reserved[2];
 } oc_wire_request;
 
 typedef struct oc_wire_open {
@@ -124,7 +126,8 @@ typedef struct oc_wire_stream {
     X(OC_REPLY_FAILED, "failed", "the server could not compute; its log says why")                                     \
     X(OC_REPLY_HOLD_NO_ROW, "hold_no_row", "HOLD: the events are taken in, and the last of them made no row")          \
     X(OC_REPLY_HOLD_HISTORY, "hold_history", "HOLD: the stream began too late for the history of this row")            \
-    X(OC_REPLY_REFUSED_EVENT, "refused_event", "an event is none; what follows it was dropped, the stream has a gap")
+    X(OC_REPLY_REFUSED_EVENT, "refused_event", "an event is none; what follows it was dropped, the stream has a gap")  \
+    X(OC_REPLY_REFUSED_VERSION, "refused_version", "another version would answer than the one asked for")
 
 typedef enum oc_reply_state {
 #define OC_REPLY_ENUM(state, name, meaning) state,
@@ -136,7 +139,8 @@ typedef enum oc_reply_state {
 /* Nothing was computed for it, and nothing taken in but the events before a refused one. */
 static inline int oc_reply_refused(uint32_t state)
 {
-    return (state >= OC_REPLY_REFUSED_VALUE && state <= OC_REPLY_REFUSED_KIND) || state == OC_REPLY_REFUSED_EVENT;
+    return (state >= OC_REPLY_REFUSED_VALUE && state <= OC_REPLY_REFUSED_KIND) || state == OC_REPLY_REFUSED_EVENT ||
+           state == OC_REPLY_REFUSED_VERSION;
 }
 
 typedef struct oc_wire_reply { /* 192 bytes, a record of its own */
@@ -145,7 +149,7 @@ typedef struct oc_wire_reply { /* 192 bytes, a record of its own */
     uint64_t sequence;
     int64_t input_ns, deadline_ns; /* as sent */
     int64_t queue_ns, service_ns;  /* publication -> taken -> answered, on the server */
-    uint32_t model_version;        /* that answered; counts what this server has loaded, from 1 */
+    uint32_t model_version;        /* that answered, or would; counts what this server has loaded, from 1 */
     uint16_t horizons, instrument; /* instrument: of a TICK, in its stream's universe */
     float probabilities[OC_WIRE_HORIZONS_MAX][3];
     char version_text[OC_WIRE_SYMBOL]; /* the bundle's own name of that version, NUL at its end */

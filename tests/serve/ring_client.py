@@ -9,7 +9,8 @@ SECOND = 1000000000
 
 
 class Stamp(ctypes.Structure):
-    _fields_ = [("sequence", ctypes.c_uint64), ("input_ns", ctypes.c_int64), ("deadline_ns", ctypes.c_int64)]
+    _fields_ = [("sequence", ctypes.c_uint64), ("input_ns", ctypes.c_int64), ("deadline_ns", ctypes.c_int64),
+                ("model_version", ctypes.c_uint32)]
 
 
 class Model(ctypes.Structure):

@@ -285,6 +285,28 @@ static void refusals(void **state)
     oc_client_close(other);
 }
 
+/* A version that a client names and that does not answer: nothing of the request is taken in. */
+static void another_version(void **state)
+{
+    fixture *f = *state;
+    oc_client *c = client_open(f);
+    const uint32_t live = oc_client_describe(c)->generation, id = session_open(c, "A");
+    const oc_stamp other = {.sequence = 9, .model_version = live + 1}, named = {.sequence = 9, .model_version = live};
+    const float window[T * F] = {0};
+    assert_int_equal(oc_client_window(c, 0, other, window, T), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_REFUSED_VERSION);
+    assert_int_equal(oc_client_window(c, 0, named, window, T), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_OK);
+    assert_int_equal(oc_client_history(c, id, other, window, 1, 1), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_REFUSED_VERSION);
+    assert_int_equal(oc_client_push(c, id, other, window, 1), OC_OK);
+    const oc_wire_reply refused = reply_of(c);
+    assert_true(refused.state == OC_REPLY_REFUSED_VERSION && refused.model_version == live && refused.sequence == 9);
+    assert_int_equal(oc_client_push(c, id, named, window, 1), OC_OK);
+    assert_int_equal(reply_of(c).state, OC_REPLY_HOLD_SHORT);
+    oc_client_close(c);
+}
+
 /* ---- peers that do not play by the rules: the region in their own hands
  * ---------------------------------------------- */
 typedef struct raw {
@@ -563,6 +585,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reconnect, setup, teardown),
         cmocka_unit_test_setup_teardown(planted, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_version, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile, setup, teardown),
         cmocka_unit_test_setup_teardown(unread, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_uid, setup, teardown),

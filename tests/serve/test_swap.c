@@ -1,7 +1,8 @@
 /* test_swap.c - two versions in one batcher. What it would catch: an answer that mixes versions or names the wrong one,
- * a request that a swap loses or doubles, a session that moves before the other slot has its rows, a swap that never
- * comes under load, a difference report that does not count what was answered. Oracle of answers: the whole window in
- * the model of the version that the reply names, compared bit by bit; versions differ in weights and in width. */
+ * a request that a swap or a refused version loses or doubles, a session that moves before the other slot has its rows,
+ * a swap that never comes under load, a difference report that does not count what was answered. Oracle of answers: the
+ * whole window in the model of the version that the reply names, compared bit by bit; versions differ in weights and in
+ * width. */
 #include <stdio.h>
 #include "serve/rig.h"
 #include <float.h>
@@ -232,14 +233,22 @@ static void traffic(void **state)
     assert_true(g->r.batcher.stats.moves > swaps);
 }
 
-static oc_wire_reply push(stage *g, uint32_t session, uint64_t key, uint64_t row)
+static oc_wire_reply push_to(stage *g, uint32_t version, uint32_t session, uint64_t key, uint64_t row)
 {
     float numbers[F];
     rig_row(numbers, key, row);
-    const oc_wire_request q = {
-        .kind = OC_REQUEST_PUSH, .session = session, .sequence = row + 1, .run_length = (uint32_t)row + 1};
+    const oc_wire_request q = {.kind = OC_REQUEST_PUSH,
+                               .session = session,
+                               .sequence = row + 1,
+                               .run_length = (uint32_t)row + 1,
+                               .model_version = version};
     rig_send(&g->r, 0, q, numbers, sizeof numbers);
     return rig_await(&g->r, 0);
+}
+
+static oc_wire_reply push(stage *g, uint32_t session, uint64_t key, uint64_t row)
+{
+    return push_to(g, 0, session, key, row);
 }
 
 /* The report is what the two models answer to the rows that were pushed; the same weights differ in nothing. */
@@ -444,12 +453,19 @@ static void canary(void **state)
     assert_true(moved >= 20 && moved <= 60);
 }
 
-static oc_wire_reply window_of(stage *g, uint64_t key, uint64_t last)
+static oc_wire_reply window_to(stage *g, uint32_t version, uint32_t session, uint64_t key, uint64_t last)
 {
     float window[T * F];
     rig_rows(window, key, last + 1 - T, T);
-    rig_send(&g->r, 0, (oc_wire_request){.kind = OC_REQUEST_WINDOW, .sequence = last}, window, sizeof window);
+    const oc_wire_request q = {
+        .kind = OC_REQUEST_WINDOW, .session = session, .sequence = last, .model_version = version};
+    rig_send(&g->r, 0, q, window, sizeof window);
     return rig_await(&g->r, 0);
+}
+
+static oc_wire_reply window_of(stage *g, uint64_t key, uint64_t last)
+{
+    return window_to(g, 0, 0, key, last);
 }
 
 static bool holds(const oc_wire_reply *reply)
@@ -458,6 +474,120 @@ static bool holds(const oc_wire_reply *reply)
         for (int k = 0; k < 3; k++)
             if (reply->probabilities[h][k] != (k == 2 ? 1 : 0)) return false;
     return true;
+}
+
+static void refused_by(const oc_wire_reply *reply, uint32_t version)
+{
+    assert_int_equal(reply->state, OC_REPLY_REFUSED_VERSION);
+    assert_int_equal(reply->model_version, version); /* that would have answered */
+    assert_true(holds(reply) && oc_reply_refused(reply->state));
+}
+
+static void answered_by(const stage *g, const oc_wire_reply *reply, uint32_t version, uint64_t key, uint64_t last)
+{
+    float want[RIG_OUTPUTS];
+    wanted(g, version, key, last, want);
+    assert_int_equal(reply->state, OC_REPLY_OK);
+    assert_int_equal(reply->model_version, version);
+    assert_memory_equal(want, reply->probabilities, sizeof want);
+}
+
+/* The next row to a version that does not answer: refused; then the same row, as it was never sent, to the one that
+ * does, or to any. */
+static void row_again(stage *g, uint32_t not, uint32_t by, uint32_t named, uint32_t session, uint64_t row)
+{
+    const oc_wire_reply refused = push_to(g, not, session, 0, row), taken = push_to(g, named, session, 0, row);
+    refused_by(&refused, by);
+    answered_by(g, &taken, by, 0, row);
+}
+
+static oc_wire_reply history_to(stage *g, uint32_t version, uint32_t session, uint64_t last)
+{
+    float rows[(T - 1) * F];
+    rig_rows(rows, 0, last + 2 - T, T - 1);
+    const oc_wire_request q = {.kind = OC_REQUEST_HISTORY,
+                               .session = session,
+                               .sequence = last + 1,
+                               .run_length = (uint32_t)last + 1,
+                               .model_version = version};
+    rig_send(&g->r, 0, q, rows, sizeof rows);
+    return rig_await(&g->r, 0);
+}
+
+/* A request that names its version is refused by any other, before it changes anything: the session is another's as a
+ * canary, back again, and behind a swap; so are rows that are not finite, stored rows, and windows. */
+static void named(void **state)
+{
+    stage *g = *state;
+    const oc_batcher_stats *t = &g->r.batcher.stats;
+    const uint32_t session = rig_session(&g->r, 0);
+    const float infinite[F] = {INFINITY};
+    oc_wire_reply reply;
+    uint64_t row = 0;
+    for (; row < 2 * T; row++) assert_int_equal(push_to(g, 1, session, 0, row).model_version, 1);
+    load(g, 2);
+    order(g, 1, false, 65536);
+    settle(g);
+    row_again(g, 1, 2, 0, session, row++);
+    row_again(g, 1, 2, 2, session, row++);
+    row_again(g, 77, 2, 2, session, row++); /* that never was */
+    const oc_wire_request q = {
+        .kind = OC_REQUEST_PUSH, .session = session, .sequence = row + 1, .run_length = 1, .model_version = 1};
+    rig_send(&g->r, 0, q, infinite, sizeof infinite);
+    reply = rig_await(&g->r, 0);
+    refused_by(&reply, 2);
+    reply = history_to(g, 1, session, row);
+    refused_by(&reply, 2);
+    reply = push_to(g, 2, session, 0, row);
+    answered_by(g, &reply, 2, 0, row++);
+    reply = history_to(g, 2, session, row);
+    assert_true(reply.state == OC_REPLY_OK && reply.model_version == 2);
+    row++;
+    row_again(g, 1, 2, 2, session, row++);
+    reply = window_to(g, 1, session, 1, row);
+    refused_by(&reply, 2);
+    reply = window_to(g, 2, session, 1, row);
+    answered_by(g, &reply, 2, 1, row);
+    reply = window_to(g, 2, 0, 1, row); /* of no session: the live one's */
+    refused_by(&reply, 1);
+    reply = window_to(g, 1, 0, 1, row);
+    answered_by(g, &reply, 1, 1, row);
+    order(g, 1, false, 0);
+    settle(g);
+    row_again(g, 2, 1, 1, session, row++);
+    order(g, 2, false, 0);
+    settle(g);
+    row_again(g, 1, 2, 0, session, row++);
+    reply = window_to(g, 1, 0, 1, row);
+    refused_by(&reply, 2);
+    assert_true(t->duplicates == 0 && t->stale == 0 && t->gaps == 0);
+    assert_int_equal(t->replies[OC_REQUEST_PUSH][OC_REPLY_REFUSED_VERSION], 7);
+    assert_int_equal(t->replies[OC_REQUEST_HISTORY][OC_REPLY_REFUSED_VERSION], 1);
+    assert_int_equal(t->replies[OC_REQUEST_WINDOW][OC_REPLY_REFUSED_VERSION], 3);
+}
+
+/* Rows go on through a swap, each to the version that answered the last one: one is refused, and sent again. */
+static void named_through_a_swap(void **state)
+{
+    stage *g = *state;
+    const uint32_t session = rig_session(&g->r, 0);
+    uint32_t by = 1;
+    load(g, 2);
+    for (uint64_t row = 0; row < 6 * T; row++) {
+        if (row == 2 * T) order(g, 2, false, 0);
+        oc_wire_reply reply = push_to(g, by, session, 0, row);
+        if (reply.state == OC_REPLY_REFUSED_VERSION) {
+            assert_int_equal(by, 1);
+            by = reply.model_version;
+            reply = push_to(g, by, session, 0, row);
+        }
+        if (row + 1 < T)
+            assert_int_equal(reply.state, OC_REPLY_HOLD_SHORT);
+        else
+            answered_by(g, &reply, by, 0, row);
+    }
+    assert_int_equal(by, 2);
+    assert_int_equal(g->r.batcher.stats.replies[OC_REQUEST_PUSH][OC_REPLY_REFUSED_VERSION], 1);
 }
 
 /* The head's last weights and biases are finite, their sums are not. */
@@ -555,6 +685,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(under_histories, setup, teardown),
         cmocka_unit_test_setup_teardown(moves_in_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(canary, setup, teardown),
+        cmocka_unit_test_setup_teardown(named, setup, teardown),
+        cmocka_unit_test_setup_teardown(named_through_a_swap, setup, teardown),
         cmocka_unit_test_setup_teardown(no_probabilities, setup, teardown),
         cmocka_unit_test_setup_teardown(planted, setup, teardown),
     };

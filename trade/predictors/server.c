@@ -223,7 +223,7 @@ static oc_status row_push(oc_server_predictor *s, const oc_feature_row *row, con
     if (!t->begun) OC_TRY(history_send(s, row->instrument, row));
     const int64_t deadline =
         s->options.live && s->options.deadline_ns > 0 ? oc_clock_monotonic_ns() + s->options.deadline_ns : 0;
-    const oc_stamp with = {stamp->sequence, stamp->input_ns, deadline};
+    const oc_stamp with = {.sequence = stamp->sequence, .input_ns = stamp->input_ns, .deadline_ns = deadline};
     return oc_client_push(s->client, t->session, with, row->x, row->run_length);
 }
 

@@ -10,7 +10,7 @@ OK, EUSAGE, EDATA, EAGAIN = 0, 4, 5, 6  # base/status.h; a test holds them again
 STATES = ("ok", "late", "hold_short", "hold_gap", "refused_value", "refused_shape", "refused_order",
           "refused_session", "refused_model", "refused_schema", "refused_full", "refused_budget",
           "refused_draining", "refused_overload", "refused_kind", "failed", "hold_no_row", "hold_history",
-          "refused_event")
+          "refused_event", "refused_version")
 
 
 class LibraryError(OSError):
