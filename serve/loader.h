@@ -30,6 +30,8 @@ void oc_loader_live(oc_loader *l, char version[32], uint32_t *generation); /* of
 void oc_loader_scaler(oc_loader *l, float *mean, float *scale); /* of the live version's first member; [inputs] */
 /* The text of a generation of this server; false where there was none. */
 bool oc_loader_version(oc_loader *l, uint32_t generation, char version[32]);
+/* Of a version that is loaded, the live one or the one beside it; false where it is neither. */
+bool oc_loader_generation(oc_loader *l, const char *version, uint32_t *generation);
 /* One JSON object: model, live, other, candidate, canary, phase, refused, report. "" and no more where memory is short.
  */
 void oc_loader_write(oc_loader *l, oc_text *out);

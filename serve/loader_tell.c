@@ -40,6 +40,19 @@ bool oc_loader_version(oc_loader *l, uint32_t generation, char version[32])
     return known;
 }
 
+bool oc_loader_generation(oc_loader *l, const char *version, uint32_t *generation)
+{
+    bool loaded = false;
+    pthread_mutex_lock(&l->lock);
+    const oc_version *const held[] = {l->live, l->other};
+    for (size_t i = 0; i < 2 && !loaded; i++) {
+        loaded = held[i] && strcmp(held[i]->text, version) == 0;
+        if (loaded) *generation = held[i]->generation;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return loaded;
+}
+
 static json_t *version_json(const oc_version *v)
 {
     char weights[OC_HASH_TEXT];

@@ -403,6 +403,11 @@ bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]
     return oc_loader_version(s->loader, generation, version);
 }
 
+bool oc_server_generation(const oc_server *s, const char *version, uint32_t *generation)
+{
+    return oc_loader_generation(s->loader, version, generation);
+}
+
 void oc_server_models(const oc_server *s, oc_text *out)
 {
     oc_loader_write(s->loader, out);

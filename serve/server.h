@@ -42,9 +42,11 @@ void oc_server_close(oc_server *s);
 const oc_bundle *
 oc_server_bundle(const oc_server *s); /* the first version's: name, schema, T, F, horizons hold for all */
 const oc_ensemble *oc_server_ensemble(const oc_server *s); /* the first version: of one member where it is a bundle */
-/* The live version and its generation, as a reply names them; and the text of a generation, false where none was. */
+/* The live version and its generation, as a reply names them; the text of a generation, false where none was; and the
+ * generation of a version that is loaded (oc_loader_generation). */
 void oc_server_live(const oc_server *s, char version[32], uint32_t *generation);
 bool oc_server_version(const oc_server *s, uint32_t generation, char version[32]);
+bool oc_server_generation(const oc_server *s, const char *version, uint32_t *generation);
 void oc_server_models(const oc_server *s, oc_text *out); /* oc_loader_write */
 const char *oc_server_trouble(const oc_server *s);       /* of a batcher that answers nobody; NULL: none */
 const char *oc_server_backend(const oc_server *s); /* "cpu avx512", "cpu avx512_bf16 in bf16", "cuda NVIDIA H200" */

@@ -93,12 +93,13 @@ typedef struct asking {
 static void reply_add(oc_http_asked *out, const oc_wire_reply *reply)
 {
     if (reply->state > out->worst) out->worst = reply->state;
+    if (reply->queue_ns > out->times.queue_ns) out->times.queue_ns = reply->queue_ns;
+    if (reply->service_ns > out->times.service_ns) out->times.service_ns = reply->service_ns;
+    if (oc_reply_refused(reply->state)) return; /* no version answered */
     out->mixed |= out->generation != 0 && out->generation != reply->model_version;
     out->generation = reply->model_version;
     memcpy(out->version, reply->version_text, sizeof out->version);
     out->version[sizeof out->version - 1] = 0;
-    if (reply->queue_ns > out->times.queue_ns) out->times.queue_ns = reply->queue_ns;
-    if (reply->service_ns > out->times.service_ns) out->times.service_ns = reply->service_ns;
 }
 
 static void replies_take(asking *q, oc_client *client)
@@ -132,7 +133,10 @@ oc_status oc_http_ask_windows(const oc_http *h, oc_http_asker *a, oc_http_slot *
     a->sequence += r->batch;
     while (q.answered < q.batch) {
         while (q.sent < q.batch) {
-            const oc_stamp stamp = {.sequence = q.first + q.sent, .input_ns = s->begun_ns, .deadline_ns = deadline_ns};
+            const oc_stamp stamp = {.sequence = q.first + q.sent,
+                                    .input_ns = s->begun_ns,
+                                    .deadline_ns = deadline_ns,
+                                    .model_version = s->generation};
             const oc_status status =
                 oc_client_window(a->client, 0, stamp, r->values + q.sent * cells, (size_t)shape->steps);
             if (status == OC_EAGAIN) break;
@@ -165,7 +169,7 @@ oc_status oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, 
     const size_t stored = r->rows - 1;
     const int64_t end = s->begun_ns + h->config.timeout_ns,
                   deadline_ns = r->timeout_ns > 0 ? s->begun_ns + r->timeout_ns : 0;
-    oc_stamp stamp = {.sequence = number - 1, .input_ns = s->begun_ns};
+    oc_stamp stamp = {.sequence = number - 1, .input_ns = s->begun_ns, .model_version = s->generation};
     oc_wire_reply reply;
     *out = (oc_http_asked){.worst = OC_REPLY_OK};
     if (stored > 0) {
@@ -174,7 +178,8 @@ oc_status oc_http_ask_push(const oc_http *h, oc_http_asker *a, oc_http_slot *s, 
         out->worst = reply.state;
         if (reply.state != OC_REPLY_OK) return OC_OK;
     }
-    stamp = (oc_stamp){.sequence = number, .input_ns = s->begun_ns, .deadline_ns = deadline_ns};
+    stamp.sequence = number;
+    stamp.deadline_ns = deadline_ns;
     OC_TRY(oc_client_push(a->client, session, stamp, r->values + stored * (size_t)shape->inputs, run_length));
     OC_TRY(reply_await(h, a, OC_REQUEST_PUSH, session, number, end, &reply));
     memcpy(s->probabilities, reply.probabilities, (size_t)shape->horizons * OC_CLASSES * sizeof *s->probabilities);

@@ -66,7 +66,7 @@ typedef struct oc_http_slot { /* what one connection's request needs; taken at i
     int64_t begun_ns, json_header; /* json_header: Inference-Header-Content-Length; -1: none */
     size_t body_bytes, answer_bytes, json_bytes;
     bool refused;                   /* before the body has come */
-    char version[32];               /* that the path names; "": none */
+    uint32_t generation;            /* of the version that the path names; 0: none */
     char stream[OC_INFER_SEQUENCE]; /* likewise */
     const char *method;             /* that the path knows, where the request has another */
     int route;                      /* oc_http_route_find's */

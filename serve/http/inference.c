@@ -27,6 +27,8 @@ static const struct {
                                   "begin it by sequence_start"},
     [OC_REPLY_REFUSED_OVERLOAD] = {false, OC_HTTP_OVERLOAD, "overloaded: the window waited longer than it may"},
     [OC_REPLY_REFUSED_DRAINING] = {false, OC_HTTP_DRAINING, "the server is stopping"},
+    [OC_REPLY_REFUSED_VERSION] = {false, OC_HTTP_PATH,
+                                  "another version answers now than the one of the path; nothing was taken in"},
 };
 
 static void total_add(oc_http_total *t, int64_t ns)
@@ -44,8 +46,6 @@ enum MHD_Result oc_http_finish(oc_http *h, struct MHD_Connection *c, oc_http_slo
         return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server could not answer");
     if (!meanings[asked->worst].answered)
         return oc_http_refuse(h, c, meanings[asked->worst].why, meanings[asked->worst].message);
-    if (s->version[0] && strcmp(s->version, asked->version) != 0)
-        return oc_http_refuse(h, c, OC_HTTP_PATH, "another version answers now than the one of the path");
     const int64_t start_ns = oc_clock_monotonic_ns();
     s->answer_bytes = oc_infer_print(r, h->model, &answer, s->answer, h->answer_cap, &s->json_bytes);
     assert(s->answer_bytes > 0);

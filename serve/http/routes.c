@@ -65,8 +65,9 @@ static enum MHD_Result model_metadata(oc_http *h, struct MHD_Connection *c, oc_h
  */
 typedef enum asker_kind { OPEN, TOKEN, CONTROL } asker_kind;
 
-/* NAME: the model's name; VERSION: its version. "/versions/VERSION" may be left out (second row of each pair). STREAM:
- * any name of the caller's. */
+/* NAME: the model's name; VERSION: its live version; LOADED: that one or the one beside it, which answers some sessions
+ * (a canary, a swap): who does is the batcher's to say. "/versions/VERSION" may be left out (second row of each pair).
+ * STREAM: any name of the caller's. */
 static const struct {
     const char *method, *path;
     asker_kind who;
@@ -98,7 +99,7 @@ static const struct {
     {"POST", "/v2/repository/models/NAME/load", CONTROL, oc_http_load},
     {"POST", "/v2/repository/models/NAME/unload", CONTROL, oc_http_unload},
     {"POST", "/v2/models/NAME/infer", TOKEN, oc_http_infer},
-    {"POST", "/v2/models/NAME/versions/VERSION/infer", TOKEN, oc_http_infer},
+    {"POST", "/v2/models/NAME/versions/LOADED/infer", TOKEN, oc_http_infer},
 };
 
 static bool stream_take(oc_http_slot *s, const char *path, size_t bytes)
@@ -110,23 +111,34 @@ static bool stream_take(oc_http_slot *s, const char *path, size_t bytes)
     return true;
 }
 
+static bool version_take(const oc_http *h, oc_http_slot *s, const char *path, size_t bytes)
+{
+    char version[32];
+    if (bytes >= sizeof version) return false;
+    memcpy(version, path, bytes);
+    version[bytes] = 0;
+    return oc_server_generation(h->server, version, &s->generation);
+}
+
 static bool segment_equal(const oc_http *h, oc_http_slot *s, const char *pattern, size_t n, const char *path,
                           size_t bytes)
 {
     const char *want = pattern;
+    char version[32];
     size_t want_bytes = n;
     uint32_t generation;
     if (n == 6 && memcmp(pattern, "STREAM", 6) == 0) return stream_take(s, path, bytes);
+    if (n == 6 && memcmp(pattern, "LOADED", 6) == 0) return version_take(h, s, path, bytes);
     if (n == 4 && memcmp(pattern, "NAME", 4) == 0)
         want = h->model->name, want_bytes = strlen(want);
     else if (n == 7 && memcmp(pattern, "VERSION", 7) == 0)
-        oc_server_live(h->server, s->version, &generation), want = s->version, want_bytes = strlen(want);
+        oc_server_live(h->server, version, &generation), want = version, want_bytes = strlen(want);
     return bytes == want_bytes && memcmp(path, want, bytes) == 0;
 }
 
 static bool path_matches(const oc_http *h, oc_http_slot *s, const char *pattern, const char *path)
 {
-    for (s->version[0] = 0;;) {
+    for (s->generation = 0;;) {
         const size_t n = strcspn(pattern, "/"), bytes = strcspn(path, "/");
         if (!segment_equal(h, s, pattern, n, path, bytes)) return false;
         if (!pattern[n] || !path[bytes]) return !pattern[n] && !path[bytes];

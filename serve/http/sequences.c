@@ -125,12 +125,18 @@ static oc_http_asker *asker_of(oc_http *h, const oc_http_slot *s, const oc_infer
     return q->asker = session_open(h, s, r, q);
 }
 
+/* The same request may come again, to another version or with another number. */
+static bool not_taken(uint32_t state)
+{
+    return state == OC_REPLY_REFUSED_ORDER || state == OC_REPLY_REFUSED_VERSION;
+}
+
 static oc_status row_push(oc_http *h, oc_http_asker *a, oc_http_slot *s, oc_infer *r, oc_http_sequence *q,
                           uint64_t number, uint32_t run_length, oc_http_asked *asked)
 {
     OC_TRY(oc_http_ask_push(h, a, s, r, q->session, number, run_length, asked));
     r->number = (int64_t)number;
-    if (asked->worst == OC_REPLY_REFUSED_ORDER) return OC_OK; /* it was not taken */
+    if (not_taken(asked->worst)) return OC_OK;
     q->number = number;
     q->run_length = asked->worst == OC_REPLY_REFUSED_VALUE ? 0 : run_length;
     return OC_OK;
@@ -158,9 +164,8 @@ enum MHD_Result oc_http_push(oc_http *h, struct MHD_Connection *c, oc_http_slot 
                               "and outcry_sessions and outcry_advance_budget_used in /metrics");
     }
     const bool lost = row_push(h, a, s, r, q, number, run_length, &asked) != OC_OK,
-               gone = !lost && asked.worst == OC_REPLY_REFUSED_SESSION,
-               again = !lost && asked.worst == OC_REPLY_REFUSED_ORDER, /* nothing was taken, nothing ends */
-        end = lost || gone || (r->end && !again);
+               gone = !lost && asked.worst == OC_REPLY_REFUSED_SESSION, again = !lost && not_taken(asked.worst),
+               end = lost || gone || (again ? r->start : r->end); /* not taken: it ends nothing, or began nothing */
     if (end) oc_http_sequence_close(q);
     oc_http_asker_give(h, a);
     oc_http_sequence_leave(h, q, end);

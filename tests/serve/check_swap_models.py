@@ -1,5 +1,6 @@
 """`outcry models promote | rollback | verify` with a server: what is live, what runs beside it, how they differ, what
-is refused and why, files that change on disk after they were loaded, memory over many versions.
+is refused and why, requests that name another version than the one that answers, files that change on disk after they
+were loaded, memory over many versions.
 
 usage: check_swap_models.py OUTCRY MAKE_BUNDLE CLIENT_LIBRARY SOURCE
 """
@@ -46,14 +47,29 @@ def get(path):
     return reply.status, reply.read().decode()
 
 
+def ask(rows, version="", at=None, **parameters):
+    """(status, version that answered or the error, state, bits of the probabilities)"""
+    connection = http.client.HTTPConnection("127.0.0.1", at or port, timeout=30)
+    numbers = struct.unpack(f"<{len(rows) // 4}f", rows)
+    tensor = {"name": "window", "datatype": "FP32", "shape": [1, len(numbers) // INPUTS, INPUTS], "data": numbers}
+    connection.request("POST", f"/v2/models/sample{version and '/versions/' + version}/infer",
+                       json.dumps({"inputs": [tensor], "parameters": parameters}))
+    reply = connection.getresponse()
+    said = json.loads(reply.read())
+    if reply.status != 200:
+        return reply.status, said["error"], None, None
+    data = said["outputs"][0]["data"]
+    return 200, said["model_version"], said["parameters"]["state"], struct.pack(f"<{len(data)}f", *data)
+
+
 def metric(name):
-    return float(re.search(rf"^{name} (\S+)$", get("/metrics")[1], re.M).group(1))
+    return float(re.search(rf"^{re.escape(name)} (\S+)$", get("/metrics")[1], re.M).group(1))
 
 
-def serve():
+def serve(*places):
     command = [OUTCRY, "serve", f"{SOURCE}/configs/serve.yaml"]
-    for pair in (f"serve.repository={work}/models", "serve.http=127.0.0.1:0", f"serve.socket={work}/s.sock",
-                 f"serve.sessions={SESSIONS}", "serve.verify_s=1"):
+    for pair in (*(places or (f"serve.repository={work}/models", f"serve.socket={work}/s.sock")),
+                 "serve.http=127.0.0.1:0", f"serve.sessions={SESSIONS + 2}", "serve.verify_s=1"):
         command += ["--set", pair]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started.append(server)
@@ -142,6 +158,71 @@ def beside(pusher):
     assert metric("outcry_shadow_compared") > 0 and metric("outcry_shadow_difference_sum") > 0
     good("rollback", "sample")
     eventually(lambda: set(pusher.push()) == {"1"})
+
+
+def predicted(window, versions):
+    """{version: the bits of the whole window} by servers of their own, which have nothing else loaded."""
+    bits = {}
+    for version in versions:
+        alone = serve(f"model.bundle={work}/models/sample/{version}", f"serve.socket={work}/alone.sock")
+        at = int(re.search(r"http://127\.0\.0\.1:(\d+)", alone.stdout.readline()).group(1))
+        status, by, state, bits[version] = ask(window, at=at)
+        assert (status, by, state) == (200, version, "ok")
+        alone.send_signal(signal.SIGTERM)
+        assert alone.wait(15) == 0
+    return bits
+
+
+def named():
+    """Whoever names a version in the path is answered by it, or refused before anything is taken in: then the same
+    request, to the version that answers or to any, has the bits that it would have had. As a canary; behind a swap."""
+    rows, another = [row() for _ in range(STEPS + 8)], "another version answers"
+    lost = [f'outcry_replies_total{{kind="push",state="{state}"}}' for state in ("refused_order", "hold_gap")]
+    before = {name: metric(name) for name in lost}
+    version_refused = metric('outcry_replies_total{kind="push",state="refused_version"}')
+    path_refused = metric('outcry_http_refusals_total{reason="path"}')
+    refusals = 0
+
+    def push(i, version="", **parameters):
+        nonlocal refusals
+        status, said, state, bits = ask(rows[i], version, sequence_id="n", sequence=i + 1, run_length=i + 1,
+                                        **parameters)
+        refusals += status == 404 and another in said
+        return (status, said, state, bits) if status == 200 else (status, another in said)
+
+    good("promote", "sample/2", "--canary", "0.5")
+    by = {}
+    for i in range(64):     # a symbol that each version answers
+        if len(by) < 2:
+            by[ask(rows[0], sequence_id="n", symbol=f"N{i}", sequence_start=True, sequence_end=True)[1]] = f"N{i}"
+    assert set(by) == {"1", "2"}, by
+    assert push(0, "1", sequence_start=True, symbol=by["2"]) == (404, True)     # it begins nothing
+    assert ask(rows[0], sequence_id="n")[0] == 404
+    assert push(0, "2", sequence_start=True, symbol=by["2"])[:3] == (200, "2", "hold_short")
+    for i in range(1, STEPS - 1):
+        assert push(i)[:3] == (200, "2", "hold_short")
+    for i in range(STEPS - 1, STEPS + 2):
+        want = predicted(b"".join(rows[i + 1 - STEPS:i + 1]), "2")
+        assert push(i, "1") == (404, True) and push(i, "1", sequence_end=True) == (404, True)   # nor does it end
+        assert push(i, "2" if i % 2 else "") == (200, "2", "ok", want["2"])
+    window = b"".join(rows[:STEPS])
+    want = predicted(window, "1")
+    assert ask(window, "1") == (200, "1", "ok", want["1"])
+    status, said, *_ = ask(window, "2")                     # of no sequence: the live version's
+    assert status == 404 and another in said, (status, said)
+    assert ask(window, "3")[:2] == (404, "there is no such path, model or version")
+    good("rollback", "sample")
+    eventually(lambda: push(i + 1, "1")[0] == 200)
+    good("promote", "sample/2")
+    i += 2
+    want = predicted(b"".join(rows[i + 1 - STEPS:i + 1]), "2")
+    assert push(i, "1") == (404, True) and push(i) == (200, "2", "ok", want["2"])
+    assert push(i + 1, "1") == (404, True) and push(i + 1, "2", sequence_end=True)[:3] == (200, "2", "ok")
+    good("rollback", "sample")
+    assert metric('outcry_replies_total{kind="push",state="refused_version"}') == version_refused + refusals >= 9
+    assert metric('outcry_replies_total{kind="window",state="refused_version"}') == 1
+    assert metric('outcry_http_refusals_total{reason="path"}') == path_refused + refusals + 2
+    assert {name: metric(name) for name in lost} == before
 
 
 def refused(pusher):
@@ -248,6 +329,7 @@ with tempfile.TemporaryDirectory() as work:
     pusher = Pusher()
     assert set(pusher.push(STEPS + 5)) == {"1"} and pusher.client.model.version == b"1"
     beside(pusher)
+    named()
     refused(pusher)
     swapped(pusher)
     together(pusher)
