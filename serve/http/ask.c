@@ -7,9 +7,18 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "market/event.h"
+#include "serve/channel.h"
 #include "serve/http/front.h"
 
-enum { REPLIES = 64, SLICE_NS = 2000, CROWDED_NS = 100000000, LOOK_MAX = 10 };
+/* UNANSWERED: windows of a request in the ring at once; the server drops replies that their ring does not hold, and
+ * half of it may still hold those of a request that was given up. */
+enum {
+    REPLIES = 64,
+    SLICE_NS = 2000,
+    CROWDED_NS = 100000000,
+    LOOK_MAX = 10,
+    UNANSWERED = OC_CHANNEL_REPLY_BYTES / sizeof(oc_wire_reply) / 2
+};
 
 oc_status oc_http_askers_open(oc_http *h)
 {
@@ -132,7 +141,7 @@ oc_status oc_http_ask_windows(const oc_http *h, oc_http_asker *a, oc_http_slot *
     *out = (oc_http_asked){.worst = OC_REPLY_OK};
     a->sequence += r->batch;
     while (q.answered < q.batch) {
-        while (q.sent < q.batch) {
+        while (q.sent < q.batch && q.sent - q.answered < UNANSWERED) {
             const oc_stamp stamp = {.sequence = q.first + q.sent,
                                     .input_ns = s->begun_ns,
                                     .deadline_ns = deadline_ns,

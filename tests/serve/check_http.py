@@ -421,6 +421,22 @@ def crowd(work, bundle):
     assert process.wait(60) == 0
 
 
+def many(work, bundle):
+    """A request of more windows than the ring of replies holds: they go in as the answers come out, none is lost."""
+    process, port = start(work, bundle, "serve.http_batch_max=4096", "serve.http_body_kb=8192", "serve.ring_kb=16384")
+    assert isinstance(port, int), port
+    about = json.load(open(f"{bundle}/bundle.json"))
+    shape = [4096, about["shape"]["steps"], about["shape"]["inputs"]]
+    windows, answers = (open(f"{bundle}/{kind}.f32", "rb").read() for kind in ("windows", "answers"))
+    times = 4096 // (len(windows) // (4 * shape[1] * shape[2]))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for _ in range(20):
+        assert ask(connection, about["name"], shape, windows * times, True) == answers * times
+    assert "outcry_replies_dropped_total 0\n" in get(port, "/metrics")[1]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+
+
 def full(work, bundle):
     """Beside as many connections as there may be a further one waits, and is answered when one of them has ended."""
     for threads in (1, 2):
@@ -540,6 +556,7 @@ with tempfile.TemporaryDirectory() as work:
     refused_starts(work, f"{work}/b/0")
     one_peer(work, f"{work}/b/0")
     crowd(work, f"{work}/b/0")
+    many(work, f"{work}/b/2")
     full(work, f"{work}/b/0")
     ends(work, f"{work}/b/0")
     for index in sorted(os.listdir(f"{work}/b")):
