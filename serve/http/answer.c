@@ -76,13 +76,24 @@ enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *js
     return oc_http_respond(h, c, MHD_HTTP_OK, "application/json", json, strlen(json), false);
 }
 
-enum MHD_Result oc_http_send_text(oc_http *h, struct MHD_Connection *c, const char *type, oc_text *text)
+static enum MHD_Result text_respond(oc_http *h, struct MHD_Connection *c, int status, const char *type, oc_text *text)
 {
     const enum MHD_Result good = oc_text_finish(text, "an answer") == OC_OK
-                                     ? oc_http_respond(h, c, MHD_HTTP_OK, type, text->data, text->bytes, false)
+                                     ? oc_http_respond(h, c, status, type, text->data, text->bytes, false)
                                      : MHD_NO;
     oc_text_free(text);
     return good;
+}
+
+enum MHD_Result oc_http_send_text(oc_http *h, struct MHD_Connection *c, const char *type, oc_text *text)
+{
+    return text_respond(h, c, MHD_HTTP_OK, type, text);
+}
+
+enum MHD_Result oc_http_refuse_text(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, oc_text *text)
+{
+    oc_http_refusal_count(h, why);
+    return text_respond(h, c, refusals[why].status, "application/json", text);
 }
 
 static enum MHD_Result refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message,

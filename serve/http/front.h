@@ -146,6 +146,8 @@ enum MHD_Result oc_http_respond(oc_http *h, struct MHD_Connection *c, int status
 enum MHD_Result oc_http_send_text(oc_http *h, struct MHD_Connection *c, const char *type, oc_text *text); /* frees it */
 enum MHD_Result oc_http_say(oc_http *h, struct MHD_Connection *c, const char *json);
 enum MHD_Result oc_http_refuse(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
+/* A refusal that says more: JSON with "error". Frees it. */
+enum MHD_Result oc_http_refuse_text(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, oc_text *text);
 enum MHD_Result oc_http_refuse_last(oc_http *h, struct MHD_Connection *c, oc_http_refusal why, const char *message);
 enum MHD_Result oc_http_refuse_method(oc_http *h, struct MHD_Connection *c, const char *allowed);
 enum MHD_Result oc_http_queue(oc_http *h, struct MHD_Connection *c, int status, struct MHD_Response *r, bool good);

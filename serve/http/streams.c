@@ -123,6 +123,7 @@ static void row_write(void *context, const oc_wire_reply *reply)
 {
     writing *w = context;
     if (reply->state == OC_REPLY_HOLD_NO_ROW || reply->state >= OC_REPLY_STATE_COUNT) return;
+    if (oc_reply_refused(reply->state)) return;
     oc_text_add(
         &w->text, "%s{\"instrument\":%d,\"sequence\":%" PRIu64 ",\"time_ns\":%" PRId64 ",\"state\":\"%s\",\"version\":",
         w->rows++ ? "," : "", reply->instrument, reply->sequence, reply->input_ns, oc_reply_names[reply->state]);
@@ -135,20 +136,15 @@ static void row_write(void *context, const oc_wire_reply *reply)
     oc_text_add(&w->text, "]}");
 }
 
-/* The end of a request whose last reply refuses an event, or the stream. */
-static enum MHD_Result event_refuse(oc_http *h, struct MHD_Connection *c, const oc_wire_reply *last)
+/* Events whose last reply refuses one: what those before it were answered goes out all the same. Frees w->text. */
+static enum MHD_Result event_refuse(oc_http *h, struct MHD_Connection *c, const oc_wire_reply *last, writing *w)
 {
     const bool order = last->state == OC_REPLY_REFUSED_ORDER;
-    if (last->state == OC_REPLY_REFUSED_SESSION)
-        return oc_http_refuse(h, c, OC_HTTP_SEQUENCE,
-                              "the server has ended this stream, as nobody asked of it for serve.session_idle_s");
-    if (!order && last->state != OC_REPLY_REFUSED_EVENT)
-        return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server could not answer");
-    (void)OC_FAIL(OC_EDATA,
-                  "event %" PRIu64 " of time %" PRId64 " %s: what follows it in the request was dropped, and the "
-                  "stream goes on as behind a gap",
-                  last->sequence, last->input_ns, order ? "does not come behind the one before" : "is none");
-    return oc_http_refuse(h, c, order ? OC_HTTP_ORDER : OC_HTTP_VALUE, oc_status_message());
+    oc_text_add(&w->text,
+                "],\"error\":\"event %" PRIu64 " of time %" PRId64 " %s: what follows it in the request was dropped, "
+                "and the stream goes on as behind a gap\"}",
+                last->sequence, last->input_ns, order ? "does not come behind the one before" : "is none");
+    return oc_http_refuse_text(h, c, order ? OC_HTTP_ORDER : OC_HTTP_VALUE, &w->text);
 }
 
 enum MHD_Result oc_http_stream_events(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)
@@ -169,15 +165,21 @@ enum MHD_Result oc_http_stream_events(oc_http *h, struct MHD_Connection *c, oc_h
     if (status != OC_OK) oc_http_sequence_close(q);
     oc_http_asker_give(h, q->asker);
     oc_http_sequence_leave(h, q, status != OC_OK || last.state == OC_REPLY_REFUSED_SESSION);
-    oc_text_add(&w.text, "]}");
     if (status == OC_OK && !oc_reply_refused(last.state)) {
+        oc_text_add(&w.text, "]}");
         oc_histogram_add_shared(&h->whole, oc_clock_monotonic_ns() - s->begun_ns);
         return oc_http_send_text(h, c, "application/json", &w.text);
     }
+    if (status == OC_OK && (last.state == OC_REPLY_REFUSED_ORDER || last.state == OC_REPLY_REFUSED_EVENT))
+        return event_refuse(h, c, &last, &w);
     oc_text_free(&w.text);
-    if (status == OC_OK) return event_refuse(h, c, &last);
-    return oc_http_refuse(h, c, OC_HTTP_OVERLOAD,
-                          "overloaded: not all answers in time; the stream is closed, open it anew");
+    if (status != OC_OK)
+        return oc_http_refuse(h, c, OC_HTTP_OVERLOAD,
+                              "overloaded: not all answers in time; the stream is closed, open it anew");
+    if (last.state == OC_REPLY_REFUSED_SESSION)
+        return oc_http_refuse(h, c, OC_HTTP_SEQUENCE,
+                              "the server has ended this stream, as nobody asked of it for serve.session_idle_s");
+    return oc_http_refuse(h, c, OC_HTTP_FAILED, "the server could not answer");
 }
 
 enum MHD_Result oc_http_stream_close(oc_http *h, struct MHD_Connection *c, oc_http_slot *s)

@@ -214,7 +214,14 @@ def refusals(port, events, universe):
     status, said = client.events("x", events[:1])
     assert status == 409 and "behind" in said["error"], said
     assert client.events("x", events[4:9]) == (200, {"stream": "x", "answers": []})     # behind a gap, without a book
-    before["value"], before["order"] = before["value"] + 1, before["order"] + 1
+    assert client.open("x", universe, True, period_ns=10**9)[0] == 200
+    taken = client.events("x", events[:400])[1]["answers"]
+    assert client.open("x", universe, True, period_ns=10**9)[0] == 200
+    status, said = client.events("x", [*events[:400], bytes(bad), *events[400:420]])
+    assert status == 400 and "is none" in said["error"] and len(taken) > 50, said            # none of theirs is lost
+    strip = lambda answers: [(one["sequence"], one["state"], one["probabilities"]) for one in answers]
+    assert said["stream"] == "x" and strip(said["answers"]) == strip(taken)
+    before["value"], before["order"] = before["value"] + 2, before["order"] + 1
     for i in range(3):
         assert client.open(f"more{i}", universe, True)[0] == 200
     assert client.open("one-too-many", universe, True)[0] == 429
