@@ -164,8 +164,7 @@ typedef struct oc_batcher {
 
 typedef struct oc_batcher_config {
     int batch_max, sessions_max;
-    size_t
-        memory_max_bytes; /* of the sessions' windows and rows of this batcher, both slots, and rows that are shown */
+    size_t memory_max_bytes; /* of oc_batcher_planned_bytes, less the streams */
     double budget;
     oc_batcher_wait wait;
     int64_t spin_ns;

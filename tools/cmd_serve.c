@@ -11,8 +11,7 @@
 #include "serve/http/http.h"
 #include "tools/commands.h"
 
-/* Of descriptors: its own, bells, files that are read; and a thread of HTTP's: an epoll set, a wake, a client's socket.
- */
+/* Of descriptors: its own, bells, files that are read; of a thread of HTTP: an epoll set, a wake, a client's socket. */
 enum { FILES_ELSEWHERE = 320, FILES_HTTP_THREAD = 3 };
 
 static const oc_config_key keys[] = {
