@@ -434,7 +434,7 @@ def many(work, bundle):
         assert ask(connection, about["name"], shape, windows * times, True) == answers * times
     assert "outcry_replies_dropped_total 0\n" in get(port, "/metrics")[1]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
 
 
 def full(work, bundle):
@@ -467,7 +467,7 @@ def full(work, bundle):
         for s in held:
             s.close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 def ends(work, bundle):
@@ -487,7 +487,7 @@ def ends(work, bundle):
                 got += part
             assert got.count(b"HTTP/1.1 200") == answers, (sent, got)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
 
 
 def drain(process, port, about):
